@@ -1,0 +1,1 @@
+//! Runbooks (pure), and the hands and the guard that change servers.

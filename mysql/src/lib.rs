@@ -1,0 +1,1 @@
+//! Connections to MySQL and MariaDB servers and their typed status; no decisions.

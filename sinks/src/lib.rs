@@ -1,0 +1,1 @@
+//! What keeps: archives of the journal, actions and alerts.
