@@ -1,0 +1,39 @@
+# What there is to do here. The work is in scripts/; each target is one line, so that the scripts can be run without make.
+#   SERVER=mariadb|mysql   for `demo`; KEEP=1 leaves it running
+#   CARGO_TARGET_DIR       where to build (default: target)
+#   MILLRACE_SERVERS       where the unpacked servers lie (default: ~/.cache/millrace/servers)
+SERVER ?= mariadb
+export SERVER KEEP
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test servers bench fmt lint doc deps clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, KEEP=1)
+	@exec scripts/demo.sh
+
+test: ## every check, with real MariaDB and MySQL servers; the last line counts them
+	@exec scripts/test.sh
+
+servers: ## unpack both servers and make their templates, without installing anything
+	@scripts/servers.sh template mariadb && scripts/servers.sh template mysql
+
+bench: deps ## the benchmarks, built for release
+	@exec scripts/cargo.sh bench --workspace --locked
+
+fmt: ## format the source
+	@exec scripts/cargo.sh fmt --all
+
+lint: ## formatting and lints, as `make test` wants them
+	@scripts/cargo.sh fmt --all --check && exec scripts/cargo.sh clippy --workspace --all-targets --locked -- -D warnings
+
+doc: deps ## the API's documentation, in target/doc
+	@exec scripts/cargo.sh doc --workspace --no-deps --locked
+
+deps: ## install what a build needs (apt), or say what to install
+	@exec scripts/build-deps.sh
+
+clean: ## remove what was built; the unpacked servers stay
+	@exec scripts/cargo.sh clean

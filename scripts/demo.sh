@@ -1,0 +1,29 @@
+#!/bin/bash
+# demo.sh   everything from a fresh clone to the running demonstration; `make demo` calls it.
+#
+# SERVER=mariadb|mysql   which server (default mariadb)      KEEP=1   leave everything running at the end
+# Each step does nothing when its work is done, so the second demo starts in a second.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+server=${SERVER:-mariadb}
+case $server in
+    mysql | mariadb) ;;
+    *)
+        echo "demo: SERVER=$server is neither mysql nor mariadb" >&2
+        exit 2
+        ;;
+esac
+scripts/build-deps.sh
+scripts/servers.sh template "$server"
+scripts/cargo.sh build --locked --bin millrace
+binary=${CARGO_TARGET_DIR:-target}/debug/millrace
+
+# Capturing packets needs one capability. Root has it; for others it is put on the file where sudo asks no question,
+# and where it does the demo itself says what is missing.
+if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null; then
+    sudo -n setcap cap_net_raw=ep "$binary" 2>/dev/null || true
+fi
+arguments=(demo --server "$server" --template "$(scripts/servers.sh path "$server")")
+if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then arguments+=(--keep); fi
+exec "$binary" "${arguments[@]}"
