@@ -1,2 +1,3 @@
-//! The one binary.
+//! The one binary: `millrace`.
+
 fn main() {}

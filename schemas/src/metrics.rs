@@ -1,0 +1,167 @@
+//! The metric catalogue: every number Millrace exposes, once, with unit, type, labels and source. `/metrics` is rendered
+//! from it, and nothing that is not in it can be counted: a `Registry` takes catalogue entries only.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+/// How a number behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Only rises, until the process restarts.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// The Prometheus name; counters end in `_total`, the unit stands before it.
+    pub name: &'static str,
+    /// The unit.
+    pub unit: &'static str,
+    /// How it behaves.
+    pub kind: Type,
+    /// Label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// Where the number comes from.
+    pub source: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident: $kind:ident, $text:literal, $unit:literal, [$($label:literal),*], $source:literal, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $name: Metric = Metric {
+                name: $text, unit: $unit, kind: Type::$kind, labels: &[$($label),*], source: $source, help: $help,
+            };
+        )*
+        /// Every metric, in order of their constants.
+        pub const CATALOGUE: &[&Metric] = &[$(&$name),*];
+    };
+}
+
+catalogue! {
+    BUS_APPENDED: Counter, "millrace_bus_appended_records_total", "records", ["topic"], "bus", "Records appended to a topic by this process.";
+    BUS_COMMITS: Counter, "millrace_bus_commits_total", "commits", [], "bus", "Group commits of the local bus file.";
+    BUS_EXPIRED: Counter, "millrace_bus_expired_records_total", "records", ["topic"], "bus", "Records that retention or compaction removed.";
+    FOLD_RECORDS: Counter, "millrace_fold_records_total", "records", ["processor"], "processors", "Records folded by a processor.";
+    FOLD_DUPLICATES: Counter, "millrace_fold_duplicate_records_total", "records", ["processor"], "processors", "Records dropped because they had been had.";
+    FOLD_DEAD: Counter, "millrace_fold_dead_records_total", "records", ["processor"], "processors", "Records that could not be read and went to the topic dead.";
+    FOLD_SKIPPED: Counter, "millrace_fold_skipped_records_total", "records", ["processor"], "processors", "Records of an unknown kind that was not evidence.";
+    WIRE_BYTES: Counter, "millrace_wire_payload_bytes_total", "bytes", ["host", "fate"], "collectors", "Captured TCP payload by what became of it: decoded, encrypted, duplicate, skipped, shed or undecodable.";
+    WIRE_MISSING: Counter, "millrace_wire_missing_bytes_total", "bytes", ["host"], "collectors", "Payload that sequence numbers say was never captured.";
+    WIRE_KERNEL_DROPS: Counter, "millrace_wire_kernel_dropped_packets_total", "packets", ["host"], "collectors", "Packets that the kernel dropped before the capture read them.";
+    WIRE_STATEMENTS: Counter, "millrace_wire_statements_total", "statements", ["instance"], "collectors", "Statements decoded from packets.";
+    SLOW_ENTRIES: Counter, "millrace_slow_log_entries_total", "entries", ["instance"], "collectors", "Entries read from the slow log.";
+    SLOW_UNREADABLE: Counter, "millrace_slow_log_unreadable_total", "entries", ["instance"], "collectors", "Entries of the slow log that could not be read.";
+    SLOW_SUPPRESSED: Counter, "millrace_slow_log_suppressed_total", "entries", ["instance"], "collectors", "Slow statements not sent because of the limit per digest.";
+    INSTANCE_UP: Gauge, "mysql_up", "boolean", ["cluster", "instance", "host"], "collectors", "1 when the agent could ask the server in the last heartbeat.";
+    INSTANCE_OPEN: Gauge, "millrace_instance_open", "boolean", ["cluster", "instance", "host"], "collectors", "1 when clients can write to the server.";
+    REPLICA_DELAY: Gauge, "millrace_replica_delay_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "Age of the newest heartbeat row on a replica.";
+    CANARY_SECONDS: Gauge, "millrace_canary_write_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the last canary write took.";
+    THREADS_RUNNING: Gauge, "mysql_global_status_threads_running", "threads", ["cluster", "instance", "host"], "collectors", "Threads running in the server.";
+    CONNECTIONS: Gauge, "mysql_global_status_threads_connected", "connections", ["cluster", "instance", "host"], "collectors", "Connections open in the server.";
+    HOST_LOAD: Gauge, "millrace_host_load1", "processes", ["host"], "collectors", "One-minute load average of the host.";
+    EPOCH: Gauge, "millrace_cluster_epoch", "epochs", ["cluster"], "processors", "Role changes of the cluster so far.";
+    ACTIONS: Counter, "millrace_actions_total", "actions", ["kind"], "processors", "Actions that this process decided.";
+    STEPS: Counter, "millrace_steps_total", "steps", ["step", "outcome"], "executors", "Steps that agents of this process performed.";
+    ARCHIVED: Counter, "millrace_archive_records_total", "records", ["topic"], "sinks", "Records written to the archive.";
+    PROCESS_MEMORY: Gauge, "process_resident_memory_bytes", "bytes", [], "process", "Resident memory of this process.";
+}
+
+/// Values of catalogue metrics. Cheap enough for a count per batch; hot loops add up first.
+#[derive(Debug, Default)]
+pub struct Registry(Mutex<BTreeMap<&'static str, BTreeMap<Vec<String>, f64>>>);
+
+impl Registry {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// Adds to a counter.
+    pub fn add(&self, metric: &'static Metric, labels: &[&str], by: u64) {
+        debug_assert_eq!(metric.kind, Type::Counter, "{} is no counter", metric.name);
+        self.with(metric, labels, |value| *value += by as f64);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, metric: &'static Metric, labels: &[&str], to: f64) {
+        debug_assert_eq!(metric.kind, Type::Gauge, "{} is no gauge", metric.name);
+        self.with(metric, labels, |value| *value = to);
+    }
+
+    /// The value, zero when it was never touched.
+    pub fn get(&self, metric: &'static Metric, labels: &[&str]) -> f64 {
+        let mut found = 0.0;
+        self.with(metric, labels, |value| found = *value);
+        found
+    }
+
+    fn with(&self, metric: &'static Metric, labels: &[&str], change: impl FnOnce(&mut f64)) {
+        debug_assert_eq!(labels.len(), metric.labels.len(), "{} takes {:?}", metric.name, metric.labels);
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = labels.iter().map(|label| (*label).to_owned()).collect();
+        change(values.entry(metric.name).or_default().entry(key).or_insert(0.0));
+    }
+
+    /// Prometheus text exposition, version 0.0.4. Metrics without a value are left out.
+    pub fn render(&self) -> String {
+        let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = String::new();
+        for metric in CATALOGUE {
+            let Some(series) = values.get(metric.name) else { continue };
+            let kind = if metric.kind == Type::Counter { "counter" } else { "gauge" };
+            let _ = writeln!(out, "# HELP {} {}\n# TYPE {} {kind}", metric.name, metric.help, metric.name);
+            for (labels, value) in series {
+                let _ = writeln!(out, "{}{} {value}", metric.name, render_labels(metric.labels, labels));
+            }
+        }
+        out
+    }
+}
+
+fn render_labels(names: &[&str], values: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let pairs: Vec<_> = names.iter().zip(values).map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_and_are_unique() {
+        let mut seen = std::collections::BTreeSet::new();
+        for metric in CATALOGUE {
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Type::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}: a sentence", metric.name);
+        }
+    }
+
+    #[test]
+    fn renders_only_what_has_a_value_and_escapes_labels() {
+        let registry = Registry::new();
+        registry.add(&BUS_APPENDED, &["jour\"nal"], 2);
+        registry.add(&BUS_APPENDED, &["jour\"nal"], 1);
+        registry.set(&PROCESS_MEMORY, &[], 7.0);
+        assert_eq!(
+            registry.render(),
+            "# HELP millrace_bus_appended_records_total Records appended to a topic by this process.\n\
+             # TYPE millrace_bus_appended_records_total counter\n\
+             millrace_bus_appended_records_total{topic=\"jour\\\"nal\"} 3\n\
+             # HELP process_resident_memory_bytes Resident memory of this process.\n\
+             # TYPE process_resident_memory_bytes gauge\n\
+             process_resident_memory_bytes 7\n"
+        );
+    }
+}

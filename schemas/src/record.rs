@@ -1,0 +1,50 @@
+//! What every bus carries: keyed bytes with headers in topics, numbered by offset and stamped with the append time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::time::Timestamp;
+use crate::topics::Topic;
+
+/// Header that marks a record whose kind a reader must not skip when it does not know it: it may be evidence.
+pub const EVIDENCE: &str = "evidence";
+
+/// 1 MiB, Kafka's default limit too: statements are cut at 16 KiB, so only a defect makes a larger record.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Headers: names to text.
+pub type Headers = BTreeMap<String, String>;
+
+/// A record before the bus has numbered and stamped it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Where it goes.
+    pub topic: Topic,
+    /// What places it in a partition: the cluster, for `digests` the digest.
+    pub partition_key: String,
+    /// What compaction keeps.
+    pub key: String,
+    /// Headers.
+    pub headers: Headers,
+    /// The bytes; `None` is a tombstone in a compacted topic.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// A record as readers get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it was read.
+    pub topic: Topic,
+    /// The partition.
+    pub partition: u32,
+    /// Position in the partition, from 0, without gaps for one bus file.
+    pub offset: u64,
+    /// The bus's own time at append: never decreases within a partition.
+    pub appended: Timestamp,
+    /// What compaction keeps.
+    pub key: String,
+    /// Headers.
+    pub headers: Headers,
+    /// The bytes.
+    pub value: Option<Arc<[u8]>>,
+}

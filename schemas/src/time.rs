@@ -1,0 +1,83 @@
+//! Points in time as the pipeline counts them: microseconds since 1970-01-01 UTC, as integers.
+//! Nothing here reads a clock: the bus stamps append times, agents stamp what they sample.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The epoch itself: "never" in states that have seen nothing yet.
+    pub const ZERO: Self = Self(0);
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The start of the slot of `width` that this time lies in (windows, seconds).
+    pub fn floor(self, width: Duration) -> Self {
+        let width = i64::try_from(width.as_micros()).unwrap_or(i64::MAX).max(1);
+        Self(self.0 - self.0.rem_euclid(width))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(time) => write!(f, "{time:.6}"),
+            Err(_) => write!(f, "{} us", self.0),
+        }
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<jiff::Timestamp>()
+            .map(|time| Self(time.as_microsecond()))
+            .map_err(|error| format!("'{text}' is not a UTC time such as 2026-11-21T10:00:00Z: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floors_to_the_start_of_the_slot() {
+        let check = |at, expected| assert_eq!(Timestamp(at).floor(Duration::from_secs(10)), Timestamp(expected));
+        check(12_345_678, 10_000_000);
+        check(10_000_000, 10_000_000);
+        check(-1, -10_000_000);
+    }
+
+    #[test]
+    fn prints_and_reads_utc() {
+        let time = Timestamp(1_700_000_000_123_456);
+        assert_eq!(time.to_string(), "2023-11-14T22:13:20.123456Z");
+        assert_eq!(time.to_string().parse::<Timestamp>(), Ok(time));
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! Topic `queries`: Arrow batches, one row per second, instance, schema, user and digest. Rows enter and IPC bytes leave, and
+//! back. The columns are fixed; later versions add columns and never change one, so a reader takes the columns that it knows
+//! and lets others be. It must never guess: a missing or mistyped column is an error that names it.
+
+use std::io::Cursor;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray,
+    UInt32Array, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BadId, DigestId, InstanceId};
+use crate::sketch::{BadSketch, Sketch};
+
+/// Most digests of an instance and second that have rows of their own; the rest is folded into `other`. 2,000: more than a
+/// person or a window can use, and at most about 400 KB per instance-second.
+pub const DIGESTS_PER_SECOND_MAX: usize = 2_000;
+
+/// Where the numbers come from. One source per instance is authoritative; sources are never summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Captured packets.
+    Wire,
+    /// The slow log.
+    SlowLog,
+    /// The server's own counters.
+    PerformanceSchema,
+}
+
+impl Source {
+    /// The name in the column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Wire => "wire",
+            Source::SlowLog => "slow_log",
+            Source::PerformanceSchema => "performance_schema",
+        }
+    }
+
+    fn named(name: &str) -> Option<Source> {
+        [Source::Wire, Source::SlowLog, Source::PerformanceSchema].into_iter().find(|source| source.as_str() == name)
+    }
+}
+
+/// One row: what one digest did in one second on one instance, by schema and user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Seconds since 1970-01-01 UTC, in which the statements ended.
+    pub second: i64,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The default schema of the sessions; empty when none or unknown.
+    pub schema: String,
+    /// The account's user name; empty when unknown.
+    pub user: String,
+    /// The digest, or a reserved id.
+    pub digest: DigestId,
+    /// Where the numbers come from.
+    pub source: Source,
+    /// Each counted statement stands for this many; 1 when nothing was left out.
+    pub sample_factor: u32,
+    /// Statements.
+    pub count: u64,
+    /// Statements that the server answered with an error.
+    pub errors: u64,
+    /// Rows sent to clients.
+    pub rows_sent: u64,
+    /// Rows changed, as the server says.
+    pub rows_affected: u64,
+    /// Rows read; the wire does not tell.
+    pub rows_examined: Option<u64>,
+    /// Time spent waiting for locks; the wire does not tell.
+    pub lock_us: Option<u64>,
+    /// Payload bytes from clients.
+    pub bytes_in: u64,
+    /// Payload bytes to clients.
+    pub bytes_out: u64,
+    /// Sum of response times (to the last response packet).
+    pub rt_sum_us: u64,
+    /// Shortest response time.
+    pub rt_min_us: u64,
+    /// Longest response time.
+    pub rt_max_us: u64,
+    /// Response times to the first response packet.
+    pub rt_first: Sketch,
+    /// Response times to the last response packet.
+    pub rt_last: Sketch,
+    /// How many digests this row folds; 0 unless it is `other`.
+    pub folded: u32,
+}
+
+/// Bytes that are no batch of this topic.
+#[derive(Debug, thiserror::Error)]
+pub enum BadBatch {
+    /// Arrow could not read or write it.
+    #[error("batch of topic queries cannot be read or written: {0}")]
+    Arrow(#[from] ArrowError),
+    /// A column of the schema is not there.
+    #[error("batch of topic queries has no column '{0}'")]
+    Missing(&'static str),
+    /// A column has another type.
+    #[error("column '{column}' of topic queries has type {found}, expected {expected}")]
+    Type {
+        /// The column.
+        column: &'static str,
+        /// Its type in the batch.
+        found: DataType,
+        /// Its type in the schema.
+        expected: DataType,
+    },
+    /// A column that must have a value has none.
+    #[error("column '{column}' of topic queries has no value in row {row}")]
+    Null {
+        /// The column.
+        column: &'static str,
+        /// The row, from 0.
+        row: usize,
+    },
+    /// A value of `source` is unknown.
+    #[error("column 'source' of topic queries has the unknown value '{0}'")]
+    Source(String),
+    /// A value of `instance` is no id.
+    #[error("column 'instance' of topic queries: {0}")]
+    Instance(#[from] BadId),
+    /// A value of a sketch column is no sketch.
+    #[error("column '{column}' of topic queries: {error}")]
+    Sketch {
+        /// The column.
+        column: &'static str,
+        /// What is wrong.
+        error: BadSketch,
+    },
+}
+
+static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+    let text = |name| Field::new(name, DataType::Utf8, false);
+    let number = |name| Field::new(name, DataType::UInt64, false);
+    let maybe = |name| Field::new(name, DataType::UInt64, true);
+    let sketch = |name| Field::new(name, DataType::Binary, false);
+    Arc::new(Schema::new(vec![
+        Field::new("second", DataType::Int64, false),
+        text("instance"),
+        text("schema"),
+        text("user"),
+        Field::new("digest", DataType::FixedSizeBinary(16), false),
+        text("source"),
+        Field::new("sample_factor", DataType::UInt32, false),
+        number("count"),
+        number("errors"),
+        number("rows_sent"),
+        number("rows_affected"),
+        maybe("rows_examined"),
+        maybe("lock_us"),
+        number("bytes_in"),
+        number("bytes_out"),
+        number("rt_sum_us"),
+        number("rt_min_us"),
+        number("rt_max_us"),
+        sketch("rt_first"),
+        sketch("rt_last"),
+        Field::new("folded", DataType::UInt32, false),
+    ]))
+});
+
+/// The Arrow schema of the topic.
+pub fn schema() -> Arc<Schema> {
+    Arc::clone(&SCHEMA)
+}
+
+/// The rows as one Arrow batch.
+pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
+    let numbers =
+        |get: fn(&Row) -> u64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt64Array>()) };
+    let maybes = |get: fn(&Row) -> Option<u64>| -> ArrayRef { Arc::new(rows.iter().map(get).collect::<UInt64Array>()) };
+    let texts = |get: fn(&Row) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(get))) };
+    let smalls =
+        |get: fn(&Row) -> u32| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>()) };
+    let sketches = |get: fn(&Row) -> &Sketch| -> ArrayRef {
+        Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| get(r).to_bytes())))
+    };
+    let mut digests = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
+    for row in rows {
+        digests.append_value(row.digest.0)?;
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(rows.iter().map(|r| Some(r.second)).collect::<Int64Array>()),
+        texts(|r| r.instance.as_str()),
+        texts(|r| &r.schema),
+        texts(|r| &r.user),
+        Arc::new(digests.finish()),
+        texts(|r| r.source.as_str()),
+        smalls(|r| r.sample_factor),
+        numbers(|r| r.count),
+        numbers(|r| r.errors),
+        numbers(|r| r.rows_sent),
+        numbers(|r| r.rows_affected),
+        maybes(|r| r.rows_examined),
+        maybes(|r| r.lock_us),
+        numbers(|r| r.bytes_in),
+        numbers(|r| r.bytes_out),
+        numbers(|r| r.rt_sum_us),
+        numbers(|r| r.rt_min_us),
+        numbers(|r| r.rt_max_us),
+        sketches(|r| &r.rt_first),
+        sketches(|r| &r.rt_last),
+        smalls(|r| r.folded),
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+/// The rows as one Arrow IPC stream: the value of a record of the topic.
+pub fn encode(rows: &[Row]) -> Result<Vec<u8>, BadBatch> {
+    let batch = batch(rows)?;
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner()?)
+}
+
+/// Reads what [`encode`] wrote, also from a later version that added columns.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, BadBatch> {
+    let mut rows = Vec::new();
+    for batch in StreamReader::try_new(Cursor::new(bytes), None)? {
+        rows_of(&batch?, &mut rows)?;
+    }
+    Ok(rows)
+}
+
+fn rows_of(batch: &RecordBatch, rows: &mut Vec<Row>) -> Result<(), BadBatch> {
+    let columns = Columns { batch };
+    let second: &Int64Array = columns.get("second")?;
+    let (instance, schema, user): (&StringArray, &StringArray, &StringArray) =
+        (columns.get("instance")?, columns.get("schema")?, columns.get("user")?);
+    let digest: &FixedSizeBinaryArray = columns.get("digest")?;
+    let source: &StringArray = columns.get("source")?;
+    let (sample_factor, folded): (&UInt32Array, &UInt32Array) = (columns.get("sample_factor")?, columns.get("folded")?);
+    let number = |column| columns.get::<UInt64Array>(column);
+    let (count, errors) = (number("count")?, number("errors")?);
+    let (rows_sent, rows_affected) = (number("rows_sent")?, number("rows_affected")?);
+    let (rows_examined, lock_us) = (number("rows_examined")?, number("lock_us")?);
+    let (bytes_in, bytes_out) = (number("bytes_in")?, number("bytes_out")?);
+    let (rt_sum_us, rt_min_us, rt_max_us) = (number("rt_sum_us")?, number("rt_min_us")?, number("rt_max_us")?);
+    let (rt_first, rt_last): (&BinaryArray, &BinaryArray) = (columns.get("rt_first")?, columns.get("rt_last")?);
+    let maybe = |array: &UInt64Array, row| (!array.is_null(row)).then(|| array.value(row));
+    for row in 0..batch.num_rows() {
+        let mut id = [0; 16];
+        id.copy_from_slice(digest.value(row));
+        rows.push(Row {
+            second: second.value(row),
+            instance: InstanceId::parse(instance.value(row))?,
+            schema: schema.value(row).to_owned(),
+            user: user.value(row).to_owned(),
+            digest: DigestId(id),
+            source: Source::named(source.value(row)).ok_or_else(|| BadBatch::Source(source.value(row).to_owned()))?,
+            sample_factor: sample_factor.value(row),
+            count: count.value(row),
+            errors: errors.value(row),
+            rows_sent: rows_sent.value(row),
+            rows_affected: rows_affected.value(row),
+            rows_examined: maybe(rows_examined, row),
+            lock_us: maybe(lock_us, row),
+            bytes_in: bytes_in.value(row),
+            bytes_out: bytes_out.value(row),
+            rt_sum_us: rt_sum_us.value(row),
+            rt_min_us: rt_min_us.value(row),
+            rt_max_us: rt_max_us.value(row),
+            rt_first: sketch("rt_first", rt_first.value(row))?,
+            rt_last: sketch("rt_last", rt_last.value(row))?,
+            folded: folded.value(row),
+        });
+    }
+    Ok(())
+}
+
+fn sketch(column: &'static str, bytes: &[u8]) -> Result<Sketch, BadBatch> {
+    Sketch::from_bytes(bytes).map_err(|error| BadBatch::Sketch { column, error })
+}
+
+/// The columns of a batch by name, checked against the schema.
+struct Columns<'a> {
+    batch: &'a RecordBatch,
+}
+
+impl<'a> Columns<'a> {
+    fn get<A: Array + 'static>(&self, column: &'static str) -> Result<&'a A, BadBatch> {
+        let field = SCHEMA.field_with_name(column)?;
+        let array = self.batch.column_by_name(column).ok_or(BadBatch::Missing(column))?;
+        let mistyped =
+            || BadBatch::Type { column, found: array.data_type().clone(), expected: field.data_type().clone() };
+        if array.data_type() != field.data_type() {
+            return Err(mistyped());
+        }
+        if !field.is_nullable()
+            && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
+        {
+            return Err(BadBatch::Null { column, row });
+        }
+        array.as_any().downcast_ref().ok_or_else(mistyped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(second: i64, count: u64, rows_examined: Option<u64>) -> Row {
+        let mut rt_last = Sketch::new();
+        rt_last.add_n(count, 3);
+        Row {
+            second,
+            instance: InstanceId::parse("db-1").expect("an id"),
+            schema: "shop".into(),
+            user: "app".into(),
+            digest: DigestId([7; 16]),
+            source: Source::Wire,
+            sample_factor: 1,
+            count,
+            errors: 1,
+            rows_sent: 2,
+            rows_affected: 3,
+            rows_examined,
+            lock_us: None,
+            bytes_in: 4,
+            bytes_out: 5,
+            rt_sum_us: 6,
+            rt_min_us: 1,
+            rt_max_us: 9,
+            rt_first: Sketch::new(),
+            rt_last,
+            folded: 0,
+        }
+    }
+
+    fn encoded(batch: &RecordBatch) -> Vec<u8> {
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("writes");
+        writer.write(batch).expect("writes");
+        writer.into_inner().expect("writes")
+    }
+
+    #[test]
+    fn a_column_of_a_later_version_is_let_be() {
+        let rows = vec![row(1, 2, None)];
+        let batch = batch(&rows).expect("encodes");
+        let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+        fields.insert(3, Field::new("later", DataType::UInt64, false));
+        let mut columns = batch.columns().to_vec();
+        columns.insert(3, Arc::new(UInt64Array::from(vec![1])));
+        let later = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("fits");
+        assert_eq!(decode(&encoded(&later)).expect("decodes"), rows);
+    }
+
+    #[test]
+    fn errors_name_the_column() {
+        let full = batch(&[row(1, 2, None)]).expect("encodes");
+        let without = full.project(&(0..20).collect::<Vec<_>>()).expect("projects");
+        let error = decode(&encoded(&without)).expect_err("a column is missing");
+        assert_eq!(error.to_string(), "batch of topic queries has no column 'folded'");
+        let mut fields: Vec<Field> = full.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+        fields[7] = Field::new("count", DataType::Int64, false);
+        let mut columns = full.columns().to_vec();
+        columns[7] = Arc::new(Int64Array::from(vec![1]));
+        let mistyped = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("fits");
+        let error = decode(&encoded(&mistyped)).expect_err("a type differs");
+        assert_eq!(error.to_string(), "column 'count' of topic queries has type Int64, expected UInt64");
+        assert!(decode(b"no arrow at all").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn rows_survive_a_round_trip(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
+            let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();
+            prop_assert_eq!(decode(&encode(&rows).expect("encodes")).expect("decodes"), rows);
+        }
+
+        #[test]
+        fn damaged_bytes_are_an_error_or_rows(at in 0..2_000_usize, bit in 0..8) {
+            let mut bytes = encode(&[row(1, 2, None), row(2, 3, Some(4))]).expect("encodes");
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let _ = decode(&bytes);
+            let _ = decode(&bytes[..at]);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Named points at which a test may have the process killed, to see that what was promised survives.
+//! Only in builds with debug assertions: a released binary has no way to be told to die.
+
+/// Every failpoint; a test kills a child at each of them.
+pub const ALL: [&str; 9] = [
+    "append.received",
+    "append.inserted",
+    "append.committed",
+    "append.published",
+    "snapshot.written",
+    "snapshot.committed",
+    "offset.written",
+    "offset.committed",
+    "retention.deleted",
+];
+
+/// The environment variable that names the failpoint to die at.
+pub const VARIABLE: &str = "MILLRACE_FAILPOINT";
+
+/// Dies here by SIGKILL when the environment asks for it.
+pub fn failpoint(name: &'static str) {
+    debug_assert!(ALL.contains(&name), "{name} is not in the list of failpoints");
+    #[cfg(debug_assertions)]
+    if std::env::var(VARIABLE).is_ok_and(|wanted| wanted == name) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
