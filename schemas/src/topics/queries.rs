@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{BadId, DigestId, InstanceId};
 use crate::sketch::{BadSketch, Sketch};
@@ -21,6 +22,9 @@ use crate::sketch::{BadSketch, Sketch};
 /// Most digests of an instance and second that have rows of their own; the rest is folded into `other`. 2,000: more than a
 /// person or a window can use, and at most about 400 KB per instance-second.
 pub const DIGESTS_PER_SECOND_MAX: usize = 2_000;
+
+/// An xxh3 hash of 64 bits behind the stream.
+const CHECKSUM_BYTES: usize = 8;
 
 /// Where the numbers come from. One source per instance is authoritative; sources are never summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -102,6 +106,9 @@ pub enum BadBatch {
     /// Arrow could not read or write it.
     #[error("batch of topic queries cannot be read or written: {0}")]
     Arrow(#[from] ArrowError),
+    /// The checksum does not fit the bytes, or they contradict themselves.
+    #[error("batch of topic queries is damaged: {0} bytes that do not fit their checksum")]
+    Damaged(usize),
     /// A column of the schema is not there.
     #[error("batch of topic queries has no column '{0}'")]
     Missing(&'static str),
@@ -215,22 +222,39 @@ pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-/// The rows as one Arrow IPC stream: the value of a record of the topic.
+/// The rows as one Arrow IPC stream with a checksum behind its end: the value of a record of the topic. Readers of Arrow that
+/// know nothing of the checksum stop before it.
 pub fn encode(rows: &[Row]) -> Result<Vec<u8>, BadBatch> {
-    let batch = batch(rows)?;
+    sealed(&batch(rows)?)
+}
+
+fn sealed(batch: &RecordBatch) -> Result<Vec<u8>, BadBatch> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-    writer.write(&batch)?;
+    writer.write(batch)?;
     writer.finish()?;
-    Ok(writer.into_inner()?)
+    let mut bytes = writer.into_inner()?;
+    bytes.extend_from_slice(&xxh3_64(&bytes).to_be_bytes());
+    Ok(bytes)
 }
 
 /// Reads what [`encode`] wrote, also from a later version that added columns.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, BadBatch> {
-    let mut rows = Vec::new();
-    for batch in StreamReader::try_new(Cursor::new(bytes), None)? {
-        rows_of(&batch?, &mut rows)?;
+    let Some((stream, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
+        return Err(BadBatch::Damaged(bytes.len()));
+    };
+    if xxh3_64(stream).to_be_bytes() != *checksum {
+        return Err(BadBatch::Damaged(bytes.len()));
     }
-    Ok(rows)
+    // The Arrow reader trusts offsets inside the bytes and panics when they lie; the checksum rules out accidents, this
+    // forgeries.
+    std::panic::catch_unwind(|| {
+        let mut rows = Vec::new();
+        for batch in StreamReader::try_new(Cursor::new(stream), None)? {
+            rows_of(&batch?, &mut rows)?;
+        }
+        Ok(rows)
+    })
+    .unwrap_or(Err(BadBatch::Damaged(bytes.len())))
 }
 
 fn rows_of(batch: &RecordBatch, rows: &mut Vec<Row>) -> Result<(), BadBatch> {
@@ -341,9 +365,7 @@ mod tests {
     }
 
     fn encoded(batch: &RecordBatch) -> Vec<u8> {
-        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("writes");
-        writer.write(batch).expect("writes");
-        writer.into_inner().expect("writes")
+        sealed(batch).expect("writes")
     }
 
     #[test]
@@ -385,7 +407,7 @@ mod tests {
         fn damaged_bytes_are_an_error_or_rows(at in 0..2_000_usize, bit in 0..8) {
             let mut bytes = encode(&[row(1, 2, None), row(2, 3, Some(4))]).expect("encodes");
             let at = at % bytes.len();
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             let _ = decode(&bytes);
             let _ = decode(&bytes[..at]);
         }

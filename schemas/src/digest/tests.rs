@@ -1,0 +1,220 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn check(sql: &str, expected: &str) {
+    let digest = Scanner::new().digest(sql.as_bytes());
+    assert_eq!((digest.text.as_str(), digest.truncated), (expected, false), "{sql}");
+    let again = Scanner::new().digest(digest.text.as_bytes());
+    assert_eq!((again.id, again.text), (digest.id, digest.text), "scanned again: {sql}");
+}
+
+fn check_same(statements: &[&str]) {
+    let mut scanner = Scanner::new();
+    let ids: Vec<DigestId> = statements.iter().map(|sql| scanner.id_of(sql.as_bytes())).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "{statements:?}");
+}
+
+fn check_differ(a: &str, b: &str) {
+    let mut scanner = Scanner::new();
+    assert_ne!(scanner.id_of(a.as_bytes()), scanner.id_of(b.as_bytes()), "{a} | {b}");
+}
+
+#[test]
+fn prints_what_the_server_prints() {
+    check("select c from sbtest1 where id=5", "SELECT `c` FROM `sbtest1` WHERE `id` = ?");
+    check("INSERT INTO t (a, b) VALUES (1, 'x')", "INSERT INTO `t` ( `a` , `b` ) VALUES (...)");
+    check("select distinct a, count(*), sum(b) from t", "SELECT DISTINCTROW `a` , COUNT ( * ) , SUM ( `b` ) FROM `t`");
+    check("select sleep(1)", "SELECT `sleep` (?)");
+    check("call p()", "CALL `p` ( )");
+    check("set @a=1", "SET @? = ?");
+    check("SET @@session.autocommit = OFF", "SET @@SESSION . `autocommit` = OFF");
+    check("select _utf8mb4'x', 'y'", "SELECT (_charset) ?, ...");
+    check("select 'a' 'b', N'x', date'2020-01-01'", "SELECT ? ?, ... , DATE ?");
+    check("CREATE USER 'u'@'h' IDENTIFIED BY 'x'", "CREATE SYSTEM_USER ? @? IDENTIFIED BY ?");
+    check("CREATE USER u@localhost IDENTIFIED BY 'x'", "CREATE SYSTEM_USER `u` @? IDENTIFIED BY ?");
+    check("select null, 1, null", "SELECT ?, ...");
+    check("select if(a is null, null, 1)", "SELECT IF ( `a` IS NULL , ?, ... )");
+    check(
+        "create table t (a int not null, b varchar(10) null)",
+        "CREATE TABLE `t` ( `a` INTEGER NOT NULL , `b` VARCHARACTER (?) NULL )",
+    );
+    check("select mid(a,1,2), now(), current_timestamp", "SELECT SUBSTRING ( `a` , ?, ... ) , NOW ( ) , NOW");
+    check("select -1, - 1, +1, (-1)", "SELECT ?, ... , (?)");
+    check("select a-1, a - -1, a in (b, -1, c)", "SELECT `a` - ? , `a` - ? , `a` IN ( `b` , ? , `c` )");
+    check("select * from t limit 5 offset 6", "SELECT * FROM `t` LIMIT ? OFFSET ?");
+    check("select a.status, status from a", "SELECT `a` . `status` , STATUS FROM `a`");
+    check("create procedure p() begin select 1; end;", "CREATE PROCEDURE `p` ( ) BEGIN SELECT ? ; END");
+    check("select --1", "SELECT ?");
+    check("select `a``b` from `db`.t", "SELECT `a``b` FROM `db` . `t`");
+    check("", "");
+}
+
+#[test]
+fn merges_what_is_one_class() {
+    check_same(&["select 1 where a in (1)", "select 2 where a in (1,2,3)", "select 1 where `a` IN (-1 , 'x')"]);
+    check_same(&[
+        "insert into t values (1,2)",
+        "insert into t values (1,2),(3,4)",
+        "insert into t values(1,2),(3,4),(5,6)",
+    ]);
+    check_same(&["insert into t values (1,now())", "insert into t values (1,now()),(2, NOW( )),(3,now())"]);
+    check_same(&["select 1 where (a,b) in ((1,2))", "select 1 where (a,b) in ((1,2),(3,4))"]);
+    check_same(&[
+        "select a /* c */ from t -- x\n",
+        "select a from t;",
+        "SELECT  `a`\nFROM t # y",
+        "/*!50000 select */ a from t",
+    ]);
+    check_same(&["select 1", "select 'x'", "select 0x1F", "select x'1f'", "select 1.5e3", "select NULL", "select ?"]);
+    check_same(&["select /*+ max_execution_time(1) */ 1", "select 1"]);
+    check_same(&["create schema x", "create database x"]);
+    check_same(&["select 1 where a <> 1", "select 1 where a != 2"]);
+    check_same(&["insert into t values (?) /* , ... */", "insert into t values (1)", "insert into t values (1),(2)"]);
+}
+
+#[test]
+fn parts_what_is_not_one_class() {
+    check_differ("select a-1", "select a");
+    check_differ("select * from db1.t", "select * from db2.t");
+    check_differ("select T.a from T", "select t.a from t");
+    check_differ("select 1 where a in (1,b)", "select 1 where a in (1,2)");
+    check_differ("select true", "select 1");
+    check_differ("select 1 limit 5", "select 1 limit 5,10");
+    check_differ("insert into t values (1,now()),(2,null)", "insert into t values (1,now())");
+    check_differ("select a from t", "select a x from t");
+}
+
+#[test]
+fn cut_input_has_the_digest_of_its_prefix() {
+    let mut scanner = Scanner::new();
+    let mut cut = |sql: &str, whole: &str| {
+        let digest = scanner.digest(sql.as_bytes());
+        assert!(digest.truncated, "{sql}");
+        assert_eq!(digest.id, scanner.id_of(whole.as_bytes()), "{sql}: {}", digest.text);
+    };
+    cut("select 'secr", "select 'secret'");
+    cut("insert into t values (1, 'long lon", "insert into t values (1, 'x')");
+    cut("insert into t values (1, 'x'), (2, 'lo", "insert into t values (1, 'x')");
+    cut("select 1 /* secr", "select 1");
+    let long = format!("select {}", "abcdefgh, ".repeat(2_000));
+    let digest = scanner.digest(long.as_bytes());
+    assert!(digest.truncated && digest.text.len() <= TEXT_BYTES_MAX);
+}
+
+#[test]
+fn joins_with_what_either_server_prints() {
+    let mut scanner = Scanner::new();
+    let mut join = |sql: &str, server: &str| {
+        let ours = scanner.digest(sql.as_bytes()).text;
+        let (_, theirs) = server_text(server);
+        assert_eq!(scanner.match_key(ours.as_bytes()), scanner.match_key(theirs.as_bytes()), "{ours} | {theirs}");
+    };
+    join("select c from t where id=5", "SELECT `c` FROM `t` WHERE ID = ? ");
+    join("select c from t where id=5", "EXECUTE SELECT `c` FROM `t` WHERE `id` = ?");
+    join("insert into sl values (1),(2)", "INSERT INTO `sl` VALUES (?) /* , ... */ ");
+    join("select 1 where a in (1)", "SELECT ? WHERE `a` IN (?)");
+    join("select 1 where a = -1", "SELECT ? WHERE `a` = - ?");
+    join("set global slow_query_log = off", "SET GLOBAL `slow_query_log` = `OFF` ");
+    join("select a from t order by 1", "SELECT `a` FROM `t` ORDER BY 1");
+    join("commit", "EXECUTE COMMIT");
+    assert_eq!(server_text("EXECUTE `s` USING @?").0, None);
+    assert_eq!(server_text("PREPARE `s` FROM ?").0, None);
+}
+
+#[test]
+fn ids_are_hexadecimal_text() {
+    let id = Scanner::new().id_of(b"select 1");
+    assert_eq!(id.to_string().parse(), Ok(id));
+    assert!("xyz".parse::<DigestId>().is_err());
+    assert_eq!(DigestId::OTHER.reserved(), Some("(other statements)"));
+    assert_eq!(id.reserved(), None);
+}
+
+/// Fragments that exercise every state of the lexer, in any order.
+fn fragment() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("select "),
+        Just("values "),
+        Just("in"),
+        Just("("),
+        Just(")"),
+        Just(","),
+        Just(" - "),
+        Just("+"),
+        Just("`a b`"),
+        Just("id"),
+        Just(" null "),
+        Just("is "),
+        Just("not "),
+        Just("."),
+        Just("@"),
+        Just("@@"),
+        Just(";"),
+        Just("/*"),
+        Just("*/"),
+        Just("/*!50000 "),
+        Just("-- "),
+        Just("\n"),
+        Just("#"),
+        Just("'"),
+        Just("\""),
+        Just("`"),
+        Just("\\"),
+        Just("?"),
+        Just("..."),
+        Just("_utf8"),
+        Just("count"),
+        Just(" "),
+        Just("x'1f'"),
+        Just("(1,2)"),
+        Just("(1,now())"),
+        Just("0x1f"),
+        Just("1e3"),
+        Just("ß"),
+        Just(":="),
+        Just("->>"),
+        Just("x"),
+        Just("\0"),
+    ]
+    .prop_map(str::to_owned)
+}
+
+proptest! {
+    #[test]
+    fn canonical_text_is_a_fixed_point(parts in prop::collection::vec(fragment(), 0..40)) {
+        let sql = parts.concat();
+        let mut scanner = Scanner::new();
+        let digest = scanner.digest(sql.as_bytes());
+        if !digest.truncated {
+            let again = scanner.digest(digest.text.as_bytes());
+            prop_assert_eq!(&again.text, &digest.text, "{:?}", sql);
+            prop_assert_eq!(again.id, digest.id);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut scanner = Scanner::new();
+        let _ = scanner.digest(&bytes);
+        let _ = scanner.match_key(&bytes);
+        let _ = mask(&bytes);
+        let _ = split(&bytes).count();
+    }
+
+    #[test]
+    fn no_literal_gets_out(secret in "[0-9]{6}", before in "[a-f ,=(]{0,20}", after in "[a-f ,=)]{0,20}", quote in 0..6) {
+        let literal = match quote {
+            0 => format!("'{secret}'"),
+            1 => format!("\"x''{secret}\\\" \""),
+            2 => format!(" {secret}"),
+            3 => format!("/* {secret} */"),
+            4 => format!("' \\'{secret}"),
+            _ => format!(" {secret}.{secret}e5 "),
+        };
+        let sql = format!("{before} {literal} {after}");
+        prop_assert!(!mask(sql.as_bytes()).contains(&secret), "{}", mask(sql.as_bytes()));
+        let text = Scanner::new().digest(sql.as_bytes()).text;
+        prop_assert!(!text.contains(&secret), "{}", text);
+    }
+}

@@ -1,0 +1,336 @@
+//! The reductions: tokens enter, the canonical text leaves. The shape is that of MySQL's `STATEMENT_DIGEST_TEXT` with four
+//! declared differences: rows of a list collapse to one row whatever their number; hints are dropped; cut input gives the
+//! digest of its prefix and says so; bodies of `/*! */` are code. One pass with a stack of token kinds, no backtracking;
+//! buffers are kept between calls, so a warm scanner allocates nothing. Text without a `truncated` flag is a fixed point:
+//! scanning it again gives the same text. It must never write a byte of a literal.
+
+use super::scan::{Lexeme, Lexer, Token};
+use super::words::{self, Word};
+
+/// Longest canonical text, in bytes. 8 KiB: four times what a server keeps by default (1,024 bytes of tokens), and small
+/// enough to keep thousands of texts; what is longer is cut at a token and flagged.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// What the reductions must know about a token that is already written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A keyword or operator behind which an expression may start.
+    Starter,
+    /// Any other word, operator, or identifier.
+    Other,
+    In,
+    Values,
+    Sign,
+    /// `?`
+    Value,
+    /// `?, ...`
+    List,
+    Comma,
+    Open,
+    /// A row of one value or of several, reduced.
+    Row,
+    /// The parenthesis that closes a row with something else than values in it.
+    RowEnd,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    kind: Kind,
+    /// Where its text starts in the output, with the blank before it.
+    start: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OpenAt {
+    /// Its place in the stack.
+    entry: u32,
+    /// It opens a row of `VALUES`.
+    row: bool,
+    /// Where the row before it starts, when that one ended in `RowEnd`.
+    row_before: Option<u32>,
+}
+
+/// The buffers of the reductions.
+#[derive(Debug, Default)]
+pub(super) struct Canonical {
+    out: Vec<u8>,
+    stack: Vec<Entry>,
+    opens: Vec<OpenAt>,
+    /// Where the last `RowEnd`'s row starts.
+    last_row: Option<u32>,
+    /// The next token is written without a blank before it.
+    glue: bool,
+    /// Write every word in lower case and without quotes, for `match_key`.
+    fold: bool,
+    truncated: bool,
+}
+
+impl Canonical {
+    /// The text of the last statement.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.out
+    }
+
+    pub(super) fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Reads a whole statement.
+    pub(super) fn read(&mut self, sql: &[u8], fold: bool) {
+        self.out.clear();
+        self.stack.clear();
+        self.opens.clear();
+        self.last_row = None;
+        self.glue = false;
+        self.fold = fold;
+        self.truncated = false;
+        let mut lexer = Lexer::new(sql);
+        let mut pending_semicolons = 0;
+        while let Some(token) = lexer.next() {
+            if token.lexeme == Lexeme::Semicolon {
+                // Only a semicolon that something follows is part of the statement.
+                pending_semicolons += 1;
+                continue;
+            }
+            for _ in 0..std::mem::take(&mut pending_semicolons) {
+                if !self.stack.is_empty() {
+                    self.push(Kind::Other, b";");
+                }
+            }
+            self.take(token, sql, &lexer);
+            if self.truncated {
+                break;
+            }
+            if self.out.len() > TEXT_BYTES_MAX {
+                self.cut_to_limit();
+                break;
+            }
+        }
+        if self.truncated {
+            self.close_cut_list();
+        }
+        if std::str::from_utf8(&self.out).is_err() {
+            let text = String::from_utf8_lossy(&self.out).into_owned();
+            self.out.clear();
+            self.out.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    fn take(&mut self, token: Token, sql: &[u8], lexer: &Lexer<'_>) {
+        let bytes = &sql[token.start..token.end];
+        match token.lexeme {
+            Lexeme::Word => self.word(bytes, lexer),
+            Lexeme::Bare => self.identifier(bytes),
+            Lexeme::Quoted => self.identifier(&bytes[1..bytes.len() - 1]),
+            Lexeme::Value => self.value(),
+            Lexeme::Introducer => self.push(Kind::Other, b"(_charset)"),
+            Lexeme::Variable | Lexeme::Account => self.push(Kind::Other, b"@?"),
+            Lexeme::System => {
+                self.push(Kind::Other, b"@@");
+                self.glue = true;
+            }
+            Lexeme::Dot => self.push(Kind::Other, b"."),
+            Lexeme::Comma => self.push(Kind::Comma, b","),
+            Lexeme::Open => self.open(),
+            Lexeme::Close => self.close(),
+            Lexeme::Ellipsis => self.ellipsis(),
+            Lexeme::Sign => self.push(Kind::Sign, bytes),
+            Lexeme::Operator if bytes == b"<>" => self.push(Kind::Starter, b"!="),
+            Lexeme::Operator => self.push(Kind::Starter, bytes),
+            Lexeme::CutValue => {
+                self.value();
+                self.truncated = true;
+            }
+            Lexeme::Cut => self.truncated = true,
+            Lexeme::Semicolon => {}
+        }
+    }
+
+    fn last(&self, back: usize) -> Option<Kind> {
+        self.stack.len().checked_sub(back + 1).map(|at| self.stack[at].kind)
+    }
+
+    fn start_token(&mut self, kind: Kind) {
+        self.stack.push(Entry { kind, start: self.out.len() as u32 });
+        if !std::mem::take(&mut self.glue) && !self.out.is_empty() {
+            self.out.push(b' ');
+        }
+    }
+
+    fn push(&mut self, kind: Kind, text: &[u8]) {
+        self.start_token(kind);
+        self.out.extend_from_slice(text);
+    }
+
+    /// Takes the last `count` tokens back.
+    fn pop(&mut self, count: usize) {
+        let keep = self.stack.len() - count;
+        self.out.truncate(self.stack[keep].start as usize);
+        self.stack.truncate(keep);
+    }
+
+    fn word(&mut self, bytes: &[u8], lexer: &Lexer<'_>) {
+        let Some(word) = words::look_up(bytes) else { return self.identifier(bytes) };
+        if word.function && !self.is_function(lexer) {
+            return self.identifier(bytes);
+        }
+        if word.text == "NULL" && self.null_is_value() {
+            return self.value();
+        }
+        self.keyword(word);
+    }
+
+    fn keyword(&mut self, word: Word) {
+        let kind = match word.text {
+            "IN" => Kind::In,
+            "VALUES" | "VALUE" => Kind::Values,
+            _ if word.starts_expression => Kind::Starter,
+            _ => Kind::Other,
+        };
+        self.start_token(kind);
+        if self.fold {
+            self.out.extend(word.text.bytes().map(|b| b.to_ascii_lowercase()));
+        } else {
+            self.out.extend_from_slice(word.text.as_bytes());
+        }
+    }
+
+    /// `NULL` is a value where an expression may start; `IS NULL`, `NOT NULL` and a column's `NULL` are kept.
+    fn null_is_value(&self) -> bool {
+        let kept =
+            matches!(self.last(0), None | Some(Kind::Other | Kind::Row | Kind::RowEnd | Kind::Value | Kind::List));
+        !kept && !self.last_word_is(&["NOT"])
+    }
+
+    /// A function's name stands before a parenthesis, but a table's name may, too.
+    fn is_function(&self, lexer: &Lexer<'_>) -> bool {
+        lexer.next_byte() == Some(b'(') && !self.last_word_is(&["INTO", "TABLE", "FROM", "JOIN", "UPDATE"])
+    }
+
+    fn last_word_is(&self, words: &[&str]) -> bool {
+        let Some(last) = self.stack.last() else { return false };
+        let text = self.out[last.start as usize..].trim_ascii_start();
+        words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    fn identifier(&mut self, name: &[u8]) {
+        self.start_token(Kind::Other);
+        if self.fold {
+            self.out.extend(name.iter().map(u8::to_ascii_lowercase));
+            return;
+        }
+        self.out.push(b'`');
+        self.out.extend_from_slice(name);
+        self.out.push(b'`');
+    }
+
+    /// A literal: takes the signs before it, and joins the list that it continues.
+    fn value(&mut self) {
+        while self.last(0) == Some(Kind::Sign) && self.sign_is_unary() {
+            self.pop(1);
+        }
+        if self.last(0) == Some(Kind::Comma) && matches!(self.last(1), Some(Kind::Value | Kind::List)) {
+            self.pop(2);
+            return self.push(Kind::List, b"?, ...");
+        }
+        self.push(Kind::Value, b"?");
+    }
+
+    fn sign_is_unary(&self) -> bool {
+        matches!(
+            self.last(1),
+            None | Some(Kind::Starter | Kind::Comma | Kind::Open | Kind::Sign | Kind::In | Kind::Values)
+        )
+    }
+
+    /// The server's own way to write a list; it occurs when its text is scanned again.
+    fn ellipsis(&mut self) {
+        match (self.last(1), self.last(0)) {
+            (Some(Kind::Value | Kind::List), Some(Kind::Comma)) => {
+                self.pop(2);
+                self.push(Kind::List, b"?, ...");
+            }
+            (_, Some(Kind::Open)) => self.push(Kind::List, b"?, ..."),
+            _ => self.push(Kind::Other, b"..."),
+        }
+    }
+
+    fn open(&mut self) {
+        let follows_row = self.last(0) == Some(Kind::Comma) && self.last(1) == Some(Kind::RowEnd);
+        let follows_values = self.last(0) == Some(Kind::Comma) && self.last(1) == Some(Kind::Row);
+        self.opens.push(OpenAt {
+            entry: self.stack.len() as u32,
+            row: follows_row || follows_values || self.last(0) == Some(Kind::Values),
+            row_before: if follows_row { self.last_row } else { None },
+        });
+        self.push(Kind::Open, b"(");
+    }
+
+    fn close(&mut self) {
+        let Some(open) = self.opens.pop() else { return self.push(Kind::Other, b")") };
+        let inside = self.stack.len() - open.entry as usize - 1;
+        if inside == 1 {
+            match self.last(0) {
+                Some(Kind::Value) => return self.row(b"(?)"),
+                Some(Kind::List) => return self.row(b"(...)"),
+                _ => {}
+            }
+        }
+        let start = self.stack[open.entry as usize].start;
+        self.push(if open.row { Kind::RowEnd } else { Kind::Other }, b")");
+        if !open.row {
+            return;
+        }
+        if let Some(before) = open.row_before {
+            let comma = self.stack[open.entry as usize - 1].start;
+            if self.same_row(before, comma, start) {
+                let count = self.stack.len() - open.entry as usize + 1;
+                self.pop(count);
+                self.last_row = Some(before);
+                return;
+            }
+        }
+        self.last_row = Some(start);
+    }
+
+    /// Whether the row that starts at `start` reads as the one from `before` to `comma`; blanks before either do not count.
+    fn same_row(&self, before: u32, comma: u32, start: u32) -> bool {
+        let earlier = self.out[before as usize..comma as usize].trim_ascii_start();
+        earlier == self.out[start as usize..].trim_ascii_start()
+    }
+
+    /// Replaces a parenthesis with values in it, and joins the rows that it continues.
+    fn row(&mut self, text: &[u8]) {
+        self.pop(2);
+        if self.last(0) == Some(Kind::In) {
+            return self.push(Kind::Row, b"(...)");
+        }
+        if self.last(0) == Some(Kind::Comma) && self.last(1) == Some(Kind::Row) {
+            let comma = self.stack[self.stack.len() - 1].start as usize;
+            let earlier = self.stack[self.stack.len() - 2].start as usize;
+            if self.out[earlier..comma].trim_ascii_start() == text {
+                return self.pop(1);
+            }
+        }
+        self.push(Kind::Row, text);
+    }
+
+    /// Ends the text at the last token that fits.
+    fn cut_to_limit(&mut self) {
+        self.truncated = true;
+        while self.out.len() > TEXT_BYTES_MAX && !self.stack.is_empty() {
+            self.pop(1);
+        }
+    }
+
+    /// Cut input often ends inside a list of values; the list is read as if it ended there, so that a long `IN` or `VALUES`
+    /// that was cut has the digest of the whole statement.
+    fn close_cut_list(&mut self) {
+        if self.last(0) == Some(Kind::Comma) {
+            self.pop(1);
+        }
+        if self.last(1) == Some(Kind::Open) && matches!(self.last(0), Some(Kind::Value | Kind::List)) {
+            self.close();
+        }
+    }
+}
