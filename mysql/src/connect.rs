@@ -155,9 +155,8 @@ impl Session {
 
     /// Runs a statement that may take as long as `within`, and returns its rows.
     pub async fn rows_within(&mut self, statement: &str, within: Duration) -> Result<Vec<Row>, Error> {
-        let rows = self
-            .bounded(statement, within, async |conn| conn.query::<mysql_async::Row, _>(statement).await)
-            .await?;
+        let rows =
+            self.bounded(statement, within, async |conn| conn.query::<mysql_async::Row, _>(statement).await).await?;
         Ok(rows.into_iter().map(Row::new).collect())
     }
 
@@ -208,11 +207,7 @@ impl Session {
             }
             Err(_) => {
                 self.hang_up().await;
-                Err(Error::Timeout {
-                    target: Arc::clone(&self.target),
-                    statement: shortened(statement),
-                    after: within,
-                })
+                Err(Error::Timeout { target: Arc::clone(&self.target), statement: shortened(statement), after: within })
             }
         }
     }

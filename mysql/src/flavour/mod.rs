@@ -3,7 +3,7 @@
 //! Nothing else in the project compares versions or writes `SLAVE` or `REPLICA` into a statement.
 
 pub(crate) mod names;
-pub(crate) mod statements;
+mod statements;
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::connect::Session;
 use crate::error::Error;
 
 pub use names::SemiSyncNames;
-pub use statements::{Source, Unspeakable};
+pub use statements::{SEMI_SYNC_TIMEOUT_MAX_MS, Source, Unspeakable};
 
 /// A server's version: three numbers, compared in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

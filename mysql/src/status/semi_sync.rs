@@ -4,7 +4,7 @@
 use crate::connect::Session;
 use crate::counters::Counters;
 use crate::error::Error;
-use crate::flavour::statements::SEMI_SYNC_TIMEOUT_MAX_MS;
+use crate::flavour::SEMI_SYNC_TIMEOUT_MAX_MS;
 use crate::settings::Variables;
 
 /// Both sides of semi-synchronous replication.

@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn paths_are_absolute_and_only_files() {
-        let read = [("read_only", "ON"), ("slow_query_log_file", "slow.log"), ("log_error", "stderr"), ("socket", "/s")];
+        let read =
+            [("read_only", "ON"), ("slow_query_log_file", "slow.log"), ("log_error", "stderr"), ("socket", "/s")];
         let found = server(&read).unwrap();
         assert_eq!(found.slow_log_file, Some(PathBuf::from("/d/slow.log")));
         assert_eq!(found.error_log, None);

@@ -131,13 +131,16 @@ fn closing_and_opening() {
     check(|dialect| dialect.kill_session(7), [mysql, mysql, mysql, mysql, mariadb]);
     let offline = "SET GLOBAL offline_mode=ON";
     check(|dialect| dialect.shut_clients_out().unwrap_or("none"), [offline, offline, offline, offline, "none"]);
-    check(|dialect| dialect.open()[0].to_owned(), [
-        "SET GLOBAL super_read_only=OFF",
-        "SET GLOBAL super_read_only=OFF",
-        "SET GLOBAL super_read_only=OFF",
-        "SET GLOBAL super_read_only=OFF",
-        "SET GLOBAL read_only=OFF",
-    ]);
+    check(
+        |dialect| dialect.open()[0].to_owned(),
+        [
+            "SET GLOBAL super_read_only=OFF",
+            "SET GLOBAL super_read_only=OFF",
+            "SET GLOBAL super_read_only=OFF",
+            "SET GLOBAL super_read_only=OFF",
+            "SET GLOBAL read_only=OFF",
+        ],
+    );
 }
 
 #[test]
