@@ -155,6 +155,8 @@ pub struct Action {
     pub policy: String,
     /// The facts it rests on.
     pub evidence: Vec<EventId>,
+    /// The number of its first step: actions that share an epoch must not share step numbers.
+    pub first_step: u32,
     /// What.
     pub kind: ActionKind,
 }
@@ -194,6 +196,8 @@ pub struct FailOver {
     pub spec: ClusterSpec,
     /// Every server that was open, or may have been opened by an unfinished epoch.
     pub old_primaries: Vec<InstanceId>,
+    /// Members whose agents are silent: nothing is asked of them.
+    pub silent: Vec<InstanceId>,
     /// Members that may become the primary.
     pub candidates: Vec<InstanceId>,
     /// Members that may not, each with the reason.

@@ -63,9 +63,11 @@ pub fn action() -> Action {
         reason: "db1 exited on signal 9 and is held down".to_owned(),
         policy: "failover.1".to_owned(),
         evidence: vec![EventId::derive(&["sample fact"])],
+        first_step: 0,
         kind: ActionKind::FailOver(Box::new(FailOver {
             spec: spec(),
             old_primaries: vec![instance("db1")],
+            silent: vec![instance("db3")],
             candidates: vec![instance("db2")],
             excluded: vec![Excluded { instance: instance("db3"), reason: "its agent is silent".to_owned() }],
         })),

@@ -1,0 +1,163 @@
+//! The alerts of the failover processor: raised once per cause with a stable fingerprint, resolved explicitly.
+
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
+use millrace_schemas::topics::actions::{Action, ActionKind};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity};
+use millrace_schemas::topics::journal::{Fact, Outcome};
+
+use super::{State, Verdict};
+use crate::fold::Out;
+
+/// What an alert says.
+pub(super) trait Says {
+    const NAME: &'static str;
+    const SEVERITY: Severity;
+    fn summary(&self) -> String;
+}
+
+pub(super) struct ClusterPaused<'a> {
+    pub(super) kind: &'a str,
+}
+
+impl Says for ClusterPaused<'_> {
+    const NAME: &'static str = "ClusterPaused";
+    const SEVERITY: Severity = Severity::Critical;
+    fn summary(&self) -> String {
+        format!(
+            "the journal holds evidence of unknown kind {}: nothing is done until an operator sets the mode again; upgrade first",
+            self.kind
+        )
+    }
+}
+
+pub(super) struct FailoverRefused<'a> {
+    pub(super) reason: &'a str,
+    pub(super) refusal: &'a str,
+}
+
+impl Says for FailoverRefused<'_> {
+    const NAME: &'static str = "FailoverRefused";
+    const SEVERITY: Severity = Severity::Critical;
+    fn summary(&self) -> String {
+        format!("{}, but no failover: {}", self.reason, self.refusal)
+    }
+}
+
+struct OnVerdict {
+    summary: String,
+}
+
+macro_rules! verdict_alert {
+    ($name:ident, $severity:ident) => {
+        struct $name(OnVerdict);
+        impl Says for $name {
+            const NAME: &'static str = stringify!($name);
+            const SEVERITY: Severity = Severity::$severity;
+            fn summary(&self) -> String {
+                self.0.summary.clone()
+            }
+        }
+    };
+}
+
+verdict_alert!(PrimaryDown, Critical);
+verdict_alert!(WritesBlocked, Critical);
+verdict_alert!(AgentSilent, Warning);
+verdict_alert!(PrimaryStopped, Warning);
+verdict_alert!(FailoverDone, Info);
+verdict_alert!(ErrantTransactions, Warning);
+
+/// Raises and resolves what follows from the verdict alone.
+pub(super) fn follow(state: &mut State, cluster: &ClusterId, verdict: &Verdict, out: &mut Out<'_>) {
+    let Some(primary) = state.primary.clone() else { return };
+    let says = OnVerdict { summary: verdict.sentence(primary.as_str()) };
+    let on = Some(&primary);
+    match verdict {
+        Verdict::Dead { .. } | Verdict::Isolated { .. } | Verdict::Closed => raise(state, cluster, on, PrimaryDown(says), out),
+        Verdict::WritesBlocked | Verdict::Stalled { .. } => raise(state, cluster, on, WritesBlocked(says), out),
+        Verdict::AgentDead => raise(state, cluster, on, AgentSilent(says), out),
+        Verdict::StoppedOnPurpose { .. } => raise(state, cluster, on, PrimaryStopped(says), out),
+        Verdict::Fine => {
+            for name in [PrimaryDown::NAME, WritesBlocked::NAME, AgentSilent::NAME, PrimaryStopped::NAME, FailoverRefused::NAME] {
+                resolve_all(state, cluster, name, out);
+            }
+        }
+        Verdict::NoPrimaryYet | Verdict::Unknown { .. } => {}
+    }
+}
+
+/// Raises what follows from the end of an action.
+pub(super) fn ended(state: &mut State, action: &Action, outcome: &Outcome, event: &Event<Fact>, out: &mut Out<'_>) {
+    let cluster = &event.subject.cluster;
+    match (&action.kind, outcome) {
+        (ActionKind::FailOver(_), Outcome::Done { primary }) => {
+            resolve_all(state, cluster, PrimaryDown::NAME, out);
+            resolve_all(state, cluster, FailoverRefused::NAME, out);
+            let summary = format!("{primary} is the primary since epoch {}, because {}", action.epoch, action.reason);
+            raise(state, cluster, Some(primary), FailoverDone(OnVerdict { summary }), out);
+        }
+        (ActionKind::FailOver(_) | ActionKind::CreateCluster(_), Outcome::Refused { reason, unblock }) => {
+            let refusal = format!("{reason}; {unblock} would unblock it");
+            raise(state, cluster, None, FailoverRefused { reason: &action.reason, refusal: &refusal }, out);
+        }
+        (ActionKind::FailOver(_) | ActionKind::CreateCluster(_), Outcome::Abandoned { reason, .. }) => {
+            raise(state, cluster, None, FailoverRefused { reason: &action.reason, refusal: reason }, out);
+        }
+        (ActionKind::Rejoin(rejoin), Outcome::Refused { reason, .. }) => {
+            let says = ErrantTransactions(OnVerdict { summary: format!("{} stays quarantined: {reason}", rejoin.instance) });
+            raise(state, cluster, Some(&rejoin.instance), says, out);
+        }
+        (ActionKind::Rejoin(rejoin), Outcome::Done { .. }) => {
+            resolve(state, cluster, fingerprint(cluster, ErrantTransactions::NAME, Some(&rejoin.instance)), out);
+        }
+        (ActionKind::Rejoin(_), Outcome::Abandoned { .. }) | (ActionKind::CreateCluster(_), Outcome::Done { .. }) => {}
+    }
+}
+
+fn fingerprint(cluster: &ClusterId, name: &str, instance: Option<&InstanceId>) -> EventId {
+    EventId::derive(&[cluster.as_str(), name, instance.map_or("", InstanceId::as_str)])
+}
+
+/// Raises an alert, unless it fires with the same words already.
+pub(super) fn raise<S: Says>(
+    state: &mut State,
+    cluster: &ClusterId,
+    instance: Option<&InstanceId>,
+    says: S,
+    out: &mut Out<'_>,
+) {
+    let fingerprint = fingerprint(cluster, S::NAME, instance);
+    let before = state.firing.get(&fingerprint);
+    let summary = says.summary();
+    if before.is_some_and(|before| before.summary == summary) {
+        return;
+    }
+    let alert = Alert {
+        fingerprint,
+        name: S::NAME.to_owned(),
+        instance: instance.cloned(),
+        severity: S::SEVERITY,
+        state: AlertState::Firing,
+        starts_at: before.map_or(out.now, |before| before.starts_at),
+        summary,
+        runbook: format!("docs/alerts.md#{}", S::NAME.to_lowercase()),
+    };
+    state.firing.insert(fingerprint, alert.clone());
+    out.emit(Subject { cluster: cluster.clone(), instance: instance.cloned() }, None, Notice::Alert(alert));
+}
+
+/// Resolves every firing alert of this name.
+pub(super) fn resolve_all(state: &mut State, cluster: &ClusterId, name: &str, out: &mut Out<'_>) {
+    let found: Vec<EventId> =
+        state.firing.iter().filter(|(_, alert)| alert.name == name).map(|(fingerprint, _)| *fingerprint).collect();
+    for fingerprint in found {
+        resolve(state, cluster, fingerprint, out);
+    }
+}
+
+fn resolve(state: &mut State, cluster: &ClusterId, fingerprint: EventId, out: &mut Out<'_>) {
+    let Some(mut alert) = state.firing.remove(&fingerprint) else { return };
+    alert.state = AlertState::Resolved;
+    out.emit(Subject { cluster: cluster.clone(), instance: alert.instance.clone() }, None, Notice::Alert(alert));
+}

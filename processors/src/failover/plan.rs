@@ -1,0 +1,170 @@
+//! From a verdict to an action: fills in everything that the runbook needs, mints the epoch, or says why not.
+
+use millrace_schemas::event::Subject;
+use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Mode, Order, Rejoin};
+use millrace_schemas::topics::journal::Process;
+
+use super::{
+    ACTION_DEADLINE, CREATE_DEADLINE, Current, FAILOVERS_MAX, FAILOVERS_WITHIN, Failover, STEPS_PER_ACTION, State, Verdict, alerts,
+    candidates,
+};
+use crate::fold::{Out, Processor as _};
+
+/// Emits a fail-over, or raises the alert that says why it cannot be done.
+pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdict, out: &mut Out<'_>) {
+    let now = out.now;
+    let (Some(spec), Some(primary)) = (state.spec.clone(), state.primary.clone()) else { return };
+    let sorted = candidates::of(state, &spec, now);
+    let reason = verdict.sentence(primary.as_str());
+    if let Some(refusal) = refusal(state, &primary, &sorted, verdict, now) {
+        alerts::raise(state, cluster, Some(&primary), alerts::FailoverRefused { reason: &reason, refusal: &refusal }, out);
+        return;
+    }
+    state.failovers.push_back(now);
+    let kind = ActionKind::FailOver(Box::new(FailOver {
+        spec,
+        old_primaries: state.may_be_open.iter().cloned().collect(),
+        silent: sorted.silent,
+        candidates: sorted.allowed,
+        excluded: sorted.excluded,
+    }));
+    let evidence = evidence_of(state, &primary);
+    act(state, cluster, reason, evidence, kind, out);
+}
+
+/// Why the failover must not be emitted now.
+fn refusal(
+    state: &mut State,
+    primary: &InstanceId,
+    sorted: &candidates::Candidates,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Option<String> {
+    let next = state.epoch.next();
+    let approved = state.approved == Some(next);
+    while state.failovers.front().is_some_and(|at| now.since(*at) > FAILOVERS_WITHIN) {
+        state.failovers.pop_front();
+    }
+    match state.effective_mode() {
+        Mode::Observe => {
+            let why = state.paused.clone().unwrap_or_else(|| "the cluster is only observed".to_owned());
+            return Some(format!("{why}; would promote one of: {}", names(&sorted.allowed)));
+        }
+        Mode::Approve if !approved => {
+            state.proposed = Some(next);
+            return Some(format!("waits for approval: millrace approve {next}"));
+        }
+        Mode::Auto if !approved && state.failovers.len() >= FAILOVERS_MAX => {
+            state.proposed = Some(next);
+            return Some(format!(
+                "{FAILOVERS_MAX} automatic failovers in {} minutes already; waits for approval of epoch {next}",
+                FAILOVERS_WITHIN.as_secs() / 60
+            ));
+        }
+        Mode::Approve | Mode::Auto => {}
+    }
+    if sorted.allowed.is_empty() {
+        let reasons: Vec<_> = sorted.excluded.iter().map(|one| format!("{}: {}", one.instance, one.reason)).collect();
+        return Some(format!("no member may be promoted ({})", reasons.join("; ")));
+    }
+    quorum_missing(state, primary, sorted, verdict)
+}
+
+/// Names the members whose return would complete the quorum.
+fn quorum_missing(
+    state: &State,
+    primary: &InstanceId,
+    sorted: &candidates::Candidates,
+    verdict: &Verdict,
+) -> Option<String> {
+    let spec = state.spec.as_ref()?;
+    let answers = |instance: &&InstanceId| {
+        let running = state.members.get(*instance).is_some_and(|seen| matches!(seen.process, Process::Running { .. }));
+        running && !sorted.silent.contains(instance)
+    };
+    let (there, away): (Vec<_>, Vec<_>) = spec.acknowledgers_of(primary).partition(answers);
+    let quorum = spec.quorum(primary);
+    // The closed primary itself holds every write that it acknowledged: its own sets can stand in for the quorum.
+    let stands_in = *verdict == Verdict::Closed && sorted.allowed.contains(primary);
+    if there.len() >= quorum || stands_in {
+        return None;
+    }
+    Some(format!(
+        "{quorum} of its acknowledgers must answer, {} do: an acknowledged write could be lost; {} would unblock it",
+        there.len(),
+        names(&away.into_iter().cloned().collect::<Vec<_>>())
+    ))
+}
+
+/// Emits a rejoin for the first member that is out and can be brought back.
+pub(super) fn rejoin(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) {
+    let now = out.now;
+    if state.effective_mode() != Mode::Auto {
+        return;
+    }
+    let (Some(spec), Some(primary)) = (state.spec.clone(), state.primary.clone()) else { return };
+    let speaks = |instance: &InstanceId| state.members.get(instance).is_some_and(|seen| seen.known && !seen.is_silent(now));
+    if !speaks(&primary) {
+        return;
+    }
+    let ready = state
+        .quarantined
+        .iter()
+        .find(|(instance, quarantine)| !quarantine.needs_person && now >= quarantine.not_before && speaks(instance));
+    let Some((instance, quarantine)) = ready else { return };
+    let (instance, reason) = (instance.clone(), format!("{instance} is out: {}", quarantine.reason));
+    let evidence = evidence_of(state, &instance);
+    let kind = ActionKind::Rejoin(Box::new(Rejoin { spec, instance, primary }));
+    act(state, cluster, reason, evidence, kind, out);
+}
+
+/// Emits an action; role changes mint the next epoch.
+pub(super) fn act(
+    state: &mut State,
+    cluster: &ClusterId,
+    reason: String,
+    evidence: Vec<EventId>,
+    kind: ActionKind,
+    out: &mut Out<'_>,
+) {
+    let subject = Subject::cluster(cluster.clone());
+    let cause = evidence.first().copied();
+    let id = out.mint(&subject, cause, kind.name());
+    let (epoch, first_step) = if kind.changes_roles() {
+        (state.epoch.next(), 0)
+    } else {
+        (state.epoch, state.actions_in_epoch * STEPS_PER_ACTION)
+    };
+    let allowed = if matches!(kind, ActionKind::CreateCluster(_)) { CREATE_DEADLINE } else { ACTION_DEADLINE };
+    let action = Action {
+        id,
+        cluster: cluster.clone(),
+        epoch,
+        deadline: out.now + allowed,
+        reason,
+        policy: format!("{}.{}", Failover::NAME, Failover::VERSION),
+        evidence,
+        first_step,
+        kind,
+    };
+    state.proposed = None;
+    state.adopt(&action, None, out.now);
+    state.current = Some(Current { action: action.clone(), since: out.now, executor: None });
+    out.emit_as(id, subject, cause, Order::Action(Box::new(action)));
+}
+
+fn evidence_of(state: &State, instance: &InstanceId) -> Vec<EventId> {
+    let Some(seen) = state.members.get(instance) else { return Vec::new() };
+    let mut evidence: Vec<EventId> = [seen.process_fact, seen.fact].into_iter().flatten().collect();
+    evidence.dedup();
+    evidence
+}
+
+pub(super) fn names(instances: &[InstanceId]) -> String {
+    if instances.is_empty() {
+        return "nobody".to_owned();
+    }
+    instances.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(", ")
+}
