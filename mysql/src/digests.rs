@@ -1,5 +1,5 @@
 //! The server's own counters per statement digest and per command: what other sources of digests are compared with, and what
-//! stands in where no packets can be read. In: performance_schema. Out: one value per digest, and totals per command.
+//! stands in where no packets can be read. In: `performance_schema`. Out: one value per digest, and totals per command.
 //! Known gaps, measured: counts can be off by one or two; MariaDB's digest table does not count executions of prepared
 //! statements at all (its commands do).
 

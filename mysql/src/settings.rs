@@ -1,6 +1,6 @@
 //! A server's variables: read once as text, then asked by name and type. In: `SHOW GLOBAL VARIABLES`. Out: values, under the
 //! newest name where a dialect has an older one. A variable that a server does not have is `None`, never a default:
-//! "it has no super_read_only" and "it is off" are different answers.
+//! "it has no `super_read_only`" and "it is off" are different answers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

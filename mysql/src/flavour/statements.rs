@@ -208,9 +208,9 @@ impl Dialect {
         format!("SET GLOBAL {}={}", self.semi_sync_names().replica_enabled, if on { "ON" } else { "OFF" })
     }
 
-    /// The first step of closing, without waiting for any lock: on MySQL it disconnects every unprivileged client and ends
-    /// waiting commits without OK. `MariaDB` has nothing like it: there the sessions are killed while
-    /// [`Dialect::make_read_only`] runs.
+    /// The first step of closing, without waiting for any lock: on MySQL it cuts every unprivileged client off, also those whose
+    /// commit waits, without OK. (The thread of such a commit goes on waiting all the same.) `MariaDB` has nothing like it:
+    /// there the sessions are killed while [`Dialect::make_read_only`] runs.
     pub fn shut_clients_out(self) -> Option<&'static str> {
         self.is_mysql().then_some("SET GLOBAL offline_mode=ON")
     }
@@ -220,8 +220,8 @@ impl Dialect {
         self.is_mysql().then_some("SET GLOBAL offline_mode=OFF")
     }
 
-    /// Refuses all writes from now on. It hangs behind a commit that waits, so it is sent with a bounded `lock_wait_timeout`
-    /// and while the sessions are being killed.
+    /// Refuses all writes from now on. It hangs behind a commit that waits for an acknowledgement: on `MariaDB` until that
+    /// session is killed, on MySQL 9.7 for good. So its wait is bounded by the caller, who kills the server if it fails.
     pub fn make_read_only(self) -> &'static str {
         if self.is_mysql() { "SET GLOBAL super_read_only=ON" } else { "SET GLOBAL read_only=ON" }
     }

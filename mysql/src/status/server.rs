@@ -54,7 +54,7 @@ pub struct Server {
     pub gtid_strict_mode: Option<bool>,
     /// The domain of its own transactions (`MariaDB`).
     pub gtid_domain_id: Option<u32>,
-    /// Whether performance_schema counts.
+    /// Whether `performance_schema` counts.
     pub performance_schema: bool,
     /// Whether slow statements are logged.
     pub slow_log: bool,

@@ -57,8 +57,14 @@ async fn a_cluster_shows_its_channels_and_its_semi_sync(flavour: Flavour) {
     let mut expected: Vec<u16> = cluster.replicas.iter().map(Server::port).collect();
     expected.sort_unstable();
     assert_eq!(ports, expected);
+    let file = primary.source.file.clone().zip(primary.source.position);
     for replica in &cluster.replicas {
-        let read = status_of(replica).await;
+        // A parallel applier notes its place in the source's binlog a moment after the transactions.
+        let read = eventually("the applier notes its place", async || {
+            let read = status_of(replica).await;
+            read.channels.iter().all(|channel| channel.applied_position == file).then_some(read)
+        })
+        .await;
         let [channel] = read.channels.as_slice() else { panic!("one channel: {:?}", read.channels) };
         assert_eq!((channel.source_host.as_str(), channel.source_port), ("127.0.0.1", cluster.primary.port()));
         assert_eq!(channel.source_server_id, Some(primary.server.server_id));
@@ -70,7 +76,6 @@ async fn a_cluster_shows_its_channels_and_its_semi_sync(flavour: Flavour) {
         assert_eq!(channel.received, primary.source.executed);
         assert_eq!(channel.executed, primary.source.executed);
         assert_eq!(read.source.executed, primary.source.executed);
-        let file = primary.source.file.clone().zip(primary.source.position);
         assert_eq!((&channel.received_position, &channel.applied_position), (&file, &file));
         assert!(channel.relay_position.is_some() && channel.relay_bytes.is_some());
         assert!(read.semi_sync.replica_enabled && read.semi_sync.replica_active);

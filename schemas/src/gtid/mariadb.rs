@@ -192,19 +192,27 @@ impl fmt::Display for Set {
     /// Positions and binlog states as the server prints them, each domain's last transaction last. What is neither is written
     /// as `domain:ranges@server-seq`, for instance `0:106-110@1-110`; no server reads that.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut entries = Vec::new();
+        let mut before = "";
         for (id, domain) in &self.0 {
             if domain.is_position() {
                 let mut marks: Vec<_> = domain.marks.iter().collect();
                 marks.sort_by_key(|(server, seq)| (**seq, **server));
-                entries.extend(marks.into_iter().map(|(server, seq)| format!("{id}-{server}-{seq}")));
+                for (server, seq) in marks {
+                    write!(f, "{before}{id}-{server}-{seq}")?;
+                    before = ",";
+                }
             } else {
-                let ranges = domain.seqs.ranges().iter().map(|range| format!(":{range}")).collect::<String>();
-                let marks = domain.marks.iter().map(|(server, seq)| format!("@{server}-{seq}")).collect::<String>();
-                entries.push(format!("{id}{ranges}{marks}"));
+                write!(f, "{before}{id}")?;
+                before = ",";
+                for range in domain.seqs.ranges() {
+                    write!(f, ":{range}")?;
+                }
+                for (server, seq) in &domain.marks {
+                    write!(f, "@{server}-{seq}")?;
+                }
             }
         }
-        f.write_str(&entries.join(","))
+        Ok(())
     }
 }
 

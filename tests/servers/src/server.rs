@@ -185,8 +185,15 @@ impl Drop for Server {
 
 fn copy_data(from: &Path, to: &Path) {
     let copied = Command::new("cp").args(["-a", "--reflink=auto", "--sparse=always"]).arg(from).arg(to).status();
-    assert!(copied.is_ok_and(|status| status.success()), "the template's data {from:?} could not be copied to {to:?}");
+    assert!(copied.is_ok_and(|status| status.success()), "copying {} to {} failed", from.display(), to.display());
 }
+
+const MYSQL: &str = "mysqlx=OFF\nsecure-file-priv=NULL\ngtid-mode=ON\nenforce-gtid-consistency=ON\nsuper-read-only=ON\n\
+    skip-replica-start=ON\nreplica-net-timeout=2\ninnodb-redo-log-capacity=32M\n\
+    plugin-load-add=semisync_source.so\nplugin-load-add=semisync_replica.so\n";
+
+const MARIADB: &str = "gtid-domain-id=0\ngtid-strict-mode=ON\nlog-slave-updates=ON\nskip-slave-start=ON\n\
+    slave-net-timeout=2\ninnodb-log-file-size=32M\ninit-rpl-role=SLAVE\n";
 
 fn configuration(template: &Template, folder: &Path, port: u16, options: &Options) -> String {
     let folder = folder.display();
@@ -195,7 +202,6 @@ fn configuration(template: &Template, folder: &Path, port: u16, options: &Option
     let (messages, sets) = (lc_messages_dir.display(), character_sets_dir.display());
     // As root a server refuses to run unless it is told that this is meant.
     let user = if rustix::process::geteuid().is_root() { "user=root\n" } else { "" };
-    let replica_side = if options.semi_sync_replica { "ON" } else { "OFF" };
     let mut text = format!(
         "[mysqld]\n{user}basedir={basedir}\nplugin-dir={plugin_dir}\nlc-messages-dir={messages}\n\
          character-sets-dir={sets}\ndatadir={folder}/data\nport={port}\nbind-address=127.0.0.1\n\
@@ -206,17 +212,16 @@ fn configuration(template: &Template, folder: &Path, port: u16, options: &Option
          slow-query-log-file={folder}/slow.log\nlong-query-time=0.5\n"
     );
     match template.flavour {
-        Flavour::MySql => text.push_str(&format!(
-            "mysqlx=OFF\nsecure-file-priv=NULL\ngtid-mode=ON\nenforce-gtid-consistency=ON\nsuper-read-only=ON\n\
-             skip-replica-start=ON\nreplica-net-timeout=2\ninnodb-redo-log-capacity=32M\n\
-             plugin-load-add=semisync_source.so\nplugin-load-add=semisync_replica.so\n\
-             loose-rpl-semi-sync-replica-enabled={replica_side}\n"
-        )),
-        Flavour::MariaDb => text.push_str(&format!(
-            "gtid-domain-id=0\ngtid-strict-mode=ON\nlog-slave-updates=ON\nskip-slave-start=ON\nslave-net-timeout=2\n\
-             innodb-log-file-size=32M\ninit-rpl-role=SLAVE\nrpl-semi-sync-slave-enabled={replica_side}\n"
-        )),
+        Flavour::MySql => {
+            text.push_str(MYSQL);
+            text.push_str("loose-rpl-semi-sync-replica-enabled=");
+        }
+        Flavour::MariaDb => {
+            text.push_str(MARIADB);
+            text.push_str("rpl-semi-sync-slave-enabled=");
+        }
     }
+    text.push_str(if options.semi_sync_replica { "ON\n" } else { "OFF\n" });
     for line in &options.lines {
         text.push_str(line);
         text.push('\n');

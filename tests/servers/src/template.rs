@@ -80,9 +80,10 @@ impl Template {
         };
         let folder = root().join("templates").join(name);
         let path = folder.join("template.toml");
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("no {flavour} server to test with ({path:?}: {error}): run `make servers`"));
-        let template: Self = toml::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+            panic!("no {flavour} to test with ({}: {error}): run `make servers`", path.display())
+        });
+        let template: Self = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { folder, ..template }
     }
 }
