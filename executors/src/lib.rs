@@ -1,1 +1,6 @@
-//! Runbooks (pure), and the hands and the guard that change servers.
+//! Executors carry decisions out and write down what happened. Runbooks and claims are pure folds; the hands and the guard
+//! are the only code of Millrace that changes roles, settings, files or processes of a server.
+
+pub mod claims;
+pub mod promises;
+pub mod runbooks;
