@@ -15,8 +15,9 @@ make_template() {
     if [ "$(cat "$final/.ok" 2>/dev/null)" = "$stamp" ]; then return; fi
     rm -rf "$new"
     (umask 077 && mkdir -p "$new/data" "$new/secrets")
-    local agent replication app
+    local agent pulse replication app
     agent=$(new_secret "$new/secrets/millrace.password")
+    pulse=$(new_secret "$new/secrets/pulse.password")
     replication=$(new_secret "$new/secrets/repl.password")
     app=$(new_secret "$new/secrets/app.password")
     write_contents "$new/contents.sql"
@@ -54,6 +55,9 @@ write_contents() {
         for host in localhost 127.0.0.1; do
             echo "CREATE USER millrace@'$host' IDENTIFIED BY '$agent';"
             echo "GRANT ALL ON *.* TO millrace@'$host' WITH GRANT OPTION;"
+            # MariaDB's read_only does not hold an account that may do everything. Heartbeats and canaries must be held
+            # by it as any client is, or a closed server would get transactions of its own.
+            echo "CREATE USER millrace_pulse@'$host' IDENTIFIED BY '$pulse';"
         done
         echo "CREATE USER millrace_repl@'%' IDENTIFIED BY '$replication';"
         echo "GRANT REPLICATION SLAVE ON *.* TO millrace_repl@'%';"
@@ -63,6 +67,12 @@ write_contents() {
         echo "CREATE DATABASE millrace;"
         echo "CREATE TABLE millrace.heartbeat (instance VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY, at_us BIGINT NOT NULL, seq BIGINT NOT NULL, epoch BIGINT NOT NULL) ENGINE=InnoDB;"
         echo "CREATE TABLE millrace.canary (id INT NOT NULL PRIMARY KEY, at_us BIGINT NOT NULL) ENGINE=InnoDB;"
+        # There from the start in every copy, so that a canary only ever updates: an insert that came back as an extra
+        # transaction would clash with the next primary's.
+        echo "INSERT INTO millrace.canary VALUES (1, 0);"
+        for host in localhost 127.0.0.1; do
+            echo "GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.* TO millrace_pulse@'$host';"
+        done
     } >"$1"
 }
 
@@ -136,6 +146,11 @@ character-sets-dir = "$usr/share/mysql/charsets"
 [accounts.agent]
 user = "millrace"
 password-file = "$place/secrets/millrace.password"
+
+[accounts.pulse]
+user = "millrace_pulse"
+password-file = "$place/secrets/pulse.password"
+schema = "millrace"
 
 [accounts.replication]
 user = "millrace_repl"
