@@ -2,5 +2,6 @@
 //! are the only code of Millrace that changes roles, settings, files or processes of a server.
 
 pub mod claims;
+pub mod hands;
 pub mod promises;
 pub mod runbooks;

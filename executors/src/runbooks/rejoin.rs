@@ -28,7 +28,7 @@ pub(super) fn run(script: &mut Script<'_>, rejoin: &Rejoin) -> Result<Outcome, U
     let (Some(member), Some(primary)) = (rejoin.spec.member(&rejoin.instance), rejoin.spec.member(&rejoin.primary)) else {
         return Ok(abandoned("it is no member any more".to_owned()));
     };
-    let started = script.step(member, Step::StartClosed {}, START_WITHIN)?;
+    let started = script.step(member, Step::StartClosed { superseded: true }, START_WITHIN)?;
     if let Some(reason) = trouble(started) {
         return Ok(abandoned(reason));
     }
@@ -37,7 +37,7 @@ pub(super) fn run(script: &mut Script<'_>, rejoin: &Rejoin) -> Result<Outcome, U
     // Read after the member's: what the primary executes meanwhile is not extra on the member.
     let read = script.step(primary, Step::ReadSets {}, READ_WITHIN)?;
     let Some(theirs) = executed(read) else { return Ok(abandoned(no_set(read))) };
-    let extra = match own.subtract(theirs) {
+    let extra = match own.extra_to(theirs) {
         Ok(extra) => extra,
         Err(error) => return Ok(abandoned(error.to_string())),
     };

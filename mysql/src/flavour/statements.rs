@@ -153,6 +153,16 @@ impl Dialect {
         ))
     }
 
+    /// Points the receiver alone at `source`, while the applier goes on: nothing that was received is thrown away or fetched
+    /// again. Only MySQL can, on a channel that finds its place by GTID already; its receiver must be stopped.
+    pub fn change_receiver(self, source: &Source) -> Result<Option<String>, Unspeakable> {
+        if !self.mysql_from(8, 0, 23) {
+            return Ok(None);
+        }
+        let whole = self.change_source(source)?;
+        Ok(Some(whole.replace(" SOURCE_AUTO_POSITION=1,", "")))
+    }
+
     /// Waits until `set` is applied, at most `within`: the first column is 0 when it is.
     pub fn wait_for(self, set: &GtidSet, within: Duration) -> Result<String, Unspeakable> {
         let position = self.position(set)?;

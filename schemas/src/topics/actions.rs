@@ -252,7 +252,10 @@ pub enum Step {
     /// Make the data directory and the closed configuration.
     CreateInstance(Box<CreateInstance>),
     /// Start the process under its guard, closed.
-    StartClosed {},
+    StartClosed {
+        /// True when another server was promoted since it ran: a tail that nobody acknowledged may then be cut off.
+        superseded: bool,
+    },
     /// Drop what it followed and follow `source`.
     Follow {
         /// The new source.
@@ -341,7 +344,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::CreateInstance(_) => "create-instance",
-            Self::StartClosed {} => "start-closed",
+            Self::StartClosed { .. } => "start-closed",
             Self::Follow { .. } => "follow",
             Self::Open { .. } => "open",
             Self::Fence {} => "fence",
@@ -359,7 +362,7 @@ impl Step {
     pub fn until(&self) -> Check {
         match self {
             Self::CreateInstance(_) => Check::Exists,
-            Self::StartClosed {} => Check::Answers,
+            Self::StartClosed { .. } => Check::Answers,
             Self::Follow { .. } => Check::Follows,
             Self::Open { .. } | Self::Promote { .. } => Check::IsOpen,
             Self::Fence {} => Check::IsFenced,
