@@ -1,1 +1,5 @@
 //! What watches: wire capture, slow logs, servers, hosts, heartbeats; writes facts, changes nothing.
+pub mod host;
+pub mod process;
+pub mod pulse;
+pub mod server;

@@ -1,0 +1,88 @@
+//! Samples a server once a second: status in, the state that a heartbeat carries out. One session, kept open and renewed when
+//! it breaks; every wait is bounded by it. Changes nothing on the server.
+
+use std::time::Instant;
+
+use millrace_mysql::status::{Status, replica::Receiver as Thread};
+use millrace_mysql::{Error, Session, Target, status};
+use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
+
+/// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
+const SET_BYTES_MAX: usize = 400;
+
+/// Samples one server.
+#[derive(Debug)]
+pub struct Sampler {
+    target: Target,
+    session: Option<Session>,
+    /// When the last sample was taken, and its count of questions.
+    last: Option<(Instant, u64)>,
+}
+
+/// A sample: the state for the journal, and everything that was read.
+#[derive(Debug)]
+pub struct Sample {
+    /// For the heartbeat.
+    pub state: ServerState,
+    /// Everything.
+    pub status: Status,
+}
+
+impl Sampler {
+    /// Connects at the first sample.
+    pub fn new(target: Target) -> Self {
+        Self { target, session: None, last: None }
+    }
+
+    /// Asks the server. After an error the next sample connects anew.
+    pub async fn sample(&mut self) -> Result<Sample, Error> {
+        let mut session = match self.session.take() {
+            Some(session) if session.is_usable() => session,
+            _ => Session::open(&self.target).await?,
+        };
+        let status = status::read(&mut session).await?;
+        self.session = Some(session);
+        let now = Instant::now();
+        let questions = status.counters.get("questions");
+        let rate = self.last.zip(questions).and_then(|((then, before), count)| {
+            let seconds = now.duration_since(then).as_secs_f64();
+            (seconds > 0.0).then(|| count.checked_sub(before).map(|by| by as f64 / seconds)).flatten()
+        });
+        self.last = questions.map(|count| (now, count));
+        Ok(Sample { state: state(&status, rate), status })
+    }
+}
+
+fn state(status: &Status, rate: Option<f64>) -> ServerState {
+    let counter = |name| status.counters.get(name).map_or(0, |count| count as u32);
+    let executed = status.source.executed.clone();
+    ServerState {
+        flavour: status.server.dialect.flavour,
+        version: status.server.version_text.clone(),
+        server_id: status.server.server_id,
+        open: status.server.is_open(),
+        executed: (executed.to_string().len() <= SET_BYTES_MAX).then_some(executed),
+        receiver: status.channels.first().map(|channel| Receiver {
+            source: format!("{}:{}", channel.source_host, channel.source_port),
+            receiving: channel.receiver == Thread::Running,
+            applying: channel.applier_running,
+            error: channel
+                .receiver_error
+                .as_ref()
+                .or(channel.applier_error.as_ref())
+                .map(|error| format!("{}: {}", error.code, error.message.chars().take(160).collect::<String>())),
+            delay_us: None,
+        }),
+        semi_sync: SemiSync {
+            source_enabled: status.semi_sync.source_enabled,
+            source_active: status.semi_sync.source_active,
+            lossless: status.semi_sync.is_lossless(),
+            acknowledgers: status.semi_sync.clients as u32,
+            replica_enabled: status.semi_sync.replica_enabled,
+        },
+        queries_per_second: rate.map(|rate| (rate * 10.0).round() / 10.0),
+        threads_running: counter("threads_running"),
+        connections: counter("threads_connected"),
+        host_load: None,
+    }
+}
