@@ -2,6 +2,7 @@
 //! are the only code of Millrace that changes roles, settings, files or processes of a server.
 
 pub mod claims;
+pub mod guard;
 pub mod hands;
 pub mod promises;
 pub mod runbooks;
