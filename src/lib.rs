@@ -2,3 +2,6 @@
 //! the command line and the console show what comes out.
 
 pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod roles;

@@ -1,3 +1,5 @@
 //! The one binary: `millrace`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    millrace::cli::main()
+}

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use millrace_mysql::status::{Status, replica::Receiver as Thread};
 use millrace_mysql::{Error, Session, Target, status};
+use millrace_schemas::ids::ClusterId;
 use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
 
 /// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
@@ -32,6 +33,11 @@ impl Sampler {
     /// Connects at the first sample.
     pub fn new(target: Target) -> Self {
         Self { target, session: None, last: None }
+    }
+
+    /// The age of the newest heartbeat row of `cluster`, over the session of the last sample.
+    pub async fn delay_us(&mut self, cluster: &ClusterId) -> Option<u64> {
+        crate::pulse::delay_us(self.session.as_mut()?, cluster).await.ok().flatten()
     }
 
     /// Asks the server. After an error the next sample connects anew.

@@ -2,7 +2,7 @@
 //! Only in builds with debug assertions: a released binary has no way to be told to die.
 
 /// Every failpoint; a test kills a child at each of them.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 10] = [
     "append.received",
     "append.inserted",
     "append.committed",
@@ -12,6 +12,7 @@ pub const ALL: [&str; 9] = [
     "offset.written",
     "offset.committed",
     "retention.deleted",
+    "step.performed",
 ];
 
 /// The environment variable that names the failpoint to die at.

@@ -94,7 +94,6 @@ impl Template {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(FilesError::file(extra, "cannot be read")(error)),
         };
-        template.folder = folder.to_owned();
-        Ok(template)
+        Ok(Self { folder: folder.to_owned(), ..template })
     }
 }

@@ -20,18 +20,18 @@ impl Place {
         fs::create_dir_all(at("data/mysql")).unwrap();
         fs::write(at("data/ibdata1"), vec![7; 100_000]).unwrap();
         fs::write(at("data/mysql/user.frm"), "user").unwrap();
-        let mut accounts = String::new();
-        for account in ["agent", "replication", "application"] {
+        let mut accounts = Vec::new();
+        for account in ["agent", "pulse", "replication", "application"] {
             fs::write(at(account), format!("secret of {account}")).unwrap();
             let file = at(account);
-            accounts += &format!("[accounts.{account}]\nuser = \"{account}\"\npassword-file = {file:?}\n");
+            accounts.push(format!("[accounts.{account}]\nuser = \"{account}\"\npassword-file = {file:?}\n"));
         }
         let data = at("data");
         let text = format!(
             "flavour = \"mysql\"\nversion = \"9.7.4\"\ndata = {data:?}\nserver = \"/usr/sbin/mysqld\"\nbasedir = \"/usr\"\n\
-             plugin-dir = \"/p\"\nlc-messages-dir = \"/m\"\ncharacter-sets-dir = \"/c\"\nclient = \"/usr/bin/mysql\"\n{accounts}"
+             plugin-dir = \"/p\"\nlc-messages-dir = \"/m\"\ncharacter-sets-dir = \"/c\"\nclient = \"/usr/bin/mysql\"\n"
         );
-        fs::write(at("template.toml"), text).unwrap();
+        fs::write(at("template.toml"), text + &accounts.concat()).unwrap();
         let template = Template::read(&folder.path().join("template")).unwrap();
         Self { folder, template }
     }

@@ -1,0 +1,100 @@
+//! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
+//! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::bus;
+use crate::config;
+use crate::roles::up::Up;
+
+/// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every role in this process, on the local bus.
+    Up {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "/etc/millrace/millrace.toml")]
+        config: PathBuf,
+    },
+    /// Be the parent of one server. Started by agents; needs no bus and no network.
+    #[command(hide = true)]
+    Guard {
+        /// The instance's folder.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// Reads the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr();
+    let outcome = match arguments.command {
+        Command::Up { config } => async_runtime(up(config)),
+        Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millrace: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// Which exit code an error has, by the kinds that the conventions name.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<bus::Error>() {
+        return match error {
+            bus::Error::OpenElsewhere { .. } => 4,
+            _ => 2,
+        };
+    }
+    if error.is::<config::Error>() { 2 } else { 1 }
+}
+
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn async_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+}
+
+async fn up(config: PathBuf) -> anyhow::Result<()> {
+    let settings = config::load(&config)?;
+    let up = Up::start(&settings)?;
+    tracing::info!(bus = %settings.bus_file.display(), "up");
+    stopped().await;
+    up.stop().await;
+    Ok(())
+}
+
+/// Resolves at SIGTERM or SIGINT.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}

@@ -1,0 +1,258 @@
+//! The one configuration file: TOML in, checked settings out, or every problem at once with its line and remedy.
+//! Secrets are paths of files, never values. Validation is pure: nothing is opened, connected or created here.
+
+pub mod read;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use millrace_schemas::flavour::Flavour;
+use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
+use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
+use toml::de::DeTable;
+
+use read::{Problem, Problems, Section};
+
+/// Checked settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The local bus file.
+    pub bus_file: PathBuf,
+    /// Where the console listens; absent: no console.
+    pub console: Option<SocketAddr>,
+    /// Where the archive is written; absent: none.
+    pub archive: Option<PathBuf>,
+    /// The agents of this process.
+    pub agents: Vec<Agent>,
+    /// Clusters that Millrace did not create, to be watched.
+    pub clusters: Vec<Watched>,
+}
+
+/// An agent: the part that runs on a database host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// Its host.
+    pub host: HostId,
+    /// Promises, incarnation, positions.
+    pub state: PathBuf,
+    /// Where instances that Millrace creates live; absent: it creates none.
+    pub instances: Option<PathBuf>,
+    /// Templates of data directories, by name.
+    pub templates: Option<PathBuf>,
+    /// The interface whose packets are captured; absent: none.
+    pub capture: Option<String>,
+    /// Servers that Millrace did not create.
+    pub servers: Vec<WatchedServer>,
+}
+
+/// A server that is only watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchedServer {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Where it listens.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// The account that reads.
+    pub user: String,
+    /// The file with its password.
+    pub password_file: Option<PathBuf>,
+    /// The slow log to follow, when it is not the one that the server names.
+    pub slow_log: Option<PathBuf>,
+}
+
+/// A cluster that is only watched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watched {
+    /// Its id, chosen once.
+    pub id: ClusterId,
+    /// What is known of it.
+    pub spec: ClusterSpec,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Problems, all of them.
+    #[error("{}", list(path, problems))]
+    Problems {
+        /// The file.
+        path: PathBuf,
+        /// Each with its line.
+        problems: Vec<Problem>,
+    },
+}
+
+fn list(path: &Path, problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(|one| format!("{}:{}: {}", path.display(), one.line, one.what)).collect();
+    lines.join("\n")
+}
+
+/// Reads the file at `path`.
+pub fn load(path: &Path) -> Result<Settings, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
+    parse(&text).map_err(|problems| Error::Problems { path: path.to_owned(), problems })
+}
+
+/// Reads a configuration.
+pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Problems::new(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        problems.note(error.span().map_or(0, |span| span.start), error.message().to_owned());
+    }
+    let mut root = Section::root(&table);
+    let bus_file = bus(&mut root, &mut problems);
+    let console = console(&mut root, &mut problems);
+    let archive = root.section("archive", &mut problems).and_then(|mut section| {
+        let folder = section.required("dir", &mut problems).map(|(text, _)| PathBuf::from(text));
+        section.finish(&mut problems);
+        folder
+    });
+    let agents: Vec<Agent> =
+        root.sections("agent", &mut problems).into_iter().filter_map(|section| agent(section, &mut problems)).collect();
+    let sections = root.sections("cluster", &mut problems);
+    let clusters: Vec<Watched> = sections.into_iter().filter_map(|section| cluster(section, &agents, &mut problems)).collect();
+    root.finish(&mut problems);
+    match bus_file {
+        Some(bus_file) if problems.found.is_empty() => Ok(Settings { bus_file, console, archive, agents, clusters }),
+        _ => {
+            problems.found.sort_by_key(|problem| problem.line);
+            Err(problems.found)
+        }
+    }
+}
+
+fn bus(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<PathBuf> {
+    let Some(mut section) = root.section("bus", problems) else {
+        problems.note(0, "the file needs a section [bus] with file = \"/var/lib/millrace/bus.db\"");
+        return None;
+    };
+    if let Some((kind, at)) = section.text("kind", problems)
+        && kind != "local"
+    {
+        problems.note(at, format!("bus.kind = \"{kind}\" is not known; \"local\" is what there is"));
+    }
+    let file = section.required("file", problems).map(|(text, _)| PathBuf::from(text));
+    section.finish(problems);
+    file
+}
+
+fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<SocketAddr> {
+    let mut section = root.section("console", problems)?;
+    let listen = section.required("listen", problems);
+    section.finish(problems);
+    let (text, at) = listen?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Some(address),
+        Ok(_) => {
+            problems.note(at, "console.listen must be a loopback address: the console has no log-in yet; use a tunnel");
+            None
+        }
+        Err(error) => {
+            problems.note(at, format!("console.listen = \"{text}\": {error}; \"127.0.0.1:7070\" is an example"));
+            None
+        }
+    }
+}
+
+fn agent(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Agent> {
+    let host = section.parsed("host", problems, |text| HostId::parse(text));
+    let state = section.required("state-dir", problems).map(|(text, _)| PathBuf::from(text));
+    let instances = section.path("instances-dir", problems);
+    let templates = section.path("templates-dir", problems);
+    let capture = section.text("capture", problems).map(|(text, _)| text);
+    let servers =
+        section.sections("instance", problems).into_iter().filter_map(|one| server(one, problems)).collect::<Vec<_>>();
+    if instances.is_some() != templates.is_some() {
+        problems.note(section.at(), "instances-dir and templates-dir go together: give both, or neither");
+    }
+    section.finish(problems);
+    Some(Agent { host: host?, state: state?, instances, templates, capture, servers })
+}
+
+fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<WatchedServer> {
+    let instance = section.parsed("id", problems, |text| InstanceId::parse(text));
+    let cluster = section.parsed("cluster", problems, |text| ClusterId::parse(text));
+    let address = section.text("address", problems).map_or_else(|| "127.0.0.1".to_owned(), |(text, _)| text);
+    let port = section.port("port", problems).unwrap_or(3306);
+    let user = section.required("user", problems).map(|(text, _)| text);
+    let password_file = section.path("password-file", problems);
+    let slow_log = section.path("slow-log", problems);
+    section.finish(problems);
+    Some(WatchedServer { instance: instance?, cluster: cluster?, address, port, user: user?, password_file, slow_log })
+}
+
+fn cluster(mut section: Section<'_, '_>, agents: &[Agent], problems: &mut Problems<'_>) -> Option<Watched> {
+    let id = section.parsed("id", problems, |text| ClusterId::parse(text));
+    let name = section.text("name", problems).map(|(text, _)| text);
+    let flavour = section.parsed("flavour", problems, str::parse::<Flavour>);
+    let primary = section.parsed("primary", problems, |text| InstanceId::parse(text));
+    let at = section.at();
+    section.finish(problems);
+    let (id, primary) = (id?, primary?);
+    let members: Vec<Member> = agents
+        .iter()
+        .flat_map(|agent| agent.servers.iter().map(move |server| (agent, server)))
+        .filter(|(_, server)| server.cluster == id)
+        .map(|(agent, server)| Member {
+            instance: server.instance.clone(),
+            host: agent.host.clone(),
+            address: server.address.clone(),
+            port: server.port,
+        })
+        .collect();
+    let spec = ClusterSpec {
+        name: name.unwrap_or_else(|| id.to_string()),
+        flavour: flavour?,
+        members,
+        primary,
+        acknowledgers: Vec::new(),
+        acknowledgements: 0,
+        mode: Mode::Observe,
+        template: None,
+    };
+    for problem in spec.problems() {
+        problems.note(at, format!("cluster {id}: {problem}"));
+    }
+    Some(Watched { id, spec })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_line() {
+        let text = "[bus]\nkind = \"kafka\"\n\n[console]\nlisten = \"0.0.0.0:7070\"\ncolour = 1\n\n[[agent]]\nhost = \"H 1\"\n";
+        let problems = parse(text).expect_err("it is all wrong");
+        let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [1, 2, 5, 6, 8, 9], "{problems:#?}");
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let text = "[bus]\nfile = \"b.db\"\n[console]\nlisten = \"127.0.0.1:7070\"\n[[agent]]\nhost = \"h1\"\nstate-dir = \"s\"\n\
+                    [[agent.instance]]\nid = \"db1\"\ncluster = \"c1\"\nuser = \"millrace\"\n\
+                    [[cluster]]\nid = \"c1\"\nflavour = \"mysql\"\nprimary = \"db1\"\n";
+        let settings = parse(text).expect("right");
+        assert_eq!(settings.clusters[0].spec.members[0].endpoint(), "127.0.0.1:3306");
+    }
+
+    #[test]
+    fn syntax_errors_have_lines_too() {
+        let problems = parse("[bus]\nfile = \n").expect_err("no value");
+        assert_eq!(problems[0].line, 2, "{problems:#?}");
+    }
+}

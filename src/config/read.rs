@@ -1,0 +1,161 @@
+//! Reads TOML and collects every problem with its line, instead of stopping at the first. A section hands out the keys that
+//! it is asked for; what nobody asked for is a problem too, with the key that was probably meant.
+
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub what: String,
+}
+
+/// All problems so far, and the text that lines are counted in.
+#[derive(Debug)]
+pub struct Problems<'t> {
+    text: &'t str,
+    /// In order of discovery.
+    pub found: Vec<Problem>,
+}
+
+impl<'t> Problems<'t> {
+    /// None yet.
+    pub fn new(text: &'t str) -> Self {
+        Self { text, found: Vec::new() }
+    }
+
+    /// Notes a problem at a byte of the text.
+    pub fn note(&mut self, at: usize, what: impl Into<String>) {
+        let line = self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        self.found.push(Problem { line, what: what.into() });
+    }
+}
+
+/// A table of the file.
+#[derive(Debug)]
+pub struct Section<'a, 'i> {
+    name: String,
+    table: &'a DeTable<'i>,
+    /// Where it begins, for what is missing.
+    at: usize,
+    asked: Vec<&'static str>,
+}
+
+impl<'a, 'i> Section<'a, 'i> {
+    /// The whole file.
+    pub fn root(table: &'a Spanned<DeTable<'i>>) -> Self {
+        Self { name: String::new(), table: table.get_ref(), at: 0, asked: Vec::new() }
+    }
+
+    /// Where it begins.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
+        self.asked.push(key);
+        self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
+    }
+
+    fn full(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str, problems: &mut Problems<'_>) {
+        let what = format!("{} is a {}; {expected} is expected", self.full(key), value.get_ref().type_str());
+        problems.note(value.span().start, what);
+    }
+
+    /// A text, with where it stands.
+    pub fn text(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(String, usize)> {
+        let value = self.get(key)?;
+        if let Some(text) = value.get_ref().as_str() {
+            return Some((text.to_owned(), value.span().start));
+        }
+        self.wrong(key, value, "a text in quotes", problems);
+        None
+    }
+
+    /// A text that must be there.
+    pub fn required(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(String, usize)> {
+        if !self.table.iter().any(|(name, _)| name.get_ref() == key) {
+            self.asked.push(key);
+            let place = if self.name.is_empty() { "the file".to_owned() } else { format!("[{}]", self.name) };
+            problems.note(self.at, format!("{place} needs {key} = \"...\""));
+            return None;
+        }
+        self.text(key, problems)
+    }
+
+    /// A text that something else is made of; what is wrong with it is a problem at its line.
+    pub fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems<'_>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let (text, at) = self.required(key, problems)?;
+        parse(&text).map_err(|error| problems.note(at, format!("{}: {error}", self.full(key)))).ok()
+    }
+
+    /// A path.
+    pub fn path(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<PathBuf> {
+        self.text(key, problems).map(|(text, _)| PathBuf::from(text))
+    }
+
+    /// A port.
+    pub fn port(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<u16> {
+        let value = self.get(key)?;
+        let number = value.get_ref().as_integer().and_then(|number| number.as_str().parse::<u16>().ok());
+        if number.is_none_or(|port| port == 0) {
+            self.wrong(key, value, "a port from 1 to 65535", problems);
+        }
+        number.filter(|port| *port != 0)
+    }
+
+    /// A sub-table.
+    pub fn section(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<Section<'a, 'i>> {
+        let value = self.get(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(key, value, "a section", problems);
+            return None;
+        };
+        Some(Section { name: self.full(key), table, at: value.span().start, asked: Vec::new() })
+    }
+
+    /// An array of sub-tables.
+    pub fn sections(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Vec<Section<'a, 'i>> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong(key, value, "a list of sections ([[...]])", problems);
+            return Vec::new();
+        };
+        let name = self.full(key);
+        array
+            .iter()
+            .filter_map(|item| {
+                let table = item.get_ref().as_table();
+                if table.is_none() {
+                    self.wrong(key, item, "a section", problems);
+                }
+                Some(Section { name: name.clone(), table: table?, at: item.span().start, asked: Vec::new() })
+            })
+            .collect()
+    }
+
+    /// Notes every key that nobody asked for.
+    pub fn finish(self, problems: &mut Problems<'_>) {
+        for (key, _) in self.table {
+            let name: &str = key.get_ref();
+            if !self.asked.contains(&name) {
+                let known = self.asked.join(", ");
+                problems.note(key.span().start, format!("{} is not known; known here: {known}", self.full(name)));
+            }
+        }
+    }
+}

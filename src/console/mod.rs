@@ -1,0 +1,194 @@
+//! The console: topics of the bus enter, pages and server-sent events leave, over plain HTTP. Pages are complete without
+//! JavaScript and need nothing from anywhere else. It is read-only: nothing that is asked of it changes anything.
+
+mod api;
+mod live;
+mod pages;
+pub mod view;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use millrace_schemas::metrics::Registry;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::bus::{Assignment, From, Polled, SharedBus, follow};
+pub use view::View;
+
+/// 64 open streams: each is a thread and a reader of the bus; a team's browsers need fewer.
+const STREAMS_MAX: usize = 64;
+/// The last 2,000 records of `windows` fill the pages at once: over a minute of revisions of 30 instances.
+const WINDOWS_BACK: u64 = 2_000;
+/// Nothing but what this server itself sends may be loaded, run, framed or posted to.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What every request may look at.
+#[derive(Clone)]
+struct Console {
+    view: Arc<RwLock<View>>,
+    bus: SharedBus,
+    registry: Arc<Registry>,
+    streams: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+    /// Only loopback names may be asked for: a page of somebody else's site cannot read this one by naming it anew.
+    loopback_only: bool,
+}
+
+impl Console {
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves until `stop` says so, or fails when `listen` cannot be bound.
+pub async fn run(
+    bus: SharedBus,
+    listen: SocketAddr,
+    registry: Arc<Registry>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("the console cannot listen on {listen}: choose another address or stop what listens there"))?;
+    serve(bus, listener, registry, stop).await
+}
+
+/// Serves on a socket that listens already.
+pub async fn serve(
+    bus: SharedBus,
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("the console's socket has no address")?;
+    let view = Arc::new(RwLock::new(View::default()));
+    let reading = tokio::spawn(read(Arc::clone(&bus), Arc::clone(&view), stop.clone()));
+    let console = Console {
+        view,
+        bus,
+        registry,
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        stop: stop.clone(),
+        loopback_only: address.ip().is_loopback(),
+    };
+    tracing::info!(%address, "console listens");
+    let served = axum::serve(listener, router(console))
+        .with_graceful_shutdown(async move {
+            // An error means that whoever could say stop is gone.
+            let _ = stop.wait_for(|stop| *stop).await;
+        })
+        .await;
+    reading.abort();
+    served.context("the console stopped serving")
+}
+
+fn router(console: Console) -> Router {
+    Router::new()
+        .route("/", get(pages::fleet))
+        .route("/cluster/{id}", get(pages::cluster))
+        .route("/digests", get(pages::digests))
+        .route("/digest/{id}", get(pages::digest))
+        .route("/events", get(pages::events))
+        .route("/console.css", get(pages::style))
+        .route("/live.js", get(live::script))
+        .route("/live", get(live::changes))
+        .route("/metrics", get(api::metrics))
+        .route("/healthz", get(api::health))
+        .route("/api/state", get(api::state))
+        .route("/api/why/{id}", get(api::why))
+        .route("/api/events/{topic}", get(live::events))
+        .fallback(pages::missing)
+        .layer(axum::middleware::from_fn_with_state(console.clone(), guard))
+        .with_state(console)
+}
+
+/// Refuses foreign names and adds the headers that every answer carries.
+async fn guard(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let mut response = if console.loopback_only && !host.is_some_and(is_loopback) {
+        let text = "this console answers to loopback names only: ask for 127.0.0.1 or localhost\n";
+        (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// True for `localhost`, `127.x.y.z` and `[::1]`, with or without a port.
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
+    });
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Wall-clock time: how old what is shown is.
+fn wall() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_microsecond())
+}
+
+/// Feeds the view until told to stop.
+async fn read(bus: SharedBus, view: Arc<RwLock<View>>, mut stop: watch::Receiver<bool>) {
+    let write = |change: &mut dyn FnMut(&mut View)| change(&mut view.write().unwrap_or_else(PoisonError::into_inner));
+    let mut polled = loop {
+        let subscribed = subscription(&bus).and_then(|assignment| follow(&bus, assignment));
+        match subscribed {
+            Ok(polled) => break polled,
+            Err(error) => write(&mut |view| view.bus_away(error.to_string())),
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+        }
+    };
+    loop {
+        let item = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            item = polled.recv() => item,
+        };
+        match item {
+            Some(Ok(Polled::Record(record))) => write(&mut |view| view.take(&record)),
+            Some(Ok(Polled::Gained { .. } | Polled::Lost { .. })) => {}
+            Some(Err(error)) => write(&mut |view| view.bus_away(error.to_string())),
+            None => {
+                write(&mut |view| view.bus_away("the reader has ended: restart the console".to_owned()));
+                return;
+            }
+        }
+    }
+}
+
+fn subscription(bus: &SharedBus) -> Result<Assignment, crate::bus::Error> {
+    let windows = if bus.partitions(Topic::Windows)? == 1 {
+        From::Offset(bus.end(Topic::Windows, 0)?.saturating_sub(WINDOWS_BACK))
+    } else {
+        From::Start
+    };
+    let topics = [Topic::Digests, Topic::Routes, Topic::Inventory, Topic::Alerts, Topic::Actions, Topic::Journal];
+    let whole = topics.into_iter().map(|topic| (topic, From::Start));
+    Ok(Assignment::Manual(whole.chain([(Topic::Windows, windows)]).collect()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! An archive in, the decisions that the failover processor takes on it out, compared with those that it took when it ran:
+//! equal hashes say that the decision was a function of the journal and nothing else. No clock is read.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use millrace_processors::failover::Failover;
+use millrace_processors::{Fold, Processor as _};
+use millrace_schemas::event::Event;
+use millrace_schemas::ids::{ClusterId, Epoch, EventId};
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::actions::{ActionKind, Order};
+use millrace_schemas::topics::journal::{Fact, Outcome};
+use millrace_sinks::archive::{is_archive, partitions, read};
+use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::SCHEMA_VERSION;
+
+/// A decision of the replay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// The action.
+    pub id: EventId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// What is to be done.
+    pub kind: &'static str,
+    /// The epoch it is done in.
+    pub epoch: Epoch,
+    /// In one sentence.
+    pub reason: String,
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replayed {
+    /// Version of this JSON.
+    pub schema_version: u32,
+    /// Records of the journal that were folded.
+    pub records: u64,
+    /// The decisions, in order.
+    pub decisions: Vec<Decision>,
+    /// Fail-overs among them that the journal says were done.
+    pub promotions: usize,
+    /// xxh3-128 over the ids and bytes of the decisions.
+    pub hash: String,
+    /// The same over what the processor decided when it ran.
+    pub recorded_hash: String,
+    /// How many decisions were recorded.
+    pub recorded: usize,
+    /// The hashes are equal.
+    pub equal: bool,
+    /// The journal is there from its first record on. Without it the replay starts with less than the processor knew.
+    pub from_the_start: bool,
+}
+
+/// The decisions of one side: each id once, in the order of the first time.
+#[derive(Default)]
+struct Decided {
+    ids: BTreeSet<EventId>,
+    hash: Xxh3,
+}
+
+impl Decided {
+    fn take(&mut self, id: EventId, bytes: &[u8]) -> bool {
+        let new = self.ids.insert(id);
+        if new {
+            self.hash.update(&id.0.to_be_bytes());
+            self.hash.update(&(bytes.len() as u64).to_be_bytes());
+            self.hash.update(bytes);
+        }
+        new
+    }
+
+    fn hex(&self) -> String {
+        format!("{:032x}", self.hash.digest128())
+    }
+}
+
+/// Replays the archive in `dir`.
+pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
+    if !is_archive(dir) {
+        bail!("{} holds no archive: write one with `millrace journal export`", dir.display());
+    }
+    let (mut replayed, mut recorded) = (Decided::default(), Decided::default());
+    let mut found = Replayed {
+        schema_version: SCHEMA_VERSION,
+        records: 0,
+        decisions: Vec::new(),
+        promotions: 0,
+        hash: String::new(),
+        recorded_hash: String::new(),
+        recorded: 0,
+        equal: false,
+        from_the_start: true,
+    };
+    let all: BTreeSet<u32> = [Topic::Journal, Topic::Actions]
+        .into_iter()
+        .map(|topic| partitions(dir, topic))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat()
+        .into_iter()
+        .collect();
+    for partition in all {
+        let end = fold(dir, partition, &mut found, &mut replayed)?;
+        record(dir, partition, end, &mut recorded)?;
+    }
+    found.hash = replayed.hex();
+    found.recorded_hash = recorded.hex();
+    found.recorded = recorded.ids.len();
+    found.equal = found.hash == found.recorded_hash;
+    Ok(found)
+}
+
+/// Folds a partition of the journal; returns the offset after its last record.
+fn fold(dir: &Path, partition: u32, found: &mut Replayed, decided: &mut Decided) -> anyhow::Result<u64> {
+    let mut fold = Fold::new(Failover, partition);
+    let mut fail_overs = BTreeSet::new();
+    let mut next = 0;
+    for record in read(dir, Topic::Journal, partition)? {
+        let record = record.context("the journal cannot be replayed")?;
+        found.from_the_start &= record.offset == next;
+        next = record.offset + 1;
+        found.records += 1;
+        if let Ok(Event { payload: Fact::Ended(ended), .. }) = Event::<Fact>::from_record(&record)
+            && matches!(ended.outcome, Outcome::Done { .. })
+            && fail_overs.remove(&ended.action)
+        {
+            found.promotions += 1;
+        }
+        for out in fold.fold(&record).out.into_iter().filter(|out| out.topic == Topic::Actions) {
+            let bytes: Arc<[u8]> = out.value.context("an action without bytes")?;
+            let event = Event::<Order>::from_json(&bytes, true)?;
+            let Order::Action(action) = event.payload else { continue };
+            if !decided.take(event.id, &bytes) {
+                continue;
+            }
+            if matches!(action.kind, ActionKind::FailOver(_)) {
+                fail_overs.insert(action.id);
+            }
+            found.decisions.push(Decision {
+                id: action.id,
+                cluster: action.cluster,
+                kind: action.kind.name(),
+                epoch: action.epoch,
+                reason: action.reason,
+            });
+        }
+    }
+    Ok(next)
+}
+
+/// Takes the archived decisions of the failover processor whose cause is in the archived journal.
+fn record(dir: &Path, partition: u32, end: u64, decided: &mut Decided) -> anyhow::Result<()> {
+    let producer = format!("{}.", Failover::NAME);
+    for record in read(dir, Topic::Actions, partition)? {
+        let record = record.context("the recorded actions cannot be read")?;
+        let event = Event::<Order>::from_record(&record)
+            .with_context(|| format!("actions, partition {partition}, offset {}", record.offset))?;
+        let mine = event.source.starts_with(&producer) && matches!(event.payload, Order::Action(_));
+        if mine && event.sequence.incarnation < end {
+            decided.take(event.id, record.value.as_deref().unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

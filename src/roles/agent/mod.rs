@@ -1,0 +1,195 @@
+//! Runs the agent of a host: finds its instances, watches each, captures packets, follows slow logs, and performs the steps
+//! that executors ask of this host. It observes and does; it decides nothing.
+
+mod capture;
+
+mod steps;
+mod watch;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use millrace_collectors::{host, wire};
+use millrace_executors::guard;
+use millrace_executors::hands::Hands;
+use millrace_executors::hands::files::Instance;
+use millrace_executors::promises::Promises;
+use millrace_mysql::{Target, connect};
+use millrace_schemas::event::Subject;
+use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
+use millrace_schemas::metrics::Registry;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::inventory::{Host as HostItem, Item};
+use millrace_schemas::topics::journal::FLEET;
+use tokio::sync::watch as signal;
+
+use super::speaker::Speaker;
+use crate::bus::SharedBus;
+use crate::config;
+
+/// 500 ms: a created instance is watched before its server answers.
+const DISCOVER_EVERY: Duration = Duration::from_millis(500);
+
+/// What all parts of an agent share.
+struct Agent {
+    host: HostId,
+    bus: SharedBus,
+    speaker: Speaker,
+    metrics: Arc<Registry>,
+    /// Absent where Millrace only watches.
+    hands: Option<Hands>,
+    watched: wire::Watched,
+    /// The bus's time as this agent last learned it: from the append times of what it said.
+    bus_now: Mutex<Timestamp>,
+    stop: signal::Receiver<bool>,
+}
+
+/// An instance that the agent watches.
+#[derive(Clone)]
+struct Place {
+    cluster: ClusterId,
+    instance: InstanceId,
+    address: String,
+    port: u16,
+    /// How status is read.
+    target: Target,
+    /// How the pulse is written; absent for servers that are only observed.
+    pulse: Option<Target>,
+    /// The instance's folder, when Millrace created it.
+    guarded: Option<Instance>,
+    slow_log: Option<PathBuf>,
+}
+
+impl Agent {
+    fn subject(&self, place: &Place) -> Subject {
+        Subject::instance(place.cluster.clone(), place.instance.clone())
+    }
+
+    fn learn(&self, appended: Timestamp) {
+        let mut now = self.bus_now.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = (*now).max(appended);
+    }
+
+    fn bus_now(&self) -> Timestamp {
+        *self.bus_now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the agent until `stop`.
+pub async fn run(
+    bus: SharedBus,
+    settings: config::Agent,
+    metrics: Arc<Registry>,
+    stop: signal::Receiver<bool>,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&settings.state).with_context(|| format!("cannot make {}", settings.state.display()))?;
+    let speaker = Speaker::new(format!("agent/{}", settings.host), &settings.state, Arc::clone(&bus))?;
+    let hands = match (&settings.instances, &settings.templates) {
+        (Some(instances), Some(templates)) => {
+            std::fs::create_dir_all(instances).with_context(|| format!("cannot make {}", instances.display()))?;
+            let promises = Promises::open(&settings.state.join("promises.json"))?;
+            let program = std::env::current_exe().context("the path of this program is not known")?;
+            Some(Hands::new(program, instances.clone(), templates.clone(), promises))
+        }
+        _ => None,
+    };
+    let agent = Arc::new(Agent {
+        host: settings.host.clone(),
+        bus,
+        speaker,
+        metrics,
+        hands,
+        watched: wire::Watched::default(),
+        bus_now: Mutex::new(Timestamp::ZERO),
+        stop,
+    });
+    say_host(&agent);
+    if agent.hands.is_some() {
+        tokio::spawn(steps::run(Arc::clone(&agent)));
+    }
+    if let Some(interface) = settings.capture.clone() {
+        capture::start(&agent, interface);
+    }
+    discover(&agent, &settings).await;
+    Ok(())
+}
+
+/// Finds instances as they come, and watches each.
+async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
+    let mut known: HashMap<InstanceId, Place> = HashMap::new();
+    let mut stop = agent.stop.clone();
+    loop {
+        let found = places(agent, settings);
+        let fresh: Vec<Place> = found.into_iter().filter(|place| !known.contains_key(&place.instance)).collect();
+        if !fresh.is_empty() {
+            for place in fresh {
+                tracing::info!(instance = %place.instance, port = place.port, "watching");
+                known.insert(place.instance.clone(), place.clone());
+                tokio::spawn(watch::run(Arc::clone(agent), place));
+            }
+            agent.watched.set(known.values().map(server).collect());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DISCOVER_EVERY) => {}
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
+fn server(place: &Place) -> wire::Server {
+    wire::Server { address: place.address.parse::<IpAddr>().ok(), port: place.port, instance: place.instance.clone() }
+}
+
+fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {
+    let created = agent.hands.iter().flat_map(Hands::instances).map(|instance| Place {
+        cluster: instance.cluster.clone(),
+        instance: instance.instance.clone(),
+        address: instance.address.clone(),
+        port: instance.port,
+        target: instance.target(),
+        pulse: Some(instance.target_over_tcp(&instance.accounts.pulse)),
+        slow_log: Some(instance.slow_log()),
+        guarded: Some(instance),
+    });
+    let watched = settings.servers.iter().map(|server| {
+        let address = connect::Address::Tcp { host: server.address.clone(), port: server.port };
+        let account = connect::Account { user: server.user.clone(), password_file: server.password_file.clone() };
+        Place {
+            cluster: server.cluster.clone(),
+            instance: server.instance.clone(),
+            address: server.address.clone(),
+            port: server.port,
+            target: Target::new(server.instance.to_string(), address, account),
+            pulse: None,
+            guarded: None,
+            slow_log: server.slow_log.clone(),
+        }
+    });
+    created.chain(watched).collect()
+}
+
+fn say_host(agent: &Agent) {
+    let item = Item::Host(HostItem {
+        host: agent.host.clone(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        cores: std::thread::available_parallelism().map_or(0, |cores| cores.get() as u32),
+        memory_bytes: host::memory_bytes(),
+        kernel: host::kernel(),
+    });
+    let fleet = ClusterId::parse(FLEET).expect("a legal id");
+    drop(agent.speaker.say(Subject::cluster(fleet), None, item));
+}
+
+/// Resolves when the agent is to stop.
+async fn stopped(stop: &mut signal::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The state of a guard as a fact of the journal.
+fn process_fact(state: Option<&guard::State>) -> millrace_schemas::topics::journal::Process {
+    state.map_or(millrace_schemas::topics::journal::Process::Unknown, millrace_executors::hands::fact)
+}

@@ -1,0 +1,120 @@
+//! Performs the steps asked of this host. The position in `actions` moves only after a result is appended, so an agent that
+//! was killed performs the step again, and each step looks first whether it is done.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::metrics::STEPS;
+use millrace_schemas::record::Record;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::actions::{Order, StepOutcome, StepRequest, StepResult};
+use millrace_schemas::topics::journal::Fact;
+
+use super::Agent;
+use crate::bus::{Assignment, Polled, Reader};
+
+/// 200 ms: how long the reader sleeps at most before it sees that the agent stops.
+const WAIT: Duration = Duration::from_millis(200);
+/// 500 ms between attempts to append a result while the bus is away.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Offsets of steps that are being performed.
+type Underway = Arc<Mutex<BTreeSet<u64>>>;
+
+pub(super) async fn run(agent: Arc<Agent>) {
+    let group = format!("agent-{}", agent.host);
+    let assignment = Assignment::Group { group, topics: vec![Topic::Actions] };
+    let reader = match agent.bus.reader(assignment) {
+        Ok(reader) => reader,
+        Err(error) => {
+            tracing::error!(%error, "steps cannot be read: this host performs none");
+            return;
+        }
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let follow = move || follow(&agent, reader, &runtime);
+    if let Err(error) = std::thread::Builder::new().name("steps".to_owned()).spawn(follow) {
+        tracing::error!(%error, "no thread for steps: this host performs none");
+    }
+}
+
+fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runtime::Handle) {
+    let underway: Underway = Arc::default();
+    let (mut next, mut committed) = (0, 0);
+    while !*agent.stop.borrow() {
+        let polled = match reader.poll(WAIT) {
+            Ok(polled) => polled,
+            Err(error) => {
+                tracing::warn!(%error, "steps cannot be read");
+                std::thread::sleep(AGAIN);
+                continue;
+            }
+        };
+        for item in polled {
+            match item {
+                Polled::Record(record) => {
+                    next = record.offset + 1;
+                    take(agent, &record, &underway, runtime);
+                }
+                Polled::Gained { next: from, .. } => (next, committed) = (from, from),
+                Polled::Lost { .. } => {}
+            }
+        }
+        let done = underway.lock().unwrap_or_else(PoisonError::into_inner).first().copied().unwrap_or(next);
+        if done > committed && reader.commit(Topic::Actions, 0, done).is_ok() {
+            committed = done;
+        }
+    }
+}
+
+fn take(agent: &Arc<Agent>, record: &Record, underway: &Underway, runtime: &tokio::runtime::Handle) {
+    let Ok(Event { payload: Order::Step(request), subject, .. }) = Event::<Order>::from_record(record) else { return };
+    if request.host != agent.host {
+        return;
+    }
+    agent.learn(record.appended);
+    underway.lock().unwrap_or_else(PoisonError::into_inner).insert(record.offset);
+    let (agent, underway, offset) = (Arc::clone(agent), Arc::clone(underway), record.offset);
+    runtime.spawn(async move {
+        perform(&agent, subject, *request).await;
+        underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&offset);
+    });
+}
+
+async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
+    let Some(hands) = &agent.hands else { return };
+    let left = request.deadline.since(agent.bus_now());
+    let result = if left.is_zero() {
+        late(&request)
+    } else {
+        hands.perform(&subject.cluster, &request, left).await
+    };
+    let outcome = match &result.outcome {
+        StepOutcome::Done(_) => "done",
+        StepOutcome::Refused { .. } => "refused",
+        StepOutcome::Failed { .. } | StepOutcome::TimedOut {} => "failed",
+    };
+    agent.metrics.add(&STEPS, &[&result.step, outcome], 1);
+    tracing::info!(instance = %result.instance, step = %result.step, epoch = %result.epoch, outcome, took_ms = result.took_us / 1_000, "step performed");
+    crate::bus::failpoint::failpoint("step.performed");
+    let fact = Fact::StepDone(Box::new(result));
+    while let Err(error) = agent.speaker.say(subject.clone(), Some(request.action), fact.clone()).await {
+        tracing::warn!(%error, "a result could not be appended yet");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// A step whose time is over is not begun: its executor has called it timed out, and what it would open may be closed again.
+fn late(request: &StepRequest) -> StepResult {
+    StepResult {
+        action: request.action,
+        epoch: request.epoch,
+        number: request.number,
+        instance: request.instance.clone(),
+        step: request.step.name().to_owned(),
+        outcome: StepOutcome::Refused { reason: "its deadline had passed before it was begun".to_owned() },
+        took_us: 0,
+    }
+}

@@ -1,0 +1,231 @@
+//! Watches one instance: a heartbeat each second, and what changes between heartbeats at once. A server that does not answer
+//! is reported as such after 800 ms; the heartbeat never waits for it longer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_collectors::pulse::Pulse;
+use millrace_collectors::server::{Sample, Sampler};
+use millrace_collectors::{host, process};
+use millrace_executors::guard::GuardClient;
+use millrace_schemas::ids::Epoch;
+use millrace_schemas::metrics::{
+    CANARY_SECONDS, CONNECTIONS, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, REPLICA_DELAY, THREADS_RUNNING,
+};
+use millrace_schemas::topics::inventory::{Instance as InstanceItem, Item};
+use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Process, ProcessChanged, ServerState};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{Agent, Place, process_fact};
+
+/// One heartbeat a second: the rate that silence is judged by.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// 800 ms for a sample: it leaves a heartbeat time to go out within its second.
+const SAMPLE_WITHIN: Duration = Duration::from_millis(800);
+/// 2 s for a guard to answer when its instance is first seen; it is asked again at each beat.
+const GUARD_WITHIN: Duration = Duration::from_secs(2);
+
+struct Watch {
+    agent: Arc<Agent>,
+    place: Place,
+    sampler: Sampler,
+    pulse: Option<Pulse>,
+    guard: Option<GuardClient>,
+    /// What was last said of the process.
+    process: Process,
+    /// For servers without a guard: resolves at the exit of the process that is watched.
+    exit: Option<oneshot::Receiver<()>>,
+    told: bool,
+}
+
+pub(super) async fn run(agent: Arc<Agent>, place: Place) {
+    let mut watch = Watch {
+        sampler: Sampler::new(place.target.clone()),
+        pulse: place.pulse.clone().map(|target| Pulse::new(target, place.cluster.clone())),
+        guard: guard_of(&agent, &place).await,
+        process: Process::Unknown,
+        exit: None,
+        told: false,
+        agent,
+        place,
+    };
+    let mut stop = watch.agent.stop.clone();
+    let mut beat = interval(BEAT_EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Skip); // late beats are not made up for: each speaks of now
+    let mut states = watch.guard.as_ref().map(GuardClient::states);
+    loop {
+        tokio::select! {
+            biased;
+            () = super::stopped(&mut stop) => return,
+            () = changed(&mut states) => watch.guard_changed(),
+            () = exited(&mut watch.exit) => watch.say_process(Process::Exited { code: None, signal: None, requested: false, held: false }),
+            _ = beat.tick() => {
+                if watch.guard.is_none() && watch.place.guarded.is_some() {
+                    watch.guard = guard_of(&watch.agent, &watch.place).await;
+                    states = watch.guard.as_ref().map(GuardClient::states);
+                }
+                // An exit must not wait for a sample of the server that just died.
+                tokio::select! {
+                    biased;
+                    () = changed(&mut states) => { watch.guard_changed(); beat.reset_after(Duration::from_millis(100)); }
+                    () = watch_beat(&mut watch) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn watch_beat(watch: &mut Watch) {
+    let sample = match timeout(SAMPLE_WITHIN, watch.sampler.sample()).await {
+        Ok(Ok(sample)) => Ok(sample),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => {
+            watch.sampler = Sampler::new(watch.place.target.clone()); // the session has an answer in flight
+            Err(format!("no answer within {} ms", SAMPLE_WITHIN.as_millis()))
+        }
+    };
+    watch.beat(sample).await;
+}
+
+/// Resolves when the guard says something new; never without a guard.
+async fn changed(states: &mut Option<tokio::sync::watch::Receiver<Option<millrace_executors::guard::State>>>) {
+    let heard = match states {
+        Some(states) => states.changed().await.is_ok(),
+        None => false,
+    };
+    if !heard {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn exited(exit: &mut Option<oneshot::Receiver<()>>) {
+    match exit {
+        Some(receiver) => {
+            let _ = receiver.await;
+            *exit = None;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn guard_of(agent: &Agent, place: &Place) -> Option<GuardClient> {
+    let (hands, instance) = (agent.hands.as_ref()?, place.guarded.as_ref()?);
+    match timeout(GUARD_WITHIN, hands.process(instance)).await {
+        Ok(Ok(process)) => Some(process.guard().clone()),
+        Ok(Err(error)) => {
+            tracing::warn!(instance = %place.instance, %error, "no guard");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+impl Watch {
+    fn guard_changed(&mut self) {
+        let state = self.guard.as_ref().and_then(GuardClient::state);
+        let process = process_fact(state.as_ref());
+        if process != self.process && process != Process::Unknown {
+            self.say_process(process);
+        }
+    }
+
+    fn say_process(&mut self, process: Process) {
+        self.process = process.clone();
+        let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process };
+        // Not waited for: the next heartbeat restates it.
+        drop(self.agent.speaker.say(self.agent.subject(&self.place), None, Fact::ProcessChanged(fact)));
+    }
+
+    async fn beat(&mut self, sample: Result<Sample, String>) {
+        let boot_us = host::boot_us();
+        let (mut server, server_error) = match sample {
+            Ok(sample) => {
+                self.tell_inventory(&sample);
+                self.watch_process(&sample);
+                (Some(sample.state), None)
+            }
+            Err(error) => (None, Some(error.chars().take(200).collect::<String>())),
+        };
+        if let Some(state) = &mut server {
+            state.host_load = host::load_one_minute();
+            if let Some(receiver) = &mut state.receiver {
+                receiver.delay_us = timeout(SAMPLE_WITHIN, self.sampler.delay_us(&self.place.cluster)).await.ok().flatten();
+            }
+        }
+        if self.guard.is_some() {
+            self.process = process_fact(self.guard.as_ref().and_then(GuardClient::state).as_ref());
+        }
+        let canary = self.canary(server.as_ref());
+        self.measure(server.as_ref(), &canary);
+        let promised = self.promised();
+        let heartbeat =
+            Heartbeat { host: self.agent.host.clone(), boot_us, process: self.process.clone(), promised, server, server_error, canary };
+        let said = self.agent.speaker.say(self.agent.subject(&self.place), None, Fact::Heartbeat(Box::new(heartbeat)));
+        match said.await {
+            Ok(landed) => landed.iter().for_each(|landed| self.agent.learn(landed.appended)),
+            Err(error) => tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now"),
+        }
+    }
+
+    fn promised(&self) -> Epoch {
+        let hands = self.agent.hands.as_ref();
+        hands.map_or(Epoch(0), |hands| hands.promise(&self.place.cluster, &self.place.instance).epoch)
+    }
+
+    /// Only an open server of ours is written to.
+    fn canary(&mut self, server: Option<&ServerState>) -> Canary {
+        let promised = self.promised();
+        match (&mut self.pulse, server) {
+            (Some(pulse), Some(server)) if server.open => pulse.beat(promised, server.semi_sync.acknowledgers),
+            (Some(pulse), None) => pulse.canary(),
+            _ => Canary::Off,
+        }
+    }
+
+    fn watch_process(&mut self, sample: &Sample) {
+        if self.place.guarded.is_some() || self.exit.is_some() {
+            return;
+        }
+        let pid = sample.status.server.pid_file.as_deref().and_then(process::pid_in);
+        if let Some(pid) = pid {
+            self.exit = process::watch(pid);
+            self.process = Process::Running { pid };
+        }
+    }
+
+    fn tell_inventory(&mut self, sample: &Sample) {
+        if self.told {
+            return;
+        }
+        self.told = true;
+        let item = Item::Instance(InstanceItem {
+            instance: self.place.instance.clone(),
+            host: self.agent.host.clone(),
+            endpoint: format!("{}:{}", self.place.address, self.place.port),
+            flavour: sample.state.flavour,
+            version: sample.state.version.clone(),
+            guarded: self.place.guarded.is_some(),
+        });
+        drop(self.agent.speaker.say(self.agent.subject(&self.place), None, item));
+    }
+
+    fn measure(&self, server: Option<&ServerState>, canary: &Canary) {
+        let labels = [self.place.cluster.as_str(), self.place.instance.as_str(), self.agent.host.as_str()];
+        let metrics = &self.agent.metrics;
+        metrics.set(&INSTANCE_UP, &labels, f64::from(u8::from(server.is_some())));
+        if let Canary::Written { took_us } = canary {
+            metrics.set(&CANARY_SECONDS, &labels, *took_us as f64 / 1e6);
+        }
+        let Some(server) = server else { return };
+        metrics.set(&INSTANCE_OPEN, &labels, f64::from(u8::from(server.open)));
+        metrics.set(&THREADS_RUNNING, &labels, f64::from(server.threads_running));
+        metrics.set(&CONNECTIONS, &labels, f64::from(server.connections));
+        if let Some(delay) = server.receiver.as_ref().and_then(|receiver| receiver.delay_us) {
+            metrics.set(&REPLICA_DELAY, &labels, delay as f64 / 1e6);
+        }
+        if let Some(load) = server.host_load {
+            metrics.set(&HOST_LOAD, &[self.agent.host.as_str()], load);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Roles: what a process runs. Each wires parts of the floors below to the bus; `up` runs all of them in one process.
+
+pub mod agent;
+pub mod execute;
+pub mod process;
+pub mod speaker;
+pub mod up;

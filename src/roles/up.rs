@@ -1,0 +1,122 @@
+//! `millrace up`: every role in one process, on the local bus. Started and stopped as one; the demo runs the same.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use millrace_schemas::event::Subject;
+use millrace_schemas::metrics::Registry;
+use millrace_schemas::topics::journal::{Command, Fact};
+use tokio::sync::watch;
+
+use super::speaker::Speaker;
+use super::{agent, execute, process};
+use crate::bus::SharedBus;
+use crate::bus::local::LocalBus;
+use crate::config::Settings;
+
+/// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Up {
+    /// The bus.
+    pub bus: SharedBus,
+    /// What is counted.
+    pub metrics: Arc<Registry>,
+    /// Where this process keeps its own state.
+    pub state: PathBuf,
+    signal: watch::Sender<bool>,
+    flag: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Up {
+    /// Starts every role that `settings` name. Needs a tokio runtime around it.
+    pub fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Registry::new());
+        let bus: SharedBus = Arc::new(LocalBus::open(&settings.bus_file, Arc::clone(&metrics))?);
+        let state = settings.bus_file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
+        let (signal, _) = watch::channel(false);
+        let mut up = Self { bus, metrics, state, signal, flag: Arc::default(), threads: Vec::new() };
+        up.start_deciders()?;
+        up.start_executor()?;
+        for agent in &settings.agents {
+            up.start_agent(agent.clone());
+        }
+        up.start_views(settings)?;
+        up.enrol(settings)?;
+        Ok(up)
+    }
+
+    /// What tells async parts to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.signal.subscribe()
+    }
+
+    /// Runs `work` on a thread of its own until it ends.
+    fn thread(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(Arc<AtomicBool>) -> anyhow::Result<()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let flag = Arc::clone(&self.flag);
+        let run = move || {
+            if let Err(error) = work(flag) {
+                tracing::error!("{name} ended: {error:#}");
+            }
+        };
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run).context("no thread")?);
+        Ok(())
+    }
+
+    fn start_deciders(&mut self) -> anyhow::Result<()> {
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        let speaker = Speaker::new("ticker".to_owned(), &self.state, Arc::clone(&self.bus))?;
+        self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, &stop))
+    }
+
+    fn start_executor(&mut self) -> anyhow::Result<()> {
+        let bus = Arc::clone(&self.bus);
+        let speaker = Speaker::new("executor/local".to_owned(), &self.state, Arc::clone(&self.bus))?;
+        self.thread("executor", move |stop| execute::run(&bus, &speaker, &stop))
+    }
+
+    fn start_agent(&self, settings: crate::config::Agent) {
+        let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
+        tokio::spawn(async move {
+            let host = settings.host.clone();
+            if let Err(error) = agent::run(bus, settings, metrics, stop).await {
+                tracing::error!(%host, "agent ended: {error:#}");
+            }
+        });
+    }
+
+    fn start_views(&mut self, _settings: &Settings) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Tells the journal of the clusters that the configuration says to watch.
+    fn enrol(&self, settings: &Settings) -> anyhow::Result<()> {
+        let speaker = Speaker::new("operator/config".to_owned(), &self.state, Arc::clone(&self.bus))?;
+        for cluster in &settings.clusters {
+            let command = Command::Enrol(Box::new(cluster.spec.clone()));
+            drop(speaker.say(Subject::cluster(cluster.id.clone()), None, Fact::Command(command)));
+        }
+        Ok(())
+    }
+
+    /// Stops everything; servers go on running under their guards.
+    pub async fn stop(self) {
+        self.signal.send_replace(true);
+        self.flag.store(true, Ordering::Relaxed);
+        let until = Instant::now() + STOP_WITHIN;
+        while self.threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
