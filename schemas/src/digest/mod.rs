@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 pub use crate::ids::DigestId;
 pub use kind::Kind;
 pub use mask::mask;
-pub use split::split;
+pub use split::{first_word, split};
 pub use text::TEXT_BYTES_MAX;
 
 /// Raised whenever the canonical text of any statement changes: ids of two versions are never compared.

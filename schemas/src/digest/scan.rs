@@ -80,6 +80,11 @@ impl<'a> Lexer<'a> {
         self.sql[self.at..].iter().copied().find(|b| !b.is_ascii_whitespace())
     }
 
+    /// The byte at this distance behind the blanks.
+    fn after_blanks(&self, ahead: usize) -> Option<u8> {
+        self.sql[self.at..].iter().copied().skip_while(u8::is_ascii_whitespace).nth(ahead)
+    }
+
     fn peek(&self, ahead: usize) -> u8 {
         self.sql.get(self.at + ahead).copied().unwrap_or(0)
     }
@@ -350,9 +355,8 @@ impl<'a> Lexer<'a> {
         word.len() > 1
             && match self.next_byte() {
                 Some(b'\'' | b'"') => true,
-                Some(b'x' | b'X' | b'b' | b'B') => {
-                    self.sql[self.at..].iter().skip_while(|b| b.is_ascii_whitespace()).nth(1) == Some(&b'\'')
-                }
+                Some(b'x' | b'X' | b'b' | b'B') => self.after_blanks(1) == Some(b'\''),
+                Some(b'0') => matches!(self.after_blanks(1), Some(b'x' | b'b')),
                 _ => false,
             }
     }

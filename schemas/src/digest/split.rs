@@ -12,6 +12,19 @@ pub fn split(sql: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     std::iter::from_fn(move || next_statement(sql, &mut lexer))
 }
 
+/// The first word of a statement, behind comments and parentheses; empty when there is none.
+pub fn first_word(sql: &[u8]) -> &[u8] {
+    let mut lexer = Lexer::new(sql);
+    while let Some(token) = lexer.next() {
+        match token.lexeme {
+            Lexeme::Word => return &sql[token.start..token.end],
+            Lexeme::Open => {}
+            _ => break,
+        }
+    }
+    &[]
+}
+
 fn next_statement(sql: &[u8], lexer: &mut Lexer<'_>) -> Option<Range<usize>> {
     let mut range: Option<Range<usize>> = None;
     let mut body = Body::default();
@@ -81,6 +94,12 @@ mod tests {
     fn check(sql: &str, expected: &[&str]) {
         let found: Vec<&str> = split(sql.as_bytes()).map(|range| &sql[range]).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn finds_the_first_word() {
+        assert_eq!(first_word(b"/* c */ (select 1)"), b"select");
+        assert_eq!(first_word(b"'x'"), b"");
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn prints_what_the_server_prints() {
     check("set @a=1", "SET @? = ?");
     check("SET @@session.autocommit = OFF", "SET @@SESSION . `autocommit` = OFF");
     check("select _utf8mb4'x', 'y'", "SELECT (_charset) ?, ...");
+    check("select _binary 0x41, _utf8mb4 x'41'", "SELECT (_charset) ? , (_charset) ?");
     check("select 'a' 'b', N'x', date'2020-01-01'", "SELECT ? ?, ... , DATE ?");
     check("CREATE USER 'u'@'h' IDENTIFIED BY 'x'", "CREATE SYSTEM_USER ? @? IDENTIFIED BY ?");
     check("CREATE USER u@localhost IDENTIFIED BY 'x'", "CREATE SYSTEM_USER `u` @? IDENTIFIED BY ?");

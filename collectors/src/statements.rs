@@ -1,0 +1,207 @@
+//! What is known about statements, across sources: which digests this agent has seen, and which source of an instance counts.
+//! Digests enter as bytes of statements; ids leave, and each new text once, so that a text crosses the bus once and not once
+//! per second. It must never sum two sources of one instance, and never grow without bound.
+
+use std::collections::HashMap;
+
+use millrace_schemas::digest::{self, DigestId, Kind, Scanner};
+use millrace_schemas::ids::InstanceId;
+use millrace_schemas::topics::queries::Source;
+
+/// Most digests that are remembered. 20,000: ten times what one second may report; at about 40 bytes each they are nothing.
+/// Forgetting one costs a repeated text, no more.
+pub const KNOWN_DIGESTS_MAX: usize = 20_000;
+
+/// Most new texts that wait to be taken, between two seconds. 5,000 of at most 16 KiB each; what is beyond is forgotten, and
+/// handed out when the digest is next seen.
+const NEW_DIGESTS_MAX: usize = 5_000;
+
+/// Longest masked sample of a statement that is kept, in bytes: as much as a person reads.
+const SAMPLE_BYTES_MAX: usize = 4 << 10;
+
+/// A digest that was seen for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDigest {
+    /// The class.
+    pub id: DigestId,
+    /// Its canonical text.
+    pub text: String,
+    /// What it does.
+    pub kind: Kind,
+    /// The tables that it names.
+    pub tables: Vec<String>,
+    /// The text is that of a part of the statement.
+    pub truncated: bool,
+    /// The first statement of it, its literals masked.
+    pub sample_masked: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    kind: Kind,
+    last: u64,
+}
+
+/// The digests that were seen lately.
+#[derive(Debug, Default)]
+pub struct Known {
+    scanner: Scanner,
+    seen: HashMap<DigestId, Seen>,
+    new: Vec<NewDigest>,
+    clock: u64,
+    forgotten: u64,
+}
+
+impl Known {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Known::default()
+    }
+
+    /// The class of a statement; `cut` says that the bytes are only its beginning.
+    pub fn identify(&mut self, sql: &[u8], cut: bool) -> DigestId {
+        let id = self.scanner.id_of(sql);
+        self.clock += 1;
+        if let Some(seen) = self.seen.get_mut(&id) {
+            seen.last = self.clock;
+        } else {
+            self.meet(id, sql, cut);
+        }
+        id
+    }
+
+    /// What a statement of this class does, if it was seen lately.
+    pub fn kind(&self, id: DigestId) -> Option<Kind> {
+        self.seen.get(&id).map(|seen| seen.kind)
+    }
+
+    /// The new digests since the last call, each once.
+    pub fn take_new(&mut self) -> Vec<NewDigest> {
+        std::mem::take(&mut self.new)
+    }
+
+    /// How many digests were forgotten to stay within the limit.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn meet(&mut self, id: DigestId, sql: &[u8], cut: bool) {
+        if self.new.len() >= NEW_DIGESTS_MAX {
+            self.forgotten += 1;
+            return;
+        }
+        if self.seen.len() >= KNOWN_DIGESTS_MAX {
+            self.forget_oldest();
+        }
+        let digest = self.scanner.digest(sql);
+        self.seen.insert(id, Seen { kind: digest.kind, last: self.clock });
+        self.new.push(NewDigest {
+            id,
+            text: digest.text,
+            kind: digest.kind,
+            tables: digest.tables,
+            truncated: digest.truncated || cut,
+            sample_masked: sample(sql),
+        });
+    }
+
+    /// Forgets the quarter that was not seen for the longest time: one pass in many insertions.
+    fn forget_oldest(&mut self) {
+        let mut times: Vec<u64> = self.seen.values().map(|seen| seen.last).collect();
+        let quarter = times.len() / 4;
+        let (_, limit, _) = times.select_nth_unstable(quarter);
+        let limit = *limit;
+        let before = self.seen.len();
+        self.seen.retain(|_, seen| seen.last > limit);
+        self.forgotten += (before - self.seen.len()) as u64;
+    }
+}
+
+/// The statement without its literals, cut where a person stops reading.
+fn sample(sql: &[u8]) -> String {
+    // A literal may be long: four times the sample is masked, and what is left of it is cut.
+    let mut masked = digest::mask(&sql[..sql.len().min(4 * SAMPLE_BYTES_MAX)]);
+    if masked.len() > SAMPLE_BYTES_MAX {
+        let end = (0..=SAMPLE_BYTES_MAX).rev().find(|at| masked.is_char_boundary(*at)).unwrap_or(0);
+        masked.truncate(end);
+    }
+    masked
+}
+
+/// Which source of an instance's statements is the one that counts.
+#[derive(Debug, Default)]
+pub struct Authority {
+    sources: HashMap<InstanceId, Source>,
+}
+
+impl Authority {
+    /// No source was named yet: all are refused.
+    pub fn new() -> Self {
+        Authority::default()
+    }
+
+    /// Names the source of an instance; rows of others are refused from now on.
+    pub fn set(&mut self, instance: InstanceId, source: Source) {
+        self.sources.insert(instance, source);
+    }
+
+    /// The instance is gone.
+    pub fn remove(&mut self, instance: &InstanceId) {
+        self.sources.remove(instance);
+    }
+
+    /// The source that counts.
+    pub fn source(&self, instance: &InstanceId) -> Option<Source> {
+        self.sources.get(instance).copied()
+    }
+
+    /// Whether rows of this source count.
+    pub fn accepts(&self, instance: &InstanceId, source: Source) -> bool {
+        self.source(instance) == Some(source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hands_each_text_out_once() {
+        let mut known = Known::new();
+        let id = known.identify(b"select a from t where b = 'secret'", false);
+        assert_eq!(known.identify(b"SELECT a FROM t WHERE b=5", false), id);
+        let new = known.take_new();
+        assert_eq!(new.len(), 1);
+        assert_eq!((new[0].id, new[0].text.as_str()), (id, "SELECT `a` FROM `t` WHERE `b` = ?"));
+        assert_eq!(new[0].sample_masked, "select a from t where b = ?");
+        assert_eq!(known.kind(id), Some(Kind::SELECT));
+        known.identify(b"select a from t where b = 1", false);
+        assert!(known.take_new().is_empty());
+    }
+
+    #[test]
+    fn remembers_a_bounded_number() {
+        let mut known = Known::new();
+        for i in 0..KNOWN_DIGESTS_MAX + 10 {
+            known.identify(format!("select c{i} from t").as_bytes(), false);
+            if i % 1_000 == 0 {
+                known.take_new();
+            }
+        }
+        assert!(known.seen.len() <= KNOWN_DIGESTS_MAX);
+        assert!(known.forgotten() > 0);
+        let latest = format!("select c{} from t", KNOWN_DIGESTS_MAX + 9);
+        known.take_new();
+        known.identify(latest.as_bytes(), false);
+        assert!(known.take_new().is_empty());
+    }
+
+    #[test]
+    fn one_source_counts() {
+        let instance = InstanceId::parse("db-1").expect("an id");
+        let mut authority = Authority::new();
+        assert!(!authority.accepts(&instance, Source::Wire));
+        authority.set(instance.clone(), Source::Wire);
+        assert!(authority.accepts(&instance, Source::Wire) && !authority.accepts(&instance, Source::SlowLog));
+    }
+}

@@ -1,0 +1,311 @@
+//! The only place that touches libpcap: an interface or a file enters; batches leave, one per second, also for quiet seconds.
+//! Live capture runs on the thread that calls `run` and only ever reads; times are the kernel's, so that a late wake-up costs
+//! no accuracy. A second is closed when the wall clock has passed it by a little. It must never wait without looking whether it
+//! is to stop, and never hide what the kernel dropped.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use millrace_schemas::topics::queries::Row;
+use pcap::{Active, Capture, Error as PcapError, Offline};
+
+use super::books::Books;
+use super::decoder::{Decoder, Server};
+use super::frames;
+use super::table::{Flushed, Totals};
+use crate::statements::NewDigest;
+
+/// How long after its end a second is closed: the kernel hands packets over every 10 ms, and 150 ms let a busy machine catch up.
+const CLOSE_AFTER_US: i64 = 150_000;
+/// How long the kernel may gather packets before it hands them over.
+const GATHER_MS: i32 = 10;
+/// Sleep when nothing was captured: as long as the kernel gathers.
+const PAUSE: Duration = Duration::from_millis(GATHER_MS as u64);
+/// Packets read between two looks at the clock.
+const PACKETS_PER_ROUND: usize = 4_096;
+/// The kernel's buffer. 16 MiB: half a second at 300 Mbit/s, while this thread waits for a core.
+const BUFFER_BYTES: i32 = 16 << 20;
+/// Longest packet on a loopback interface with segmentation offload, with its headers.
+const SNAP_BYTES: i32 = 262_144;
+
+/// The servers that a running capture watches; whoever holds a copy may change them at any time.
+#[derive(Debug, Clone, Default)]
+pub struct Watched(Arc<Mutex<(u64, Vec<Server>)>>);
+
+impl Watched {
+    /// Watches these servers.
+    pub fn new(servers: Vec<Server>) -> Self {
+        let watched = Watched::default();
+        watched.set(servers);
+        watched
+    }
+
+    /// Watches these servers from now on.
+    pub fn set(&self, servers: Vec<Server>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *inner = (inner.0 + 1, servers);
+    }
+
+    fn newer_than(&self, version: u64) -> Option<(u64, Vec<Server>)> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (inner.0 != version).then(|| inner.clone())
+    }
+}
+
+/// Where to capture.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The interface: `lo`, `eth0`, or `any` for all.
+    pub interface: String,
+}
+
+/// What the kernel says about a capture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// Packets that passed the filter.
+    pub received: u64,
+    /// Packets dropped because this program was too slow.
+    pub dropped: u64,
+    /// Packets dropped by the interface.
+    pub interface_dropped: u64,
+}
+
+/// What one second gave.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Rows of topic `queries`, of the seconds that were closed.
+    pub rows: Vec<Row>,
+    /// Totals by instance and second.
+    pub totals: Vec<Totals>,
+    /// Digests that were seen for the first time.
+    pub new_digests: Vec<NewDigest>,
+    /// What was added to the books since the batch before.
+    pub books: Books,
+    /// What the kernel counted since the batch before; zeros for a file.
+    pub kernel: Kernel,
+}
+
+/// Why nothing is captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The process may not capture.
+    #[error("no permission to capture on '{interface}': run `setcap cap_net_raw+ep {executable}`, or start as root")]
+    Permission {
+        /// The interface.
+        interface: String,
+        /// The program that needs the capability.
+        executable: String,
+    },
+    /// The interface cannot be opened, or went away.
+    #[error("cannot capture on '{interface}': {reason}")]
+    Interface {
+        /// The interface.
+        interface: String,
+        /// What libpcap says.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read capture file '{path}': {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What libpcap says.
+        reason: String,
+    },
+    /// Frames of this kind are not understood.
+    #[error("captures of link type {0} are not understood; capture on an Ethernet, loopback or 'any' interface")]
+    LinkType(i32),
+}
+
+/// Captures until `stop` is set or `emit` returns false, which says that nobody listens any more.
+pub fn run(
+    live: &Live,
+    watched: &Watched,
+    stop: &AtomicBool,
+    mut emit: impl FnMut(Batch) -> bool,
+) -> Result<(), CaptureError> {
+    let mut capture = open(live)?;
+    let link_type = capture.get_datalink().0;
+    if !frames::understands(link_type) {
+        return Err(CaptureError::LinkType(link_type));
+    }
+    let mut decoder = Decoder::new(&[]);
+    let mut reported = Reported::default();
+    let mut version = 0;
+    let mut closed = now_us().div_euclid(1_000_000);
+    while !stop.load(Ordering::Relaxed) {
+        if let Some((newer, servers)) = watched.newer_than(version) {
+            version = newer;
+            decoder.set_servers(&servers);
+            filter(&mut capture, &servers).map_err(|error| interface_error(live, &error))?;
+        }
+        let read = read_round(&mut capture, &mut decoder, link_type).map_err(|error| interface_error(live, &error))?;
+        let now = now_us();
+        let due = (now - CLOSE_AFTER_US).div_euclid(1_000_000);
+        if due > closed {
+            closed = due;
+            decoder.tick(now);
+            let flushed = decoder.flush(due);
+            let kernel = reported.kernel_since(&mut capture);
+            if !emit(reported.batch(&mut decoder, flushed, kernel)) {
+                return Ok(());
+            }
+        }
+        if read < PACKETS_PER_ROUND {
+            std::thread::sleep(PAUSE);
+        }
+    }
+    let kernel = reported.kernel_since(&mut capture);
+    let flushed = decoder.finish();
+    emit(reported.batch(&mut decoder, flushed, kernel));
+    Ok(())
+}
+
+/// Decodes a capture file; a batch per second of the capture goes to `emit`, until it returns false. Returns the books.
+pub fn read_file(path: &Path, servers: &[Server], mut emit: impl FnMut(Batch) -> bool) -> Result<Books, CaptureError> {
+    let failed = |error: &PcapError| CaptureError::File { path: path.display().to_string(), reason: error.to_string() };
+    let mut capture = Capture::<Offline>::from_file(path).map_err(|error| failed(&error))?;
+    let link_type = capture.get_datalink().0;
+    if !frames::understands(link_type) {
+        return Err(CaptureError::LinkType(link_type));
+    }
+    let mut decoder = Decoder::new(servers);
+    let mut reported = Reported::default();
+    let mut second = None;
+    loop {
+        let packet = match capture.next_packet() {
+            Ok(packet) => packet,
+            Err(PcapError::NoMorePackets) => break,
+            Err(error) => return Err(failed(&error)),
+        };
+        let ts_us = packet_us(packet.header);
+        // Packets are nearly in order: a second is closed when the next is over, as late packets count in the open one.
+        let due = (ts_us - CLOSE_AFTER_US).div_euclid(1_000_000);
+        if second.is_some_and(|second| due > second) {
+            decoder.tick(ts_us);
+            let flushed = decoder.flush(due);
+            if !emit(reported.batch(&mut decoder, flushed, Kernel::default())) {
+                return Ok(decoder.books());
+            }
+        }
+        second = Some(second.map_or(due, |second: i64| second.max(due)));
+        decoder.packet(ts_us, packet.data, link_type);
+    }
+    let flushed = decoder.finish();
+    emit(reported.batch(&mut decoder, flushed, Kernel::default()));
+    Ok(decoder.books())
+}
+
+fn open(live: &Live) -> Result<Capture<Active>, CaptureError> {
+    let opened = Capture::from_device(live.interface.as_str()).and_then(|capture| {
+        capture.snaplen(SNAP_BYTES).buffer_size(BUFFER_BYTES).timeout(GATHER_MS).open().and_then(Capture::setnonblock)
+    });
+    opened.map_err(|error| interface_error(live, &error))
+}
+
+fn interface_error(live: &Live, error: &PcapError) -> CaptureError {
+    let reason = error.to_string();
+    let denied = ["permission", "Permission", "not permitted"].iter().any(|word| reason.contains(word));
+    let interface = live.interface.clone();
+    if !denied {
+        return CaptureError::Interface { interface, reason };
+    }
+    let executable = std::env::current_exe().map_or_else(|_| "millrace".to_owned(), |path| path.display().to_string());
+    CaptureError::Permission { interface, executable }
+}
+
+/// Lets the kernel pass on only what the servers' ports concern.
+fn filter(capture: &mut Capture<Active>, servers: &[Server]) -> Result<(), PcapError> {
+    let program = filter_program(servers.iter().map(|server| server.port));
+    let tagged = format!("({program}) or (vlan and ({program}))");
+    // Some link types know no VLAN tags.
+    capture.filter(&tagged, true).or_else(|_| capture.filter(&program, true))
+}
+
+fn filter_program(ports: impl Iterator<Item = u16>) -> String {
+    let mut ports: Vec<u16> = ports.collect();
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.is_empty() {
+        // No server yet: no packet has port 0.
+        ports.push(0);
+    }
+    let ports: Vec<String> = ports.iter().map(|port| format!("port {port}")).collect();
+    format!("tcp and ({})", ports.join(" or "))
+}
+
+/// Decodes what waits in the kernel's buffer; how many packets that were.
+fn read_round(capture: &mut Capture<Active>, decoder: &mut Decoder, link_type: i32) -> Result<usize, PcapError> {
+    for read in 0..PACKETS_PER_ROUND {
+        match capture.next_packet() {
+            Ok(packet) => decoder.packet(packet_us(packet.header), packet.data, link_type),
+            Err(PcapError::TimeoutExpired | PcapError::NoMorePackets) => return Ok(read),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(PACKETS_PER_ROUND)
+}
+
+// The fields of `timeval` have other types on other machines.
+#[allow(clippy::useless_conversion)]
+fn packet_us(header: &pcap::PacketHeader) -> i64 {
+    i64::from(header.ts.tv_sec) * 1_000_000 + i64::from(header.ts.tv_usec)
+}
+
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// What was reported before, so that each batch says what was added.
+#[derive(Debug, Default)]
+struct Reported {
+    books: Books,
+    kernel: [u32; 3],
+}
+
+impl Reported {
+    fn batch(&mut self, decoder: &mut Decoder, flushed: Flushed, kernel: Kernel) -> Batch {
+        let books = decoder.books();
+        let added = books.since(&self.books);
+        self.books = books;
+        Batch { rows: flushed.rows, totals: flushed.totals, new_digests: decoder.take_new(), books: added, kernel }
+    }
+
+    /// The kernel's counters are of 32 bits and wrap.
+    fn kernel_since(&mut self, capture: &mut Capture<Active>) -> Kernel {
+        let Ok(now) = capture.stats() else { return Kernel::default() };
+        let now = [now.received, now.dropped, now.if_dropped];
+        let [received, dropped, interface_dropped] =
+            [0, 1, 2].map(|at| u64::from(now[at].wrapping_sub(self.kernel[at])));
+        self.kernel = now;
+        Kernel { received, dropped, interface_dropped }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_filters_by_port() {
+        assert_eq!(filter_program([3307, 3306, 3307].into_iter()), "tcp and (port 3306 or port 3307)");
+        assert_eq!(filter_program(std::iter::empty()), "tcp and (port 0)");
+    }
+
+    #[test]
+    fn a_missing_interface_is_named() {
+        let live = Live { interface: "nosuch0".into() };
+        let error = run(&live, &Watched::default(), &AtomicBool::new(false), |_| true).expect_err("no interface");
+        assert!(error.to_string().contains("nosuch0"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_permission_names_its_remedy() {
+        let live = Live { interface: "lo".into() };
+        let error = interface_error(&live, &PcapError::PcapError("socket: Operation not permitted".into()));
+        assert!(error.to_string().contains("setcap cap_net_raw+ep /"), "{error}");
+    }
+}

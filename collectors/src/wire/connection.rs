@@ -1,0 +1,373 @@
+//! One TCP connection of a client with a watched server: ordered bytes of both directions enter; the session gets its packets.
+//! Here bytes get their place in the books, and a direction that lost bytes is picked up again: the client's at bytes that can
+//! be a request, the server's at the first byte behind one. It must never count a byte twice.
+
+use super::commands;
+use super::compression::Unpacker;
+use super::packets::Reader;
+use super::responses;
+use super::session::{Context, Flow, Phase, Session};
+use super::stream::{Piece, Stream};
+use super::table::Statement;
+use super::tls::{self, Turn, Turns};
+use millrace_schemas::digest::DigestId;
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// What reads one direction's bytes once they are in order.
+#[derive(Debug, Default)]
+struct Tail {
+    reader: Reader,
+    unpacker: Option<Unpacker>,
+    /// The next byte is known to belong where the reader is.
+    synced: bool,
+}
+
+/// Both directions behind the reassembly.
+#[derive(Debug)]
+struct Inner {
+    client: Tail,
+    server: Tail,
+    session: Session,
+    turns: Turns,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) instance: u32,
+    pub(super) last_us: i64,
+    client_stream: Stream,
+    server_stream: Stream,
+    inner: Inner,
+    closed: [bool; 2],
+    /// What of this connection is counted in the decoder's sum of memory.
+    pub(super) memory_counted: usize,
+}
+
+/// How long the server of an encrypted session must be silent until its answer is taken for whole. 200 ms: answers stream
+/// without such pauses on a network that works.
+const TURN_SILENCE_US: i64 = 200_000;
+
+impl Connection {
+    /// A connection whose beginning is seen.
+    pub(super) fn begun(instance: u32, ts_us: i64) -> Self {
+        Connection::new(instance, ts_us, Session::begun(), true)
+    }
+
+    /// A connection that is found in the middle.
+    pub(super) fn midstream(instance: u32, ts_us: i64) -> Self {
+        Connection::new(instance, ts_us, Session::midstream(), false)
+    }
+
+    fn new(instance: u32, ts_us: i64, session: Session, synced: bool) -> Self {
+        let tail = || Tail { synced, ..Tail::default() };
+        Connection {
+            instance,
+            last_us: ts_us,
+            client_stream: Stream::default(),
+            server_stream: Stream::default(),
+            inner: Inner { client: tail(), server: tail(), session, turns: Turns::default() },
+            closed: [false; 2],
+            memory_counted: 0,
+        }
+    }
+
+    /// The direction starts at this sequence number; false when it had been told so before.
+    pub(super) fn start(&mut self, side: Side, sequence: u32) -> bool {
+        let stream = self.stream(side);
+        if stream.is_at_start(sequence) {
+            return false;
+        }
+        stream.start(sequence);
+        true
+    }
+
+    fn stream(&mut self, side: Side) -> &mut Stream {
+        match side {
+            Side::Client => &mut self.client_stream,
+            Side::Server => &mut self.server_stream,
+        }
+    }
+
+    /// The other side has everything before `sequence`.
+    pub(super) fn acknowledge(&mut self, side: Side, sequence: u32) {
+        self.stream(side).acknowledge(sequence);
+    }
+
+    /// One side sends no more; whether both do not.
+    pub(super) fn close(&mut self, side: Side) -> bool {
+        self.closed[side as usize] = true;
+        self.closed == [true; 2]
+    }
+
+    /// Takes a segment's payload.
+    pub(super) fn receive(
+        &mut self,
+        side: Side,
+        ts_us: i64,
+        sequence: u32,
+        payload: &[u8],
+        cut: u32,
+        cx: &mut Context<'_>,
+    ) {
+        let Connection { client_stream, server_stream, inner, .. } = self;
+        let stream = if side == Side::Client { client_stream } else { server_stream };
+        let waiting = stream.waiting_bytes();
+        let received = stream.receive(ts_us, sequence, payload, cut, &mut |piece| inner.piece(side, piece, cx));
+        cx.books.duplicate += received.duplicate;
+        cx.books.waiting = cx.books.waiting + stream.waiting_bytes() as u64 - waiting as u64;
+    }
+
+    /// Gives up what waited too long, and ends turns of encrypted sessions that are over.
+    pub(super) fn expire(&mut self, now_us: i64, cx: &mut Context<'_>) {
+        for side in [Side::Client, Side::Server] {
+            self.give_up(side, Some(now_us), cx);
+        }
+        if let Some(turn) = self.inner.turns.expire(now_us - TURN_SILENCE_US) {
+            self.inner.turn(turn, cx);
+        }
+    }
+
+    /// Gives up what waits: all of it, or what is too old at `now_us`.
+    fn give_up(&mut self, side: Side, now_us: Option<i64>, cx: &mut Context<'_>) {
+        let Connection { client_stream, server_stream, inner, .. } = self;
+        let stream = if side == Side::Client { client_stream } else { server_stream };
+        let waiting = stream.waiting_bytes();
+        if waiting == 0 {
+            return;
+        }
+        let mut deliver = |piece: Piece<'_>| inner.piece(side, piece, cx);
+        let received = match now_us {
+            Some(now_us) => stream.expire(now_us, &mut deliver),
+            None => stream.give_up(&mut deliver),
+        };
+        cx.books.duplicate += received.duplicate;
+        cx.books.waiting = cx.books.waiting + stream.waiting_bytes() as u64 - waiting as u64;
+    }
+
+    /// The connection ends.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
+        self.give_up(Side::Client, None, cx);
+        self.give_up(Side::Server, None, cx);
+        if let Some(turn) = self.inner.turns.finish() {
+            self.inner.turn(turn, cx);
+        }
+        self.inner.session.abandon(self.last_us, cx);
+    }
+
+    /// Lets go of everything that takes memory.
+    pub(super) fn press(&mut self, cx: &mut Context<'_>) {
+        cx.books.pressed += 1;
+        self.give_up(Side::Client, None, cx);
+        self.give_up(Side::Server, None, cx);
+        self.inner.lose(Side::Client, self.last_us, cx);
+        for tail in [&mut self.inner.client, &mut self.inner.server] {
+            tail.reader = Reader::default();
+        }
+    }
+
+    /// Bytes of memory that its buffers take.
+    pub(super) fn memory(&self) -> usize {
+        let tails = [&self.inner.client, &self.inner.server];
+        let tails = tails.map(|tail| tail.reader.kept_bytes() + tail.unpacker.as_ref().map_or(0, Unpacker::kept_bytes));
+        self.client_stream.waiting_bytes() + self.server_stream.waiting_bytes() + tails[0] + tails[1]
+    }
+}
+
+impl Inner {
+    fn piece(&mut self, side: Side, piece: Piece<'_>, cx: &mut Context<'_>) {
+        match piece {
+            Piece::Bytes(ts_us, data) => self.bytes(side, ts_us, data, cx),
+            Piece::Hole(ts_us, length) => self.hole(side, ts_us, length, cx),
+        }
+    }
+
+    fn bytes(&mut self, side: Side, ts_us: i64, data: &[u8], cx: &mut Context<'_>) {
+        let length = data.len() as u64;
+        let packed = self.tail(side).unpacker.is_some();
+        match self.session.phase {
+            Phase::Encrypted => {
+                cx.books.encrypted += length;
+                match side {
+                    Side::Client => {
+                        if let Some(turn) = self.turns.client(ts_us, data) {
+                            self.turn(turn, cx);
+                        }
+                    }
+                    Side::Server => self.turns.server(ts_us, data),
+                }
+            }
+            Phase::Foreign => cx.books.undecodable += length,
+            _ if packed => self.packed(side, ts_us, data, cx),
+            _ => {
+                let rest = self.plain(side, ts_us, data, true, cx);
+                if rest > 0 {
+                    // The phase has changed on the way: the rest is of another kind.
+                    self.bytes(side, ts_us, &data[data.len() - rest..], cx);
+                }
+            }
+        }
+    }
+
+    fn tail(&mut self, side: Side) -> &mut Tail {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    fn packed(&mut self, side: Side, ts_us: i64, data: &[u8], cx: &mut Context<'_>) {
+        if !self.tail(side).synced && !self.resync_packed(side, data) {
+            cx.books.skipped += data.len() as u64;
+            return;
+        }
+        let Some(mut unpacker) = self.tail(side).unpacker.take() else { return };
+        let unpacked = unpacker.take(data, |plain| {
+            self.plain(side, ts_us, plain, false, cx);
+        });
+        if unpacked.is_ok() {
+            cx.books.decoded += data.len() as u64;
+            self.tail(side).unpacker = Some(unpacker);
+        } else {
+            cx.books.undecodable += data.len() as u64;
+            self.session.abandon(ts_us, cx);
+            self.session.phase = Phase::Foreign;
+        }
+    }
+
+    /// Picks a compressed direction up: a client's frame with number 0 that fits the segment.
+    fn resync_packed(&mut self, side: Side, data: &[u8]) -> bool {
+        let [a, b, c, 0, ..] = *data else { return false };
+        let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+        if side == Side::Server || length + 7 != data.len() {
+            return false;
+        }
+        self.client.synced = true;
+        self.client.reader.reset();
+        true
+    }
+
+    /// Reads packets; how many bytes at the end are left, because the phase has changed. `count`: the bytes are those of the
+    /// wire, and go into the books here.
+    fn plain(&mut self, side: Side, ts_us: i64, data: &[u8], count: bool, cx: &mut Context<'_>) -> usize {
+        let mut data = data;
+        loop {
+            if matches!(self.session.phase, Phase::Encrypted | Phase::Foreign) {
+                return data.len();
+            }
+            if self.session.phase == Phase::Stream {
+                cx.books.decoded += if count { data.len() as u64 } else { 0 };
+                return 0;
+            }
+            if !self.tail(side).synced && !data.is_empty() && !self.resync(side, data, count) {
+                if self.session.phase == Phase::Encrypted {
+                    return data.len();
+                }
+                cx.books.skipped += if count { data.len() as u64 } else { 0 };
+                return 0;
+            }
+            let waited = self.session.waits();
+            let before = data.len();
+            let Inner { client, server, session, .. } = self;
+            let packet = match side {
+                Side::Client => client.reader.next(ts_us, &mut data, session.kept()),
+                Side::Server => server.reader.next(ts_us, &mut data, responses::kept),
+            };
+            cx.books.decoded += if count { (before - data.len()) as u64 } else { 0 };
+            let Some(packet) = packet else { return 0 };
+            let flow = match side {
+                Side::Client => session.client(&packet, cx),
+                Side::Server => session.server(&packet, cx),
+            };
+            match flow {
+                Flow::Going => {}
+                Flow::Lost => self.lose(side, ts_us, cx),
+                Flow::Compressed(algorithm) => {
+                    self.client.unpacker = Some(Unpacker::new(algorithm));
+                    self.server.unpacker = Some(Unpacker::new(algorithm));
+                    return data.len();
+                }
+            }
+            if side == Side::Client && !waited && self.session.waits() && !self.server.synced {
+                self.server.synced = true;
+                self.server.reader.reset();
+            }
+            if data.is_empty() {
+                return 0;
+            }
+        }
+    }
+
+    /// Tries to pick a direction up at the start of a segment.
+    fn resync(&mut self, side: Side, data: &[u8], wire: bool) -> bool {
+        if self.session.phase == Phase::Commands && self.session.is_midstream() && wire && tls::looks_like(data) {
+            self.session.phase = Phase::Encrypted;
+            return false;
+        }
+        if side == Side::Server || !commands::plausible(data) {
+            return false;
+        }
+        self.client.synced = true;
+        self.client.reader.reset();
+        true
+    }
+
+    fn hole(&mut self, side: Side, ts_us: i64, length: u64, cx: &mut Context<'_>) {
+        cx.books.missing += length;
+        match self.session.phase {
+            Phase::Encrypted => self.turns.hole(),
+            Phase::Foreign | Phase::Stream => {}
+            _ => {
+                let tail = self.tail(side);
+                if tail.unpacker.is_none() && tail.synced && tail.reader.skip(length) {
+                    if tail.reader.ready() {
+                        self.plain(side, ts_us, &[], true, cx);
+                    }
+                } else if tail.synced {
+                    self.lose(side, ts_us, cx);
+                }
+            }
+        }
+    }
+
+    /// A direction must be picked up again, and answers that wait are lost with it.
+    fn lose(&mut self, side: Side, ts_us: i64, cx: &mut Context<'_>) {
+        cx.books.resyncs += 1;
+        let sides: &[Side] = if side == Side::Client { &[Side::Client, Side::Server] } else { &[Side::Server] };
+        for side in sides {
+            let tail = self.tail(*side);
+            tail.synced = false;
+            tail.reader.reset();
+            if let Some(unpacker) = &mut tail.unpacker {
+                unpacker.reset();
+            }
+        }
+        self.session.lose(ts_us, cx);
+    }
+
+    fn turn(&mut self, turn: Turn, cx: &mut Context<'_>) {
+        cx.books.encrypted_turns += 1;
+        let since = |ts_us: i64| u64::try_from(ts_us - turn.request_us).unwrap_or(0);
+        cx.table.add(&Statement {
+            end_us: turn.last_us,
+            instance: cx.instance,
+            schema: self.session.schema,
+            user: self.session.user,
+            digest: DigestId::ENCRYPTED,
+            kind: None,
+            count: 1,
+            failed: false,
+            rows_sent: 0,
+            rows_affected: 0,
+            bytes_in: turn.bytes_in,
+            bytes_out: turn.bytes_out,
+            rt_us: Some((since(turn.first_us), since(turn.last_us))),
+        });
+    }
+}

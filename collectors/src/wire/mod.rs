@@ -1,0 +1,27 @@
+//! Wire capture: frames enter, rows of topic `queries` leave. The way: `frames` finds TCP segments, `stream` orders them,
+//! `packets` cuts MySQL packets, `session` follows commands and their answers, `table` sums per second and digest. Everything
+//! up to the table is a pure machine driven by packet time, so that a file and an interface give the same numbers; only
+//! `capture` touches libpcap. It must never lose a byte from its books: captured = decoded + encrypted + duplicate + skipped
+//! + shed + undecodable + still waiting, exactly.
+
+mod attributes;
+mod books;
+mod capture;
+mod commands;
+mod compression;
+mod connection;
+mod decoder;
+mod frames;
+mod handshake;
+mod packets;
+mod responses;
+mod session;
+mod stream;
+mod table;
+mod tls;
+
+pub use books::Books;
+pub use capture::{Batch, CaptureError, Kernel, Live, Watched, read_file, run};
+pub use commands::command_name;
+pub use decoder::{Decoder, Server};
+pub use table::{Flushed, Totals};
