@@ -89,7 +89,6 @@ if ! find_root; then
     exit 2
 fi
 
-echo "build-deps: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -107,6 +106,7 @@ if [ -n "$removed" ]; then
     echo "build-deps: nothing was changed; either remove those yourself or install Rust >= 1.95 with rustup" >&2
     exit 2
 fi
+echo "build-deps: installing ${missing[*]}" >&2
 if ! "${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
     tail -n 15 "$log" >&2
     echo "build-deps: apt-get install failed" >&2
