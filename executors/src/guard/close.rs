@@ -43,16 +43,13 @@ async fn closing(target: &Target) -> Result<(), NotClosed> {
         closed = closer.execute(dialect.make_read_only()) => closed?,
         failed = kill_all(&mut hands, dialect, spared) => return Err(failed.into()),
     }
-    match hands_value(target, dialect).await?.as_deref() {
-        Some("1") => Ok(()),
-        _ => Err(NotClosed::StillOpen),
-    }
+    if says_closed(target, dialect).await? { Ok(()) } else { Err(NotClosed::StillOpen) }
 }
 
 /// Asks in a session of its own: the killing one was interrupted between a question and its answer.
-async fn hands_value(target: &Target, dialect: Dialect) -> Result<Option<String>, Error> {
+async fn says_closed(target: &Target, dialect: Dialect) -> Result<bool, Error> {
     let mut session = Session::open(target).await?;
-    session.value(dialect.select_closed()).await
+    Ok(session.value(dialect.select_closed()).await?.as_deref() == Some("1"))
 }
 
 /// Ends every session but its own and `spared`, again and again; returns only when it cannot go on.
@@ -63,10 +60,11 @@ async fn kill_all(hands: &mut Session, dialect: Dialect, spared: u64) -> Error {
             Err(error) => return error,
         };
         for id in sessions.iter().filter_map(|row| row.number("id")).filter(|id| *id != spared) {
-            match hands.execute(&dialect.kill_session(id)).await {
-                Err(error) if error.code().is_none() => return error,
-                // The server answered: killed, or it had ended by itself.
-                _ => {}
+            // An error from the server itself means that the session had ended already.
+            if let Err(error) = hands.execute(&dialect.kill_session(id)).await
+                && error.code().is_none()
+            {
+                return error;
             }
         }
         tokio::time::sleep(KILL_EVERY).await;

@@ -125,7 +125,7 @@ impl Keeper {
                 }
             }
             Server::Running(process) | Server::Ending(process) if alive => {
-                keeper.state.server = Server::Running(process)
+                keeper.state.server = Server::Running(process);
             }
             Server::Running(_) | Server::Ending(_) => keeper.note_exit(None, None, None, now_us, 0),
         }

@@ -72,7 +72,7 @@ pub struct Numbered {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Message {
-    /// Something changed, or the client just connected.
+    /// Something changed, or the client just connected. It may be ahead of the disk.
     State {
         /// Everything, as it is now.
         state: State,

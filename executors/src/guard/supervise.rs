@@ -1,10 +1,12 @@
 //! The guard at work: one thread that decides (through the keeper) and carries out, and small ones that wait, one for the server's
-//! end, one for connections, one per client, one for signals. In: what they report, through one queue. Out: processes,
-//! signals, the state on disk and to all clients. An exit is told first and written second, since every millisecond of it is
-//! somebody's outage; a promise is written first and told second.
+//! end, one for the disk, one for connections, one per client, one for signals. In: what they report, through one queue. Out:
+//! processes, signals, the state to all clients and to the disk. The deciding thread waits for nothing but its queue, since
+//! every millisecond between an exit and its report is somebody's outage. So a state that is published may be ahead of the
+//! disk; an answer never is.
 
 mod clients;
 mod signals;
+mod writer;
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -19,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
 
 use self::clients::Clients;
+use self::writer::{Ticket, Writer};
 use super::config::GuardFile;
 use super::disk::{Lock, StateFile, is_alive, start_ticks};
 use super::keeper::{Effect, Event, Keeper};
@@ -44,6 +47,8 @@ enum Input {
     Gone(u64),
     /// Something happened to the server or to the guard.
     Happened(Event),
+    /// What these answers wait for is on the disk, or could not be written.
+    Written(Vec<Ticket>, Option<String>),
 }
 
 /// Takes the lock and looks after the server until it is told to leave.
@@ -56,6 +61,7 @@ pub(super) fn run(dir: &Path) -> Result<(), GuardError> {
     let listener = clients::listen(dir)?;
     signals::watch(reports.clone())?;
     clients::accept(listener, reports.clone())?;
+    let disk = Writer::start(disk, reports.clone())?;
     let alive = state.server.process().filter(|process| is_alive(*process));
     let limits = file.limits();
     let keeper = Keeper::resume(state, std::process::id(), alive.is_some(), file.flavour, limits, boot_us());
@@ -76,6 +82,7 @@ pub(super) fn run(dir: &Path) -> Result<(), GuardError> {
     guard.persist();
     guard.happened(Event::Time);
     guard.work(&queue);
+    guard.disk.finish();
     tracing::info!(instance = %guard.file.instance, "guard ended");
     Ok(())
 }
@@ -83,7 +90,7 @@ pub(super) fn run(dir: &Path) -> Result<(), GuardError> {
 struct Guard {
     dir: PathBuf,
     file: GuardFile,
-    disk: StateFile,
+    disk: Writer,
     keeper: Keeper,
     clients: Clients,
     reports: SyncSender<Input>,
@@ -101,6 +108,7 @@ impl Guard {
                 Ok(Input::Gone(client)) => self.clients.remove(client),
                 Ok(Input::Asked(client, numbered)) => self.asked(client, numbered),
                 Ok(Input::Happened(event)) => self.happened(event),
+                Ok(Input::Written(tickets, error)) => self.written(&tickets, error.as_deref()),
                 Err(RecvTimeoutError::Timeout) => self.happened(Event::Time),
                 // The guard holds a sender itself, so this cannot be; leaving would leave the server without a parent.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_secs(1)),
@@ -108,33 +116,26 @@ impl Guard {
         }
     }
 
-    fn asked(&mut self, client: u64, numbered: Numbered) {
-        let before = self.keeper.clone();
-        let mut refused = None;
-        let mut effects = Vec::new();
-        match self.keeper.ask(numbered.request, boot_us()) {
-            Ok(due) => effects = due,
-            Err(why) => refused = Some(why),
-        }
-        let changed = self.keeper.state().serial != before.state().serial;
-        if changed && let Err(error) = self.disk.write(self.keeper.state()) {
-            // A promise that would not survive a power cut is none.
-            tracing::error!(instance = %self.file.instance, %error, "promise cannot be written, so it is refused");
-            self.keeper = before;
-            refused = Some(format!("the promise cannot be written to disk: {error}"));
-            effects.clear();
-        } else if changed {
-            tracing::info!(instance = %self.file.instance, request = ?numbered.request, "promised");
-        }
-        let started_from = self.keeper.state().serial;
-        self.carry_out(effects);
-        let state = self.keeper.state().clone();
-        self.clients.answer(client, &Message::Answer { id: numbered.id, refused, state });
-        if changed {
+    fn asked(&mut self, client: u64, Numbered { id, request }: Numbered) {
+        let before = self.keeper.state().serial;
+        let mut refused = self.keeper.ask(request, boot_us()).map(|effects| self.carry_out(effects)).err();
+        if self.keeper.state().serial != before {
+            tracing::info!(instance = %self.file.instance, ?request, "promised");
             self.clients.publish(self.keeper.state());
+            if self.disk.put(self.keeper.state().clone(), Some(Ticket { client, id })) {
+                return;
+            }
+            refused = Some("too many answers wait for the disk".into());
         }
-        if self.keeper.state().serial != started_from {
-            self.persist();
+        self.clients.answer(client, &Message::Answer { id, refused, state: self.keeper.state().clone() });
+    }
+
+    /// A promise that would not survive a power cut is none, though this guard keeps it.
+    fn written(&mut self, tickets: &[Ticket], error: Option<&str>) {
+        for Ticket { client, id } in tickets {
+            let refused = error.map(|error| format!("the promise cannot be written to disk: {error}"));
+            let state = self.keeper.state().clone();
+            self.clients.answer(*client, &Message::Answer { id: *id, refused, state });
         }
     }
 
@@ -166,9 +167,7 @@ impl Guard {
     }
 
     fn persist(&self) {
-        if let Err(error) = self.disk.write(self.keeper.state()) {
-            tracing::error!(instance = %self.file.instance, %error, "state cannot be written; a new guard would know less");
-        }
+        self.disk.put(self.keeper.state().clone(), None);
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {

@@ -1,0 +1,132 @@
+//! How a server can end, and what its guard makes of it.
+
+use millrace_executors::guard::{ExitCause, Request, Server};
+use millrace_mysql::{Dialect, Flavour, Session};
+use millrace_schemas::ids::Epoch;
+use rustix::process::Signal;
+
+use crate::place::{Place, WITHIN, send};
+
+async fn a_killed_server_is_a_crash_and_lapses_into_a_closed_start(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    let pid = place.server_pid();
+    // Open it as an owner of an epoch would: nothing of that may survive the crash.
+    let mut session = place.session().await;
+    let dialect = Dialect::detect(&mut session).await.unwrap();
+    for statement in dialect.open() {
+        session.execute(statement).await.unwrap();
+    }
+    send(pid, Signal::KILL);
+    let exit = place.exit().await;
+    assert_eq!((exit.pid, exit.signal, exit.code, exit.cause), (pid, Some(9), None, ExitCause::Crash));
+    let hold = place.state().hold.expect("a crashed server is held");
+    assert_eq!(hold.epoch, None);
+    assert!(hold.lapses_boot_us.is_some());
+    place.closed_after(pid).await;
+    assert_eq!((place.state().crashes, place.state().hold), (1, None));
+}
+
+async fn a_shutdown_is_no_crash_and_stays_down(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    let pid = place.server_pid();
+    // The connection may break before the answer comes.
+    let _ = place.session().await.execute("SHUTDOWN").await;
+    let exit = place.exit().await;
+    assert_eq!((exit.pid, exit.code, exit.cause), (pid, Some(0), ExitCause::Shutdown));
+    assert!(exit.cause.is_requested());
+    let state = place.state();
+    assert_eq!((state.hold, state.keep_running, state.crashes), (None, false, 0));
+    place.process.start_closed(Epoch(1), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn a_sigterm_by_somebody_else_is_a_shutdown(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    send(place.server_pid(), Signal::TERM);
+    assert_eq!(place.exit().await.cause, ExitCause::Shutdown);
+}
+
+async fn stopping_closes_and_stops_and_stays_down(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    let state = place.process.stop(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    let exit = state.last_exit.unwrap();
+    assert_eq!((exit.code, exit.signal, exit.cause), (Some(0), None, ExitCause::Asked), "stopped in good order");
+    assert!(!state.keep_running && state.hold.is_none());
+    let again = place.process.stop(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(again.server, Server::Down);
+}
+
+async fn a_server_that_hangs_is_killed_when_it_cannot_be_closed(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    send(place.server_pid(), Signal::STOP);
+    let state = place.process.stop(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(state.last_exit.unwrap().signal, Some(9));
+}
+
+/// A commit waits for an acknowledgement that never comes; the guard is told to stop. SIGTERM alone would report it as done.
+async fn a_waiting_commit_is_never_reported_as_done(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    let mut hands = place.session().await;
+    let dialect = Dialect::detect(&mut hands).await.unwrap();
+    let enable = dialect.enable_semi_sync_source(1).unwrap();
+    let open: Vec<&str> = enable.iter().map(String::as_str).chain(dialect.open().iter().copied()).collect();
+    for statement in open {
+        hands.execute(statement).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+    let application = place.instance.accounts.application.clone();
+    let mut client = Session::open(&place.instance.target_over_tcp(&application)).await.unwrap();
+    let waiting =
+        tokio::spawn(async move { client.execute_within("CREATE TABLE shop.lost (id INT PRIMARY KEY)", WITHIN).await });
+    millrace_test_servers::eventually("the commit waits", async || {
+        let read = millrace_mysql::status::read(&mut hands).await.unwrap();
+        (read.semi_sync.waiting == 1).then_some(())
+    })
+    .await;
+    place.process.stop(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(waiting.await.unwrap().is_err(), "a commit that no replica has was reported as done");
+}
+
+#[tokio::test]
+async fn a_restart_of_mysql_starts_it_again_at_once_and_closed() {
+    let place = Place::start(Flavour::MySql).await;
+    let pid = place.server_pid();
+    let _ = place.session().await.execute("RESTART").await;
+    place.closed_after(pid).await;
+    let state = place.state();
+    let exit = state.last_exit.unwrap();
+    assert_eq!((exit.code, exit.cause, state.crashes), (Some(16), ExitCause::Restart, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_says_why_and_is_tried_again_later() {
+    let place = Place::make(Flavour::MariaDb).await;
+    std::fs::write(place.dir().join("my.cnf"), "[mysqld]\nno-such-option=1\n").unwrap();
+    let error = place.process.start_closed(Epoch(1), WITHIN).await.unwrap_err().to_string();
+    assert!(error.contains("ended while it was starting: exit code"), "{error}");
+    let state = place.until("the second attempt", |state| state.crashes >= 2).await;
+    assert!(state.hold.is_some() || state.server != Server::Down);
+    let held = place.process.guard().ask(Request::Hold { epoch: Epoch(2) }).await.unwrap();
+    assert_eq!(held.promised, Epoch(2));
+}
+
+macro_rules! on_both {
+    ($($case:ident: $mysql:ident, $mariadb:ident;)*) => {$(
+        #[tokio::test]
+        async fn $mysql() {
+            $case(Flavour::MySql).await;
+        }
+
+        #[tokio::test]
+        async fn $mariadb() {
+            $case(Flavour::MariaDb).await;
+        }
+    )*};
+}
+
+on_both! {
+    a_killed_server_is_a_crash_and_lapses_into_a_closed_start: mysql_is_killed, mariadb_is_killed;
+    a_shutdown_is_no_crash_and_stays_down: mysql_is_shut_down, mariadb_is_shut_down;
+    a_sigterm_by_somebody_else_is_a_shutdown: mysql_gets_sigterm, mariadb_gets_sigterm;
+    stopping_closes_and_stops_and_stays_down: mysql_is_stopped, mariadb_is_stopped;
+    a_server_that_hangs_is_killed_when_it_cannot_be_closed: mysql_hangs, mariadb_hangs;
+    a_waiting_commit_is_never_reported_as_done: mysql_waits, mariadb_waits;
+}

@@ -1,0 +1,155 @@
+//! An instance with its guard, for one test. In: a flavour. Out: the pieces of the product that look after it, and the means to
+//! disturb them. Nothing is left behind: dropping it kills the guard, its server, and removes the folder.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use millrace_executors::guard::{Exit, GuardClient, Server, State};
+use millrace_executors::hands::files::{Instance, NewInstance, Template, create_instance};
+use millrace_executors::hands::process::Process;
+use millrace_mysql::{Flavour, Session};
+use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
+use millrace_test_servers::{Port, free_port};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Says to the test program that it is to be the guard of this folder.
+pub(crate) const GUARD_DIR: &str = "MILLRACE_TEST_GUARD_DIR";
+
+/// 30 s: everything here takes a second or two, and a loaded machine several times that.
+pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+
+/// How long the guards of these tests hold a crashed server down.
+pub(crate) const HOLD: Duration = Duration::from_secs(2);
+
+pub(crate) struct Place {
+    pub(crate) instance: Instance,
+    pub(crate) process: Process,
+    pub(crate) program: PathBuf,
+    _port: Port,
+    _folder: TempDir,
+}
+
+impl Place {
+    /// Makes an instance, starts a guard, and starts the server closed in epoch 1.
+    pub(crate) async fn start(flavour: Flavour) -> Self {
+        let place = Self::make(flavour).await;
+        place.process.start_closed(Epoch(1), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+        place
+    }
+
+    /// Makes an instance and starts a guard.
+    pub(crate) async fn make(flavour: Flavour) -> Self {
+        let folder = tempfile::Builder::new().prefix("millrace-guard-").tempdir().unwrap();
+        let template = millrace_test_servers::Template::of(flavour);
+        let template = Template::read(&template.folder).unwrap();
+        let port = free_port();
+        let new = NewInstance {
+            instance: InstanceId::parse("a-1").unwrap(),
+            cluster: ClusterId::parse("shop").unwrap(),
+            flavour,
+            address: "127.0.0.1".into(),
+            port: port.number,
+            server_id: u32::from(port.number),
+            acknowledger: true,
+            hold_ms: Some(HOLD.as_millis().try_into().unwrap()),
+        };
+        let instance = create_instance(&folder.path().join("a-1"), &template, &new).unwrap();
+        let program = folder.path().join("millrace");
+        let this = std::env::current_exe().unwrap();
+        let script = format!(
+            "#!/bin/sh\n{GUARD_DIR}=\"$3\" exec {} --exact become_a_guard --nocapture --test-threads=1\n",
+            this.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let process = Process::ensure_guard(&program, &instance).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { instance, process, program, _port: port, _folder: folder }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.instance.dir
+    }
+
+    /// A client of the guard beside the one of `process`.
+    pub(crate) fn client(&self) -> GuardClient {
+        GuardClient::connect(self.dir())
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.process.guard().state().expect("the guard answers")
+    }
+
+    pub(crate) fn server_pid(&self) -> u32 {
+        self.state().server.process().expect("the server runs").pid
+    }
+
+    pub(crate) fn guard_pid(&self) -> u32 {
+        self.state().guard_pid
+    }
+
+    pub(crate) async fn session(&self) -> Session {
+        Session::open(&self.instance.target()).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) async fn run(&self, statements: &[&str]) {
+        let mut session = self.session().await;
+        for statement in statements {
+            session.execute(statement).await.unwrap_or_else(|error| panic!("{error}"));
+        }
+        session.close().await;
+    }
+
+    /// Waits until the guard's state is so.
+    pub(crate) async fn until(&self, what: &str, so: impl Fn(&State) -> bool) -> State {
+        let mut states = self.process.guard().states();
+        let reached = tokio::time::timeout(WITHIN, states.wait_for(|state| state.as_ref().is_some_and(&so))).await;
+        match reached {
+            Ok(Ok(state)) => state.clone().expect("the state was just looked at"),
+            _ => panic!("waited {WITHIN:?} in vain for: {what}; the state is {:?}", self.process.guard().state()),
+        }
+    }
+
+    /// Waits until the server is down, and says how it ended.
+    pub(crate) async fn exit(&self) -> Exit {
+        let state = self.until("the server ends", |state| state.server == Server::Down).await;
+        state.last_exit.expect("a server that ended has an exit")
+    }
+
+    /// Waits until a process other than `before` runs and answers, and sees that it is closed.
+    pub(crate) async fn closed_after(&self, before: u32) {
+        self.until("the server is started again", |state| {
+            state.server.process().is_some_and(|process| process.pid != before)
+        })
+        .await;
+        let epoch = self.state().promised;
+        self.process.start_closed(epoch, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // The guard first, or it would start the server again.
+        let state = std::fs::read(self.dir().join("guard.state")).unwrap_or_default();
+        let state: State = serde_json::from_slice(&state).unwrap_or_default();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir().join("guard.log")).unwrap_or_default();
+            eprintln!("last state: {state:?}\nguard's log:\n{log}");
+        }
+        for pid in [Some(state.guard_pid), state.server.process().map(|process| process.pid)].into_iter().flatten() {
+            // Only what still works in this test's folder: an id may be another process's by now.
+            let folder = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let ours = self.dir().as_os_str().as_encoded_bytes();
+            if [folder, environment].iter().any(|text| text.windows(ours.len()).any(|part| part == ours)) {
+                send(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+pub(crate) fn send(pid: u32, signal: Signal) {
+    // It may have ended already.
+    let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal);
+}

@@ -1,0 +1,65 @@
+//! Epochs, holds and fences, through a real guard.
+
+use millrace_executors::guard::{ExitCause, Request, Server};
+use millrace_mysql::Flavour;
+use millrace_schemas::ids::Epoch;
+use rustix::process::Signal;
+
+use crate::place::{HOLD, Place, WITHIN, send};
+
+#[tokio::test]
+async fn a_promised_hold_outlasts_the_usual_one_and_a_release_ends_it() {
+    let place = Place::start(Flavour::MariaDb).await;
+    let pid = place.server_pid();
+    send(pid, Signal::KILL);
+    place.exit().await;
+    let held = place.process.hold(Epoch(2)).await.unwrap();
+    assert!(held.is_held_down_for(Epoch(2)), "{held:?}");
+    // Twice the time in which the usual hold would have lapsed.
+    tokio::time::sleep(HOLD * 2).await;
+    assert!(place.state().is_held_down_for(Epoch(2)), "{:?}", place.state());
+    place.process.release(Epoch(2)).await.unwrap();
+    place.closed_after(pid).await;
+}
+
+#[tokio::test]
+async fn lower_epochs_are_refused_with_the_reason() {
+    let place = Place::make(Flavour::MariaDb).await;
+    place.process.hold(Epoch(5)).await.unwrap();
+    for request in [Request::Start { epoch: Epoch(4) }, Request::Release { epoch: Epoch(4) }] {
+        let error = place.process.guard().ask(request).await.unwrap_err().to_string();
+        assert!(error.ends_with("refused: epoch 4 is over, epoch 5 was promised here"), "{error}");
+    }
+    assert_eq!(place.state().server, Server::Down);
+}
+
+async fn killing_holds_it_down(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    let pid = place.server_pid();
+    let state = place.process.kill_and_hold(Epoch(3), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    let exit = state.last_exit.clone().unwrap();
+    assert_eq!((exit.signal, exit.cause), (Some(9), ExitCause::Asked));
+    assert!(state.is_held_down_for(Epoch(3)));
+    let again = place.process.kill_and_hold(Epoch(3), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(again.last_exit, state.last_exit, "doing it twice changes nothing");
+    place.process.start_closed(Epoch(4), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_ne!(place.server_pid(), pid);
+}
+
+#[tokio::test]
+async fn killing_holds_mysql_down() {
+    killing_holds_it_down(Flavour::MySql).await;
+}
+
+#[tokio::test]
+async fn killing_holds_mariadb_down() {
+    killing_holds_it_down(Flavour::MariaDb).await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_opened_does_not_count_as_started_closed() {
+    let place = Place::start(Flavour::MariaDb).await;
+    place.run(&["SET GLOBAL read_only=OFF"]).await;
+    let error = place.process.start_closed(Epoch(1), WITHIN).await.unwrap_err().to_string();
+    assert!(error.contains("is open"), "{error}");
+}
