@@ -3,3 +3,5 @@ pub mod host;
 pub mod process;
 pub mod pulse;
 pub mod server;
+pub mod statements;
+pub mod wire;
