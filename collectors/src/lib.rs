@@ -3,5 +3,6 @@ pub mod host;
 pub mod process;
 pub mod pulse;
 pub mod server;
+pub mod slow_log;
 pub mod statements;
 pub mod wire;

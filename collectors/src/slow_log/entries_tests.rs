@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(dialect: Dialect, log: &[u8], chunk: usize) -> (Vec<SlowEntry>, Vec<Unreadable>) {
+    let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+    let mut found = |found| match found {
+        Found::Entry(entry) => entries.push(*entry),
+        Found::Unreadable(part) => unreadable.push(part),
+    };
+    let mut reader = Entries::new(dialect, 0);
+    for part in log.chunks(chunk) {
+        reader.take(part, &mut found);
+    }
+    reader.end(&mut found);
+    (entries, unreadable)
+}
+
+fn mysql_entry(statement: &str) -> String {
+    format!(
+        "# Time: 2026-11-21T09:01:47.011068Z\n# User@Host: app[app] @  [127.0.0.1]  Id:   144\n\
+         # Query_time: 0.000061  Lock_time: 0.000001 Rows_sent: 2  Rows_examined: 3\n\
+         SET timestamp=1795251707;\n{statement};\n"
+    )
+}
+
+const BANNER: &str = "/usr/sbin/mysqld, Version: 9.7.4 ((Debian)). started with:\nTcp port: 3306  Unix socket: /s\n\
+                      Time                 Id Command    Argument\n";
+
+fn sqls(entries: &[SlowEntry]) -> Vec<String> {
+    entries.iter().map(|entry| String::from_utf8_lossy(&entry.sql).into_owned()).collect()
+}
+
+#[test]
+fn reads_mysql() {
+    let log = format!("{BANNER}{}{BANNER}{}", mysql_entry("SELECT 1"), mysql_entry("SELECT c\nFROM\n  t"));
+    for chunk in [1, 7, log.len()] {
+        let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), chunk);
+        assert_eq!((sqls(&entries), unreadable), (vec!["SELECT 1".into(), "SELECT c\nFROM\n  t".into()], vec![]));
+        let entry = &entries[0];
+        assert_eq!((entry.ts, entry.query_time_us, entry.rows_examined), (Timestamp(1_795_251_707_011_068), 61, 3));
+        assert_eq!(entry.offset, BANNER.len() as u64);
+    }
+}
+
+#[test]
+fn reads_mariadb() {
+    let log = "# Time: 261121  9:02:22\n# User@Host: app[app] @  [127.0.0.1]\n\
+               # Thread_id: 93  Schema: sbtest  QC_hit: No\n\
+               # Query_time: 0.500000  Lock_time: 0.000000  Rows_sent: 0  Rows_examined: 0\n\
+               # Rows_affected: 0  Bytes_sent: 11\n#\n# explain: id\tselect_type\n#\nuse `sbtest`;\n\
+               SET timestamp=1795251742;\nBEGIN;\n\
+               # User@Host: app[app] @  [127.0.0.1]\n# Thread_id: 93  Schema: sbtest  QC_hit: No\n\
+               # Query_time: 0.000000  Lock_time: 0.000000  Rows_sent: 0  Rows_examined: 0\n\
+               SET last_insert_id=5,insert_id=6,timestamp=1795251743;\n# administrator command: Quit;\n";
+    let (entries, unreadable) = read(Dialect::MariaDb, log.as_bytes(), 50);
+    assert_eq!((entries.len(), unreadable), (2, vec![]));
+    assert_eq!((entries[0].ts, entries[0].sql.as_slice()), (Timestamp(1_795_251_742_500_000), &b"BEGIN"[..]));
+    assert_eq!((entries[0].schema.as_str(), entries[0].bytes_sent), ("sbtest", Some(11)));
+    assert_eq!(entries[1].admin_command.as_deref(), Some("Quit"));
+    assert_eq!(entries[1].ts, Timestamp(1_795_251_743_000_000));
+}
+
+#[test]
+fn a_forged_entry_is_part_of_its_literal() {
+    let fake = mysql_entry("SELECT fake");
+    for statement in [format!("SELECT '{fake}'"), format!("SELECT \"x\n{fake}\"")] {
+        let log = format!("{}{}", mysql_entry(&statement), mysql_entry("SELECT 2"));
+        let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 64);
+        assert_eq!((sqls(&entries), unreadable), (vec![statement, "SELECT 2".into()], vec![]));
+    }
+    // In a comment, where no semicolon stands before it.
+    let statement = format!("SELECT 1 /*\n{fake}*/");
+    let (entries, _) = read(Dialect::MySql, mysql_entry(&statement).as_bytes(), 64);
+    assert_eq!(sqls(&entries), [statement]);
+}
+
+#[test]
+fn an_unclosed_literal_costs_only_its_own_entry() {
+    let broken = mysql_entry("SELECT 'oops");
+    for following in [3, 200] {
+        let rest: String = (0..following).map(|i| mysql_entry(&format!("SELECT {i}, 'x'"))).collect();
+        let log = format!("{broken}{rest}");
+        let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 1000);
+        assert_eq!(entries.len(), following);
+        assert_eq!(unreadable.len(), 1);
+        assert_eq!((unreadable[0].offset, unreadable[0].bytes), (0, broken.len() as u64));
+    }
+}
+
+#[test]
+fn what_is_no_entry_is_counted() {
+    let log = "# Time: 2026-11-21T09:01:47.011068Z\n# User@Host: nonsense\nSELECT 1;\n";
+    let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 10);
+    assert_eq!((entries.len(), unreadable.len()), (0, 1));
+    assert_eq!(unreadable[0].reason, "the header cannot be read");
+    let log =
+        format!("{}# Time: 2026-11-21T09:01:47.011068Z\n# User@Host: a[a] @ h [] Id: 1\n", mysql_entry("SELECT 1"));
+    let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 10);
+    assert_eq!((entries.len(), unreadable[0].reason), (1, "the log ends inside the entry"));
+}
+
+#[test]
+fn long_statements_are_cut() {
+    let statement = format!("SELECT '{}'", "x".repeat(3 << 20));
+    let log = format!("{}{}", mysql_entry(&statement), mysql_entry("SELECT 2"));
+    let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 1 << 16);
+    assert_eq!((entries.len(), unreadable), (2, vec![]));
+    assert_eq!((entries[0].sql.len(), entries[0].sql_bytes), (SQL_KEPT, statement.len() as u64));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_panic(parts in prop::collection::vec(prop_oneof![
+        Just("# Time: 2026-11-21T09:01:47.011068Z\n"), Just("# User@Host: a[a] @ h [] Id: 1\n"), Just("'"), Just(";\n"),
+        Just("# Query_time: 1.0 Lock_time: 0\n"), Just("SET timestamp=1;\n"), Just("SELECT 1"), Just("\n"), Just("/*"),
+        Just("# administrator command: Quit;\n"), Just("use db;\n"), Just("\\"), Just("#"), Just("-- x"),
+    ], 0..60), chunk in 1..40_usize) {
+        let log = parts.concat();
+        let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), chunk);
+        let whole = read(Dialect::MySql, log.as_bytes(), log.len().max(1));
+        prop_assert_eq!((entries, unreadable), whole);
+    }
+}

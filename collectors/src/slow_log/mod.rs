@@ -1,0 +1,104 @@
+//! Slow logs: the bytes of a log file enter, as the server writes them; one typed entry per slow statement leaves, in both
+//! dialects. `follow` keeps the place across rotation and truncation, `entries` finds where entries begin and end, `mysql` and
+//! `mariadb` read their headers. Any client can write text that looks like a header into the log, so a header inside an open
+//! literal is none. It must never stop at what it cannot read: that is counted, with its place and the reason.
+
+mod entries;
+mod follow;
+mod mariadb;
+mod mysql;
+mod text;
+
+use millrace_schemas::time::Timestamp;
+
+pub use entries::Entries;
+pub use follow::{FollowError, Follower, Polled, Position, Start};
+
+/// Which server writes the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// MySQL.
+    MySql,
+    /// MariaDB.
+    MariaDb,
+}
+
+impl Dialect {
+    /// The dialect of a log, from its first bytes: servers write their version there. None when they say nothing.
+    pub fn of_log(start: &[u8]) -> Option<Dialect> {
+        let text = String::from_utf8_lossy(&start[..start.len().min(4096)]);
+        if text.contains("MariaDB") {
+            return Some(Dialect::MariaDb);
+        }
+        let time = text.lines().find_map(|line| line.strip_prefix("# Time: "));
+        let iso = time.map(|time| time.contains('T'));
+        match iso {
+            Some(true) => Some(Dialect::MySql),
+            Some(false) => Some(Dialect::MariaDb),
+            None if text.contains("Thread_id:") && text.contains("Schema:") => Some(Dialect::MariaDb),
+            None if text.contains(", Version: ") => Some(Dialect::MySql),
+            None => None,
+        }
+    }
+}
+
+/// One slow statement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SlowEntry {
+    /// When it ended, by the server's clock. MariaDB writes whole seconds, to which the query time is added.
+    pub ts: Timestamp,
+    /// The account's user name.
+    pub user: String,
+    /// The client's host name; empty when the server does not resolve names.
+    pub host: String,
+    /// The client's address; empty for local sockets.
+    pub ip: String,
+    /// The connection's number in the server.
+    pub thread: Option<u64>,
+    /// The default schema; empty when none was named since the log was opened.
+    pub schema: String,
+    /// How long it took.
+    pub query_time_us: u64,
+    /// How long it waited for locks.
+    pub lock_time_us: u64,
+    /// Rows sent.
+    pub rows_sent: u64,
+    /// Rows examined.
+    pub rows_examined: u64,
+    /// Rows changed, where the server says so.
+    pub rows_affected: Option<u64>,
+    /// Bytes sent, where the server says so.
+    pub bytes_sent: Option<u64>,
+    /// The error that it ended with, where the server says so; 0 is success.
+    pub error: Option<u32>,
+    /// Everything else that the header says, in its order.
+    pub attributes: Vec<(String, String)>,
+    /// The command, when it is no statement: `Quit`, `Ping`.
+    pub admin_command: Option<String>,
+    /// The statement as it was sent, without the semicolon that the server adds; its beginning when it is long.
+    pub sql: Vec<u8>,
+    /// The length of the whole statement.
+    pub sql_bytes: u64,
+    /// Where in the file the entry begins.
+    pub offset: u64,
+}
+
+/// A part of the log that is no entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// Why it cannot be read.
+    pub reason: &'static str,
+}
+
+/// What is found in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A statement.
+    Entry(Box<SlowEntry>),
+    /// Something else.
+    Unreadable(Unreadable),
+}

@@ -1,0 +1,48 @@
+//! Real slow logs against what the servers counted. Runs where `MILLRACE_SAMPLES` names a folder of logs with their truth.
+
+use std::path::PathBuf;
+
+use millrace_collectors::slow_log::{Dialect, Entries, Found, SlowEntry};
+
+fn samples() -> Option<PathBuf> {
+    std::env::var_os("MILLRACE_SAMPLES").map(PathBuf::from)
+}
+
+fn check(name: &str, dialect: Dialect) {
+    let Some(folder) = samples() else { return };
+    let packed = std::fs::File::open(folder.join(format!("{name}.slow.log.zst"))).expect("the log");
+    let log = zstd::stream::decode_all(packed).expect("unpacks");
+    let truth = std::fs::read(folder.join(format!("{name}.slow.truth.json"))).expect("the truth");
+    let truth: serde_json::Value = serde_json::from_slice(&truth).expect("JSON");
+    assert_eq!(Dialect::of_log(&log), Some(dialect));
+    let (mut entries, mut unreadable): (Vec<SlowEntry>, _) = (Vec::new(), Vec::new());
+    let mut reader = Entries::new(dialect, 0);
+    let mut found = |found| match found {
+        Found::Entry(entry) => entries.push(*entry),
+        Found::Unreadable(part) => unreadable.push(part),
+    };
+    for part in log.chunks(100_000) {
+        reader.take(part, &mut found);
+    }
+    reader.end(&mut found);
+    assert_eq!(unreadable, []);
+    let slow = truth["status_delta"]["Slow_queries"].as_u64().expect("a count");
+    assert_eq!(entries.len() as u64, slow, "{name}");
+    let forged = entries.iter().filter(|entry| entry.user == "fake").count();
+    let quits = entries.iter().filter(|entry| entry.admin_command.is_some()).count();
+    let longest = entries.iter().map(|entry| entry.sql_bytes).max();
+    assert_eq!((forged, quits), (0, if dialect == Dialect::MySql { 8 } else { 0 }));
+    assert!(longest > Some(200_000), "{longest:?}");
+    assert!(entries.iter().all(|entry| entry.schema == "sbtest" || entry.schema.is_empty()));
+    assert!(entries.iter().any(|entry| entry.query_time_us > 290_000));
+}
+
+#[test]
+fn mysql_is_exact() {
+    check("mysql97-extra-text", Dialect::MySql);
+}
+
+#[test]
+fn mariadb_is_exact() {
+    check("mariadb1011-verbose-text", Dialect::MariaDb);
+}
