@@ -51,7 +51,8 @@ rpl-semi-sync-source-wait-point=AFTER_SYNC
 rpl-semi-sync-source-wait-no-replica=ON
 ";
 
-/// What only MariaDB knows.
+/// What only MariaDB knows. Not `init-rpl-role=SLAVE`: a primary that crashed and is opened again must keep what it wrote, and
+/// only the guard knows that a start is one after another server was promoted.
 const MARIADB: &str = "\
 skip-slave-start=ON
 gtid-domain-id=0
@@ -61,8 +62,6 @@ log-slave-updates=ON
 slave-net-timeout=2
 # One applier thread does some 600 transactions a second.
 slave-parallel-threads=4
-# A crashed primary that comes back throws away what nobody acknowledged, instead of diverging.
-init-rpl-role=SLAVE
 rpl-semi-sync-master-enabled=OFF
 rpl-semi-sync-master-wait-point=AFTER_SYNC
 rpl-semi-sync-master-wait-no-slave=ON

@@ -104,11 +104,11 @@ fn the_configuration_starts_closed_in_both_flavours() {
         "skip-slave-start=ON",
         "rpl-semi-sync-master-enabled=OFF",
         "rpl-semi-sync-slave-enabled=OFF",
-        "init-rpl-role=SLAVE",
         "rpl-semi-sync-master-timeout=4294967295",
     ] {
         has(&mariadb, line);
     }
+    assert!(!mariadb.iter().any(|line| line.starts_with("init-rpl-role")), "a primary may be opened again: {mariadb:#?}");
 }
 
 #[test]
