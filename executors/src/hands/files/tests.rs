@@ -108,7 +108,10 @@ fn the_configuration_starts_closed_in_both_flavours() {
     ] {
         has(&mariadb, line);
     }
-    assert!(!mariadb.iter().any(|line| line.starts_with("init-rpl-role")), "a primary may be opened again: {mariadb:#?}");
+    assert!(
+        !mariadb.iter().any(|line| line.starts_with("init-rpl-role")),
+        "a primary may be opened again: {mariadb:#?}"
+    );
 }
 
 #[test]
