@@ -1,8 +1,11 @@
 //! The console: topics of the bus enter, pages and server-sent events leave, over plain HTTP. Pages are complete without
 //! JavaScript and need nothing from anywhere else. It is read-only: nothing that is asked of it changes anything.
 
+#[allow(clippy::unused_async)] // axum takes async handlers only
 mod api;
+#[allow(clippy::unused_async)] // as above
 mod live;
+#[allow(clippy::unused_async)] // as above
 mod pages;
 pub mod view;
 
@@ -58,9 +61,9 @@ pub async fn run(
     registry: Arc<Registry>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("the console cannot listen on {listen}: choose another address or stop what listens there"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("the console cannot listen on {listen}: choose another address or stop what listens there")
+    })?;
     serve(bus, listener, registry, stop).await
 }
 

@@ -211,29 +211,33 @@ impl View {
         self.tail.iter().rev()
     }
 
-    fn with<P: Payload>(&mut self, record: &Record, take: fn(&mut Self, Event<P>, &Record)) {
+    fn with<P: Payload>(&mut self, record: &Record, take: fn(&mut Self, &Event<P>, &Record)) {
         match Event::<P>::from_record(record) {
-            Ok(event) => take(self, event, record),
+            Ok(event) => take(self, &event, record),
             Err(_) if record.value.is_none() => {} // a tombstone
             Err(_) => self.dropped += 1,
         }
     }
 
-    fn fact(&mut self, event: Event<Fact>, record: &Record) {
+    fn fact(&mut self, event: &Event<Fact>, record: &Record) {
         // Heartbeats come every second and are shown elsewhere.
         if !matches!(event.payload, Fact::Heartbeat(_))
             && let Some(text) = describe(&event.payload)
         {
-            self.note(record, &event, kind_of(&event.payload), text);
+            self.note(record, event, kind_of(&event.payload), text);
         }
-        match event.payload {
+        match &event.payload {
             Fact::Heartbeat(heartbeat) => {
-                let Some(instance) = event.subject.instance else { return };
+                let Some(instance) = event.subject.instance.clone() else { return };
                 if !self.beats.contains_key(&instance) && self.beats.len() >= ENTITIES_MAX {
                     self.dropped += 1;
                     return;
                 }
-                let beat = Beat { cluster: event.subject.cluster, at: record.appended, heartbeat: *heartbeat };
+                let beat = Beat {
+                    cluster: event.subject.cluster.clone(),
+                    at: record.appended,
+                    heartbeat: (**heartbeat).clone(),
+                };
                 self.beats.insert(instance, beat);
             }
             Fact::Claimed(claimed) => self.switch(&claimed.action, record.appended),
@@ -241,28 +245,28 @@ impl View {
                 if let Some(switch) = self.switches.iter_mut().rev().find(|one| one.action.id == result.action)
                     && !switch.steps.iter().any(|(_, step)| step.number == result.number)
                 {
-                    switch.steps.push((record.appended, *result));
+                    switch.steps.push((record.appended, (**result).clone()));
                 }
             }
             Fact::Ended(ended) => {
                 if let Some(switch) = self.switches.iter_mut().rev().find(|one| one.action.id == ended.action) {
-                    switch.ended.get_or_insert((record.appended, ended.outcome));
+                    switch.ended.get_or_insert((record.appended, ended.outcome.clone()));
                 }
             }
             _ => {}
         }
     }
 
-    fn order(&mut self, event: Event<Order>, record: &Record) {
+    fn order(&mut self, event: &Event<Order>, record: &Record) {
         match &event.payload {
             Order::Action(action) => {
                 let text = format!("{} in epoch {}: {}", action.kind.name(), action.epoch, action.reason);
-                self.note(record, &event, "action", text);
+                self.note(record, event, "action", text);
                 self.switch(action, record.appended);
             }
             Order::Step(step) => {
                 let text = format!("step {} {} on {}", step.number, step.step.name(), step.instance);
-                self.note(record, &event, "step", text);
+                self.note(record, event, "step", text);
             }
         }
     }
@@ -279,10 +283,10 @@ impl View {
         self.switches.push_back(Switch { action: action.clone(), decided: at, steps: Vec::new(), ended: None });
     }
 
-    fn notice(&mut self, event: Event<Notice>, record: &Record) {
+    fn notice(&mut self, event: &Event<Notice>, record: &Record) {
         let Notice::Alert(alert) = &event.payload;
         let kind = if alert.state == AlertState::Firing { "firing" } else { "resolved" };
-        self.note(record, &event, kind, format!("{}: {}", alert.name, alert.summary));
+        self.note(record, event, kind, format!("{}: {}", alert.name, alert.summary));
         if self.alerts.len() >= ALERTS_MAX && !self.alerts.contains_key(&alert.fingerprint) {
             let oldest = self.alerts.iter().min_by_key(|(_, said)| (said.alert.state == AlertState::Firing, said.at));
             if let Some(fingerprint) = oldest.map(|(fingerprint, _)| *fingerprint) {
@@ -293,30 +297,32 @@ impl View {
         self.alerts.insert(alert.fingerprint, said);
     }
 
-    fn route(&mut self, event: Event<Routing>, record: &Record) {
-        let Routing::Route(route) = event.payload;
+    fn route(&mut self, event: &Event<Routing>, record: &Record) {
+        let Routing::Route(route) = &event.payload;
         let known = self.routes.get(&event.subject.cluster);
-        if known.is_some_and(|(_, known)| known.epoch > route.epoch) || (known.is_none() && self.routes.len() >= ENTITIES_MAX) {
+        if known.is_some_and(|(_, known)| known.epoch > route.epoch)
+            || (known.is_none() && self.routes.len() >= ENTITIES_MAX)
+        {
             self.dropped += 1;
             return;
         }
-        self.routes.insert(event.subject.cluster, (record.appended, route));
+        self.routes.insert(event.subject.cluster.clone(), (record.appended, route.clone()));
     }
 
-    fn entry(&mut self, event: Event<Entry>, _: &Record) {
-        let Entry::Digest(entry) = event.payload;
+    fn entry(&mut self, event: &Event<Entry>, _: &Record) {
+        let Entry::Digest(entry) = &event.payload;
         if self.digests.len() >= DIGESTS_MAX && !self.digests.contains_key(&entry.digest) {
             self.dropped += 1;
             return;
         }
-        self.digests.insert(entry.digest, entry);
+        self.digests.insert(entry.digest, entry.clone());
     }
 
-    fn item(&mut self, event: Event<Item>, _: &Record) {
-        if let Item::Instance(instance) = event.payload
+    fn item(&mut self, event: &Event<Item>, _: &Record) {
+        if let Item::Instance(instance) = &event.payload
             && self.instances.len() < ENTITIES_MAX
         {
-            self.instances.insert(instance.instance.clone(), instance);
+            self.instances.insert(instance.instance.clone(), instance.clone());
         }
     }
 

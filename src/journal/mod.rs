@@ -2,10 +2,14 @@
 //! Nothing here writes to a bus or a server.
 
 pub mod export;
+mod read;
 pub mod replay;
+#[cfg(test)]
+pub(crate) mod story;
 pub mod why;
 
 pub use export::{Exported, export};
+pub use read::{appended, archived};
 pub use replay::{Replayed, replay};
 pub use why::{Why, why};
 

@@ -9,6 +9,7 @@ pub mod queries;
 pub mod routes;
 pub mod samples;
 pub mod slow_queries;
+pub mod windows;
 
 use std::fmt;
 use std::time::Duration;

@@ -100,20 +100,20 @@ pub struct Row {
     pub folded: u32,
 }
 
-/// Bytes that are no batch of this topic.
+/// Bytes that are no batch of this topic, or of `windows`, whose batches are made here too.
 #[derive(Debug, thiserror::Error)]
 pub enum BadBatch {
     /// Arrow could not read or write it.
-    #[error("batch of topic queries cannot be read or written: {0}")]
+    #[error("the batch cannot be read or written: {0}")]
     Arrow(#[from] ArrowError),
     /// The checksum does not fit the bytes, or they contradict themselves.
-    #[error("batch of topic queries is damaged: {0} bytes that do not fit their checksum")]
+    #[error("the batch is damaged: {0} bytes that do not fit their checksum")]
     Damaged(usize),
     /// A column of the schema is not there.
-    #[error("batch of topic queries has no column '{0}'")]
+    #[error("the batch has no column '{0}'")]
     Missing(&'static str),
     /// A column has another type.
-    #[error("column '{column}' of topic queries has type {found}, expected {expected}")]
+    #[error("column '{column}' has type {found}, expected {expected}")]
     Type {
         /// The column.
         column: &'static str,
@@ -123,7 +123,7 @@ pub enum BadBatch {
         expected: DataType,
     },
     /// A column that must have a value has none.
-    #[error("column '{column}' of topic queries has no value in row {row}")]
+    #[error("column '{column}' has no value in row {row}")]
     Null {
         /// The column.
         column: &'static str,
@@ -131,13 +131,13 @@ pub enum BadBatch {
         row: usize,
     },
     /// A value of `source` is unknown.
-    #[error("column 'source' of topic queries has the unknown value '{0}'")]
+    #[error("column 'source' has the unknown value '{0}'")]
     Source(String),
     /// A value of `instance` is no id.
-    #[error("column 'instance' of topic queries: {0}")]
+    #[error("column 'instance': {0}")]
     Instance(#[from] BadId),
     /// A value of a sketch column is no sketch.
-    #[error("column '{column}' of topic queries: {error}")]
+    #[error("column '{column}': {error}")]
     Sketch {
         /// The column.
         column: &'static str,
@@ -146,13 +146,16 @@ pub enum BadBatch {
     },
 }
 
-static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(Schema::new(fields("second"))));
+
+/// The fields of the measures; `first` names the column of [`Row::second`].
+pub(super) fn fields(first: &'static str) -> Vec<Field> {
     let text = |name| Field::new(name, DataType::Utf8, false);
     let number = |name| Field::new(name, DataType::UInt64, false);
     let maybe = |name| Field::new(name, DataType::UInt64, true);
     let sketch = |name| Field::new(name, DataType::Binary, false);
-    Arc::new(Schema::new(vec![
-        Field::new("second", DataType::Int64, false),
+    vec![
+        Field::new(first, DataType::Int64, false),
         text("instance"),
         text("schema"),
         text("user"),
@@ -173,8 +176,8 @@ static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
         sketch("rt_first"),
         sketch("rt_last"),
         Field::new("folded", DataType::UInt32, false),
-    ]))
-});
+    ]
+}
 
 /// The Arrow schema of the topic.
 pub fn schema() -> Arc<Schema> {
@@ -183,10 +186,18 @@ pub fn schema() -> Arc<Schema> {
 
 /// The rows as one Arrow batch.
 pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
+    let rows: Vec<&Row> = rows.iter().collect();
+    Ok(RecordBatch::try_new(schema(), columns(&rows)?)?)
+}
+
+/// The columns that [`fields`] names.
+pub(super) fn columns(rows: &[&Row]) -> Result<Vec<ArrayRef>, BadBatch> {
     let numbers =
         |get: fn(&Row) -> u64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt64Array>()) };
-    let maybes = |get: fn(&Row) -> Option<u64>| -> ArrayRef { Arc::new(rows.iter().map(get).collect::<UInt64Array>()) };
-    let texts = |get: fn(&Row) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(get))) };
+    let maybes =
+        |get: fn(&Row) -> Option<u64>| -> ArrayRef { Arc::new(rows.iter().map(|r| get(r)).collect::<UInt64Array>()) };
+    let texts =
+        |get: fn(&Row) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r)))) };
     let smalls =
         |get: fn(&Row) -> u32| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>()) };
     let sketches = |get: fn(&Row) -> &Sketch| -> ArrayRef {
@@ -196,7 +207,7 @@ pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
     for row in rows {
         digests.append_value(row.digest.0)?;
     }
-    let columns: Vec<ArrayRef> = vec![
+    Ok(vec![
         Arc::new(rows.iter().map(|r| Some(r.second)).collect::<Int64Array>()),
         texts(|r| r.instance.as_str()),
         texts(|r| &r.schema),
@@ -218,8 +229,7 @@ pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
         sketches(|r| &r.rt_first),
         sketches(|r| &r.rt_last),
         smalls(|r| r.folded),
-    ];
-    Ok(RecordBatch::try_new(schema(), columns)?)
+    ])
 }
 
 /// The rows as one Arrow IPC stream with a checksum behind its end: the value of a record of the topic. Readers of Arrow that
@@ -228,7 +238,8 @@ pub fn encode(rows: &[Row]) -> Result<Vec<u8>, BadBatch> {
     sealed(&batch(rows)?)
 }
 
-fn sealed(batch: &RecordBatch) -> Result<Vec<u8>, BadBatch> {
+/// The batch as bytes, with its checksum.
+pub(super) fn sealed(batch: &RecordBatch) -> Result<Vec<u8>, BadBatch> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
     writer.write(batch)?;
     writer.finish()?;
@@ -239,6 +250,14 @@ fn sealed(batch: &RecordBatch) -> Result<Vec<u8>, BadBatch> {
 
 /// Reads what [`encode`] wrote, also from a later version that added columns.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, BadBatch> {
+    read(bytes, |batch, rows| rows_of(&Columns { batch, schema: &SCHEMA }, "second", rows))
+}
+
+/// Reads sealed bytes batch by batch.
+pub(super) fn read<T>(
+    bytes: &[u8],
+    each: fn(&RecordBatch, &mut Vec<T>) -> Result<(), BadBatch>,
+) -> Result<Vec<T>, BadBatch> {
     let Some((stream, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
         return Err(BadBatch::Damaged(bytes.len()));
     };
@@ -250,16 +269,16 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, BadBatch> {
     std::panic::catch_unwind(|| {
         let mut rows = Vec::new();
         for batch in StreamReader::try_new(Cursor::new(stream), None)? {
-            rows_of(&batch?, &mut rows)?;
+            each(&batch?, &mut rows)?;
         }
         Ok(rows)
     })
     .unwrap_or(Err(BadBatch::Damaged(bytes.len())))
 }
 
-fn rows_of(batch: &RecordBatch, rows: &mut Vec<Row>) -> Result<(), BadBatch> {
-    let columns = Columns { batch };
-    let second: &Int64Array = columns.get("second")?;
+/// Reads the columns that [`fields`] names.
+pub(super) fn rows_of(columns: &Columns<'_>, first: &'static str, rows: &mut Vec<Row>) -> Result<(), BadBatch> {
+    let second: &Int64Array = columns.get(first)?;
     let (instance, schema, user): (&StringArray, &StringArray, &StringArray) =
         (columns.get("instance")?, columns.get("schema")?, columns.get("user")?);
     let digest: &FixedSizeBinaryArray = columns.get("digest")?;
@@ -273,7 +292,7 @@ fn rows_of(batch: &RecordBatch, rows: &mut Vec<Row>) -> Result<(), BadBatch> {
     let (rt_sum_us, rt_min_us, rt_max_us) = (number("rt_sum_us")?, number("rt_min_us")?, number("rt_max_us")?);
     let (rt_first, rt_last): (&BinaryArray, &BinaryArray) = (columns.get("rt_first")?, columns.get("rt_last")?);
     let maybe = |array: &UInt64Array, row| (!array.is_null(row)).then(|| array.value(row));
-    for row in 0..batch.num_rows() {
+    for row in 0..columns.batch.num_rows() {
         let mut id = [0; 16];
         id.copy_from_slice(digest.value(row));
         rows.push(Row {
@@ -308,13 +327,17 @@ fn sketch(column: &'static str, bytes: &[u8]) -> Result<Sketch, BadBatch> {
 }
 
 /// The columns of a batch by name, checked against the schema.
-struct Columns<'a> {
-    batch: &'a RecordBatch,
+pub(super) struct Columns<'a> {
+    /// The batch.
+    pub(super) batch: &'a RecordBatch,
+    /// What it should be.
+    pub(super) schema: &'a Schema,
 }
 
 impl<'a> Columns<'a> {
-    fn get<A: Array + 'static>(&self, column: &'static str) -> Result<&'a A, BadBatch> {
-        let field = SCHEMA.field_with_name(column)?;
+    /// The column of this name, with the type and the values that the schema asks for.
+    pub(super) fn get<A: Array + 'static>(&self, column: &'static str) -> Result<&'a A, BadBatch> {
+        let field = self.schema.field_with_name(column)?;
         let array = self.batch.column_by_name(column).ok_or(BadBatch::Missing(column))?;
         let mistyped =
             || BadBatch::Type { column, found: array.data_type().clone(), expected: field.data_type().clone() };
@@ -385,14 +408,14 @@ mod tests {
         let full = batch(&[row(1, 2, None)]).expect("encodes");
         let without = full.project(&(0..20).collect::<Vec<_>>()).expect("projects");
         let error = decode(&encoded(&without)).expect_err("a column is missing");
-        assert_eq!(error.to_string(), "batch of topic queries has no column 'folded'");
+        assert_eq!(error.to_string(), "the batch has no column 'folded'");
         let mut fields: Vec<Field> = full.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
         fields[7] = Field::new("count", DataType::Int64, false);
         let mut columns = full.columns().to_vec();
         columns[7] = Arc::new(Int64Array::from(vec![1]));
         let mistyped = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("fits");
         let error = decode(&encoded(&mistyped)).expect_err("a type differs");
-        assert_eq!(error.to_string(), "column 'count' of topic queries has type Int64, expected UInt64");
+        assert_eq!(error.to_string(), "column 'count' has type Int64, expected UInt64");
         assert!(decode(b"no arrow at all").is_err());
     }
 

@@ -111,7 +111,7 @@ impl Loads {
         starts
             .map(|start| {
                 let slots = chosen().filter_map(|(_, slots)| slots.get(&start));
-                slots.map(|slot| slot.count(digest) as f64 / slot.seconds(start)).sum()
+                slots.map(|slot| slot.count(digest) as f64 / slot.seconds(start)).sum::<f64>()
             })
             .collect()
     }

@@ -1,0 +1,337 @@
+//! Batches of `queries` in, windows of 10 s, 1 min and 1 h out, and one `Load` fact per instance and closed 10-s window.
+//! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. While an instance is
+//! silent its clock runs with the append time. Repeats of a batch count once, late rows are counted and dropped.
+//!
+//! A record of `queries` carries the headers `cluster`, `producer` (who counted) and `sequence` (`INCARNATION-COUNTER`, 16
+//! hexadecimal digits each, as in an event): without them it goes to `dead`. Records of `windows` carry the same three.
+//! It must never add two revisions of a window, and never grow without bound.
+
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
+use millrace_schemas::marks::{Marks, Sequence};
+use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::journal::{Fact, Load};
+use millrace_schemas::topics::queries::{self, Row};
+use millrace_schemas::topics::windows::{WIDTHS, Window, encode};
+use serde::{Deserialize, Serialize};
+
+use crate::fold::{Fate, Folded};
+use window::Open;
+
+/// The name; with [`VERSION`] it is the producer of what comes out.
+pub const NAME: &str = "windows";
+/// Rises when the same input may give other output.
+pub const VERSION: u32 = 1;
+/// 2 s: agents send a second's rows within one, and a retry may take another.
+const LATENESS: i64 = 2;
+/// 1 h ahead of the append time: a row further in the future is a broken clock, and would close every window before it.
+const AHEAD_MAX: i64 = 3_600;
+/// 1 s between revisions of an open window: what a person can follow.
+const REVISE_EVERY: Duration = Duration::from_secs(1);
+/// 200 rows of an open window are shown, those with the most response time, and the total: a page shows fewer. All rows come
+/// when it closes.
+const LIVE_ROWS_MAX: usize = 200;
+/// 900 KiB of a record's 1 MiB: leaves room for headers.
+const BATCH_BYTES_MAX: usize = 900 << 10;
+/// Only these are revised while they are open: longer ones are for looking back.
+const LIVE_WIDTH: u32 = WIDTHS[0];
+/// 10,000 instances of one partition: ten times a large fleet's share; more can only be forged names.
+const INSTANCES_MAX: usize = 10_000;
+
+/// What was counted and not used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Rows of windows that had closed.
+    pub late: u64,
+    /// Rows more than an hour ahead of the append time.
+    pub ahead: u64,
+    /// Rows of instances beyond the limit.
+    pub beyond: u64,
+}
+
+/// The windows of all instances of one partition of `queries`.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    producer: String,
+    sequence: Sequence,
+    /// Records before this offset were read before a restart: rows of closed windows in them are no news.
+    known_to: u64,
+    marks: Marks,
+    instances: BTreeMap<InstanceId, Instance>,
+    dropped: Dropped,
+}
+
+#[derive(Clone, Debug)]
+struct Instance {
+    cluster: ClusterId,
+    /// The end of the newest second that was counted.
+    clock: i64,
+    /// When that was appended.
+    heard: Timestamp,
+    open: BTreeMap<(u32, i64), Open>,
+    /// The clock when windows were last closed: what ended so long before it is closed.
+    settled: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    known_to: u64,
+    settled: BTreeMap<InstanceId, (ClusterId, i64)>,
+}
+
+struct Batch {
+    cluster: ClusterId,
+    rows: Vec<Row>,
+    fresh: bool,
+}
+
+impl Windows {
+    /// No windows yet. `partition` names the input, it is part of what comes out.
+    pub fn new(partition: u32) -> Self {
+        Self {
+            producer: format!("{NAME}.{VERSION}/{}/{partition}", Topic::Queries),
+            sequence: Sequence::default(),
+            known_to: 0,
+            marks: Marks::default(),
+            instances: BTreeMap::new(),
+            dropped: Dropped::default(),
+        }
+    }
+
+    /// What was dropped so far.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// A snapshot and the input offset that it stands for: whoever restores it reads on from there, and sees the rows of
+    /// the windows that were open again. Ids and revisions come out the same.
+    pub fn save(&self) -> (u64, Vec<u8>) {
+        let known_to = self.known_to.max(self.sequence.incarnation + 1);
+        let opened = self.instances.values().flat_map(|instance| instance.open.values()).map(|open| open.from).min();
+        let settled = self
+            .instances
+            .iter()
+            .map(|(id, instance)| (id.clone(), (instance.cluster.clone(), instance.settled)))
+            .collect();
+        let saved = serde_json::to_vec(&Saved { known_to, settled }).expect("plain data with text keys");
+        (opened.unwrap_or(known_to).min(known_to), saved)
+    }
+
+    /// Takes up what [`Windows::save`] gave.
+    pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        let saved: Saved = serde_json::from_slice(saved)
+            .map_err(|error| format!("the snapshot of {NAME}.v{VERSION} cannot be read: {error}"))?;
+        self.known_to = saved.known_to;
+        for (id, (cluster, settled)) in saved.settled {
+            let instance = Instance { settled, ..Instance::new(cluster) };
+            self.instances.insert(id, instance);
+        }
+        Ok(())
+    }
+
+    /// Folds one record of `queries`.
+    pub fn fold(&mut self, record: &Record) -> Folded {
+        if record.offset > self.sequence.incarnation {
+            self.sequence = Sequence { incarnation: record.offset, counter: 0 };
+        }
+        let mut out = Vec::new();
+        let fate = match self.read(record) {
+            Err(reason) => Fate::Dead(reason),
+            Ok(batch) if !batch.fresh => Fate::Repeated,
+            Ok(batch) => {
+                self.take(&batch, record);
+                Fate::Folded
+            }
+        };
+        self.emit(record.appended, &mut out);
+        Folded { out, fate }
+    }
+
+    /// Time has passed without a record: closes and revises what is due.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<NewRecord> {
+        let mut out = Vec::new();
+        self.emit(now, &mut out);
+        out
+    }
+
+    fn read(&mut self, record: &Record) -> Result<Batch, String> {
+        let header = |name: &str| record.headers.get(name).ok_or_else(|| format!("the header '{name}' is missing"));
+        let cluster = ClusterId::parse(header("cluster")?.as_str()).map_err(|error| error.to_string())?;
+        let sequence = parse_sequence(header("sequence")?)?;
+        let value = record.value.as_deref().ok_or("the record has no value")?;
+        let rows = queries::decode(value).map_err(|error| error.to_string())?;
+        let fresh = self.marks.fresh(header("producer")?, sequence);
+        Ok(Batch { cluster, rows, fresh })
+    }
+
+    fn take(&mut self, batch: &Batch, record: &Record) {
+        let limit = record.appended.0.div_euclid(1_000_000).saturating_add(AHEAD_MAX);
+        for row in &batch.rows {
+            if row.second > limit {
+                self.dropped.ahead += 1;
+                continue;
+            }
+            if !self.instances.contains_key(&row.instance) && self.instances.len() >= INSTANCES_MAX {
+                self.dropped.beyond += 1;
+                continue;
+            }
+            let instance =
+                self.instances.entry(row.instance.clone()).or_insert_with(|| Instance::new(batch.cluster.clone()));
+            instance.cluster.clone_from(&batch.cluster);
+            let late = instance.count(row, record.offset);
+            if late && record.offset >= self.known_to {
+                self.dropped.late += 1;
+            }
+            if row.second.saturating_add(1) > instance.clock {
+                instance.clock = row.second.saturating_add(1);
+                instance.heard = record.appended;
+            }
+        }
+    }
+
+    fn emit(&mut self, now: Timestamp, out: &mut Vec<NewRecord>) {
+        let Self { producer, sequence, instances, .. } = self;
+        for (id, instance) in instances {
+            let silent = i64::try_from(now.since(instance.heard).as_secs()).unwrap_or(i64::MAX);
+            let clock = instance.clock.saturating_add(silent);
+            for ((width, start), open) in instance.due(clock, now) {
+                let mut to = Outgoing { producer, sequence, cluster: &instance.cluster, instance: id, now, out };
+                to.windows(open.windows(width, LIVE_ROWS_MAX));
+                if open.closed && width == LIVE_WIDTH {
+                    to.load(width, start, &open);
+                }
+            }
+        }
+    }
+}
+
+impl Instance {
+    fn new(cluster: ClusterId) -> Self {
+        Self { cluster, clock: i64::MIN / 2, heard: Timestamp(i64::MAX), open: BTreeMap::new(), settled: i64::MIN / 2 }
+    }
+
+    /// Counts a row in its windows; true when one of them had closed.
+    fn count(&mut self, row: &Row, offset: u64) -> bool {
+        let mut late = false;
+        for width in WIDTHS {
+            let start = row.second - row.second.rem_euclid(i64::from(width));
+            if ended(width, start, self.settled) {
+                late = true;
+                continue;
+            }
+            let open = self.open.entry((width, start)).or_insert_with(|| Open::new(row, start, offset));
+            open.count(row);
+            // A batch is one revision, however many rows of the window it has.
+            open.batch(offset);
+        }
+        late
+    }
+
+    /// What is to be emitted: windows that close at `clock`, and open ones that changed a while ago.
+    fn due(&mut self, clock: i64, now: Timestamp) -> Vec<((u32, i64), Open)> {
+        self.settled = self.settled.max(clock);
+        let closing: Vec<(u32, i64)> =
+            self.open.keys().copied().filter(|(width, start)| ended(*width, *start, self.settled)).collect();
+        let mut due = Vec::new();
+        for key in closing {
+            let Some(mut open) = self.open.remove(&key) else { continue };
+            open.close();
+            due.push((key, open));
+        }
+        for (key, open) in &mut self.open {
+            if key.0 == LIVE_WIDTH && open.is_stale(now, REVISE_EVERY) {
+                open.shown(now);
+                due.push((*key, open.clone()));
+            }
+        }
+        due
+    }
+}
+
+/// True when a window is closed at `clock`.
+fn ended(width: u32, start: i64, clock: i64) -> bool {
+    start.saturating_add(i64::from(width)).saturating_add(LATENESS) <= clock
+}
+
+/// Where the records of one instance go.
+struct Outgoing<'a> {
+    producer: &'a str,
+    sequence: &'a mut Sequence,
+    cluster: &'a ClusterId,
+    instance: &'a InstanceId,
+    now: Timestamp,
+    out: &'a mut Vec<NewRecord>,
+}
+
+impl Outgoing<'_> {
+    /// Appends rows as one record, or as several where one would be too large.
+    fn windows(&mut self, mut windows: Vec<Window>) {
+        let Ok(bytes) = encode(&windows) else { return };
+        if bytes.len() > BATCH_BYTES_MAX && windows.len() > 1 {
+            let rest = windows.split_off(windows.len() / 2);
+            self.windows(windows);
+            self.windows(rest);
+            return;
+        }
+        let headers = Headers::from([
+            ("cluster".to_owned(), self.cluster.to_string()),
+            ("content-type".to_owned(), "application/vnd.apache.arrow.stream".to_owned()),
+            ("producer".to_owned(), self.producer.to_owned()),
+            ("sequence".to_owned(), format!("{:016x}-{:016x}", self.sequence.incarnation, self.sequence.counter)),
+        ]);
+        self.sequence.counter += 1;
+        self.out.push(NewRecord {
+            topic: Topic::Windows,
+            partition_key: self.cluster.to_string(),
+            key: self.instance.to_string(),
+            headers,
+            value: Some(Arc::from(bytes)),
+        });
+    }
+
+    /// What deciders and alerts may know of it.
+    fn load(&mut self, width: u32, start: i64, open: &Open) {
+        let total = open.total();
+        let quantile = |q| total.rt_last.quantile(q).unwrap_or(0);
+        let window = format!("{width}/{start}");
+        let event = Event {
+            id: EventId::derive(&[self.producer, &window, self.instance.as_str(), &open.revision.to_string()]),
+            source: self.producer.to_owned(),
+            sequence: *self.sequence,
+            at: self.now,
+            appended: Timestamp::ZERO,
+            subject: Subject::instance(self.cluster.clone(), self.instance.clone()),
+            cause: None,
+            payload: Fact::Load(Load {
+                start: Timestamp(start.saturating_mul(1_000_000)),
+                width_seconds: width,
+                statements: total.count,
+                errors: total.errors,
+                p50_us: quantile(0.5),
+                p99_us: quantile(0.99),
+            }),
+        };
+        self.sequence.counter += 1;
+        self.out.push(event.to_record());
+    }
+}
+
+fn parse_sequence(text: &str) -> Result<Sequence, String> {
+    let number = |part: &str| u64::from_str_radix(part, 16).ok();
+    text.split_once('-')
+        .and_then(|(incarnation, counter)| {
+            Some(Sequence { incarnation: number(incarnation)?, counter: number(counter)? })
+        })
+        .ok_or_else(|| format!("the header 'sequence' is '{text}', not INCARNATION-COUNTER"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Topic `windows`: Arrow batches, what a digest or a whole instance did in 10 s, 1 min or 1 h. The measures and their columns
+//! are those of `queries`; `start` stands for `second`, and `width_seconds`, `revision` and `final` are added. Each row stands
+//! on its own and holds everything since the start of its window: of two revisions the higher one is right, the other is to be
+//! forgotten, never added. Counts are already multiplied by the sample factors of what they were made of.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::queries::{BadBatch, Columns, Row, columns, fields, read, rows_of, sealed};
+use crate::ids::{DigestId, EventId};
+
+/// The widths in seconds: 10 to watch, 60 to compare, 3,600 to remember.
+pub const WIDTHS: [u32; 3] = [10, 60, 3_600];
+
+/// The digest of the rows that hold everything of an instance; their schema and user are empty. No statement has it: its bytes
+/// are those of no reserved id, and no hash is known that is all ones.
+pub const TOTAL: DigestId = DigestId([0xff; 16]);
+
+/// One row: what one digest, or an instance, did in one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// How long the window is.
+    pub width_seconds: u32,
+    /// Rises with what was counted: the highest one holds.
+    pub revision: u32,
+    /// Nothing will be added.
+    pub closed: bool,
+    /// The measures; `second` is the start of the window.
+    pub row: Row,
+}
+
+impl Window {
+    /// Seconds since 1970-01-01 UTC at which the window starts.
+    pub fn start(&self) -> i64 {
+        self.row.second
+    }
+
+    /// Names this revision: two copies of a processor that counted the same rows mint the same.
+    pub fn id(&self, processor: &str) -> EventId {
+        let window = format!("{}/{}/{}", self.row.instance, self.width_seconds, self.row.second);
+        let subject = format!("{}/{}/{}", self.row.digest, self.row.schema, self.row.user);
+        EventId::derive(&[processor, &window, &subject, &self.revision.to_string()])
+    }
+}
+
+static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+    let mut fields = fields("start");
+    fields.push(Field::new("width_seconds", DataType::UInt32, false));
+    fields.push(Field::new("revision", DataType::UInt32, false));
+    fields.push(Field::new("final", DataType::Boolean, false));
+    Arc::new(Schema::new(fields))
+});
+
+/// The Arrow schema of the topic.
+pub fn schema() -> Arc<Schema> {
+    Arc::clone(&SCHEMA)
+}
+
+/// The rows as the value of a record of the topic, checked as batches of `queries` are.
+pub fn encode(windows: &[Window]) -> Result<Vec<u8>, BadBatch> {
+    let rows: Vec<&Row> = windows.iter().map(|window| &window.row).collect();
+    let mut columns = columns(&rows)?;
+    columns.push(Arc::new(windows.iter().map(|window| Some(window.width_seconds)).collect::<UInt32Array>()));
+    columns.push(Arc::new(windows.iter().map(|window| Some(window.revision)).collect::<UInt32Array>()));
+    columns.push(Arc::new(windows.iter().map(|window| Some(window.closed)).collect::<BooleanArray>()));
+    sealed(&RecordBatch::try_new(schema(), columns)?)
+}
+
+/// Reads what [`encode`] wrote, also from a later version that added columns.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Window>, BadBatch> {
+    read(bytes, windows_of)
+}
+
+fn windows_of(batch: &RecordBatch, windows: &mut Vec<Window>) -> Result<(), BadBatch> {
+    let columns = Columns { batch, schema: &SCHEMA };
+    let mut rows = Vec::with_capacity(batch.num_rows());
+    rows_of(&columns, "start", &mut rows)?;
+    let width: &UInt32Array = columns.get("width_seconds")?;
+    let revision: &UInt32Array = columns.get("revision")?;
+    let closed: &BooleanArray = columns.get("final")?;
+    windows.extend(rows.into_iter().enumerate().map(|(at, row)| Window {
+        width_seconds: width.value(at),
+        revision: revision.value(at),
+        closed: closed.value(at),
+        row,
+    }));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::InstanceId;
+    use crate::sketch::Sketch;
+    use crate::topics::queries::{self, Source};
+
+    fn row(start: i64, count: u64) -> Row {
+        let mut rt_last = Sketch::new();
+        rt_last.add_n(count, 2);
+        Row {
+            second: start,
+            instance: InstanceId::parse("db-1").expect("an id"),
+            schema: "shop".into(),
+            user: "app".into(),
+            digest: DigestId([7; 16]),
+            source: Source::Wire,
+            sample_factor: 1,
+            count,
+            errors: 1,
+            rows_sent: 2,
+            rows_affected: 3,
+            rows_examined: None,
+            lock_us: Some(1),
+            bytes_in: 4,
+            bytes_out: 5,
+            rt_sum_us: 6,
+            rt_min_us: 1,
+            rt_max_us: 9,
+            rt_first: Sketch::new(),
+            rt_last,
+            folded: 0,
+        }
+    }
+
+    #[test]
+    fn a_batch_of_queries_is_no_batch_of_windows() {
+        let error = decode(&queries::encode(&[row(1, 2)]).expect("encodes")).expect_err("no start");
+        assert_eq!(error.to_string(), "the batch has no column 'start'");
+    }
+
+    #[test]
+    fn ids_depend_on_window_subject_and_revision() {
+        let window = Window { width_seconds: 10, revision: 1, closed: false, row: row(10, 1) };
+        let id = window.id("windows.1");
+        assert_eq!(Window { closed: true, ..window.clone() }.id("windows.1"), id);
+        assert_ne!(Window { revision: 2, ..window.clone() }.id("windows.1"), id);
+        assert_ne!(Window { width_seconds: 60, ..window.clone() }.id("windows.1"), id);
+        assert_ne!(Window { row: row(20, 1), ..window }.id("windows.1"), id);
+    }
+
+    proptest! {
+        #[test]
+        fn windows_survive_a_round_trip(
+            values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<u32>(), any::<bool>()), 0..20)
+        ) {
+            let windows: Vec<Window> = values
+                .into_iter()
+                .map(|(start, count, revision, closed)| Window { width_seconds: 60, revision, closed, row: row(start, count) })
+                .collect();
+            prop_assert_eq!(decode(&encode(&windows).expect("encodes")).expect("decodes"), windows);
+        }
+    }
+}

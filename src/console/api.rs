@@ -1,0 +1,92 @@
+//! What programs ask: metrics, health, the state and explanations as JSON. Every JSON document begins with its version.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
+use millrace_schemas::time::Timestamp;
+use serde::Serialize;
+
+use super::view::{AlertLine, ReplicaLine, TopDigest};
+use super::{Console, wall};
+use crate::journal;
+
+/// 50 digests: what the page of digests shows.
+const DIGESTS: usize = 50;
+
+/// `/api/state`.
+#[derive(Debug, Serialize)]
+struct Shown {
+    schema_version: u32,
+    /// The newest append time seen, and the wall clock.
+    now: Timestamp,
+    wall: Timestamp,
+    /// Why the bus does not answer, while it does not.
+    away: Option<String>,
+    /// Records that could not be shown.
+    dropped: u64,
+    clusters: Vec<Cluster>,
+    alerts: Vec<AlertLine>,
+    digests: Vec<TopDigest>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cluster {
+    id: ClusterId,
+    name: String,
+    epoch: Epoch,
+    primary: Option<InstanceId>,
+    sentence: String,
+    therefore: String,
+    members: Vec<ReplicaLine>,
+}
+
+pub(super) async fn metrics(State(console): State<Console>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], console.registry.render()).into_response()
+}
+
+pub(super) async fn health(State(console): State<Console>) -> Response {
+    match console.view().away() {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("the bus does not answer: {why}\n")).into_response(),
+    }
+}
+
+pub(super) async fn state(State(console): State<Console>) -> Response {
+    let view = console.view();
+    let clusters = view.clusters().map(|(id, state)| {
+        let why = millrace_processors::failover::explain::explain(state, view.now());
+        Cluster {
+            id: id.clone(),
+            name: state.spec.as_ref().map_or_else(String::new, |spec| spec.name.clone()),
+            epoch: state.epoch,
+            primary: state.primary.clone(),
+            sentence: why.sentence,
+            therefore: why.therefore,
+            members: view.members(id),
+        }
+    });
+    let shown = Shown {
+        schema_version: journal::SCHEMA_VERSION,
+        now: view.now(),
+        wall: wall(),
+        away: view.away().map(str::to_owned),
+        dropped: view.dropped(),
+        clusters: clusters.collect(),
+        alerts: view.alerts(),
+        digests: view.top_digests(DIGESTS),
+    };
+    Json(shown).into_response()
+}
+
+pub(super) async fn why(State(console): State<Console>, Path(id): Path<String>) -> Response {
+    let bus = std::sync::Arc::clone(&console.bus);
+    // The journal is read from its start: on a thread that may block.
+    let explained = tokio::task::spawn_blocking(move || journal::why(journal::appended(&bus)?, &id, None)).await;
+    match explained {
+        Ok(Ok(why)) => Json(why).into_response(),
+        Ok(Err(error)) => (StatusCode::NOT_FOUND, format!("{error:#}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("the explanation failed: {error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,157 @@
+//! The console over HTTP on loopback, fed by a memory bus that tells the story of a failover.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use super::*;
+use crate::journal::story::Story;
+
+struct Served {
+    base: String,
+    client: Client,
+    stop: watch::Sender<bool>,
+    running: tokio::task::JoinHandle<anyhow::Result<()>>,
+    action: String,
+}
+
+async fn served() -> Served {
+    // The story appends to the bus and waits, which async threads may not.
+    let (bus, action) = tokio::task::spawn_blocking(|| {
+        let story = Story::failover();
+        (story.shared(), story.actions[0].id.to_string())
+    })
+    .await
+    .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = watch::channel(false);
+    let registry = Arc::new(Registry::new());
+    registry.add(&millrace_schemas::metrics::BUS_APPENDED, &["journal"], 3);
+    let running = tokio::spawn(serve(bus, listener, registry, stopped));
+    let client = Client::builder().no_proxy().build().unwrap();
+    let served = Served { base, client, stop, running, action };
+    served.wait_until_read().await;
+    served
+}
+
+impl Served {
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let (status, text) = self.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        text
+    }
+
+    /// Until the view has the end of the story.
+    async fn wait_until_read(&self) {
+        for _ in 0..600 {
+            let (_, text) = self.get("/api/state").await;
+            let state: Value = serde_json::from_str(&text).unwrap();
+            let settled = state["clusters"][0]["primary"] == "db2" && state["digests"][0]["per_second"].is_number();
+            if settled && state["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the console never read the story");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_the_failover() {
+    let served = served().await;
+    let check = async |path: &str, expected: &[&str]| {
+        let page = served.page(path).await;
+        for text in expected {
+            assert!(page.contains(text), "{path} lacks '{text}': {page}");
+        }
+        assert!(!page.contains("style=\""), "{path} has inline styles, which the policy forbids");
+    };
+    check("/", &["shop", "FailoverDone", "docs/alerts.md#failoverdone", "href=\"/cluster/c1\""]).await;
+    check("/cluster/c1", &["<svg class=\"topology\"", "exited on signal 9", "promote", "36.0 ms", "epoch 1"]).await;
+    check("/digests", &["SELECT * FROM `t` WHERE `id` = ?", "(administrative command)", "<polyline"]).await;
+    check("/digests?instance=db2", &["aria-current=\"true\">db2"]).await;
+    check("/digest/07070707070707070707070707070707", &["By instance", "select"]).await;
+    check("/events", &["process", "action", "firing", "resolved"]).await;
+    check("/events?topic=alerts", &["PrimaryDown"]).await;
+    check("/metrics", &["millrace_bus_appended_records_total{topic=\"journal\"} 3"]).await;
+    check("/healthz", &["ok"]).await;
+    check("/live.js", &["EventSource"]).await;
+    check("/console.css", &["prefers-color-scheme"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_not_found_and_nothing_is_echoed_unescaped() {
+    let served = served().await;
+    for path in ["/nothing", "/cluster/c2", "/cluster/%3Cscript%3E", "/digest/x", "/api/why/c9", "/api/events/%3Cb%3E"]
+    {
+        let (status, text) = served.get(path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+        assert!(!text.contains("<script>"), "{path}: {text}");
+    }
+    let (status, _) = served.get("/api/events/journal?from=yesterday").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_carry_the_policy_and_foreign_names_are_refused() {
+    let served = served().await;
+    let answer = served.client.get(&served.base).send().await.unwrap();
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    let foreign = served.client.get(&served.base).header("host", "evil.example").send().await.unwrap();
+    assert_eq!(foreign.status(), StatusCode::MISDIRECTED_REQUEST);
+    let posted = served.client.post(&served.base).send().await.unwrap();
+    assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_begins_with_its_version_and_explains() {
+    let served = served().await;
+    for path in ["/api/state".to_owned(), "/api/why/c1".to_owned(), format!("/api/why/{}", served.action)] {
+        let text = served.page(&path).await;
+        assert!(text.starts_with("{\"schema_version\":1,"), "{path}: {text}");
+    }
+    let why: Value = serde_json::from_str(&served.page(&format!("/api/why/{}", served.action)).await).unwrap();
+    assert_eq!(why["action"]["kind"], "fail-over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_gives_records_with_ids_and_ends_with_the_console() {
+    let served = served().await;
+    let mut answer = served.client.get(format!("{}/api/events/routes?from=start", served.base)).send().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("\n\n") {
+        text.push_str(&String::from_utf8_lossy(&answer.chunk().await.unwrap().unwrap()));
+    }
+    assert!(text.contains("id: 0-0") && text.contains("millrace.route.v1"), "{text}");
+    let again = served.client.get(format!("{}/api/events/journal", served.base)).header("last-event-id", "0-4");
+    let mut again = again.send().await.unwrap();
+    let first = String::from_utf8_lossy(&again.chunk().await.unwrap().unwrap()).into_owned();
+    assert!(first.contains("id: 0-5"), "{first}");
+    served.stop.send(true).unwrap();
+    while answer.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
+    while again.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
+    served.running.await.unwrap().unwrap();
+}
+
+#[test]
+fn only_loopback_names_are_ours() {
+    let check = |host: &str, expected| assert_eq!(is_loopback(host), expected, "{host}");
+    check("127.0.0.1:7070", true);
+    check("127.0.0.1", true);
+    check("localhost", true);
+    check("localhost:7070", true);
+    check("[::1]:7070", true);
+    check("[::1]", true);
+    check("10.0.0.1:7070", false);
+    check("localhost.evil.example", false);
+    check("evil.example:7070", false);
+}

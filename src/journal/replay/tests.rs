@@ -1,0 +1,39 @@
+//! A story is told to a bus, exported, and replayed: the decisions are the same, and a changed record shows.
+
+use super::*;
+use crate::journal::export;
+use crate::journal::story::Story;
+
+#[test]
+fn a_replay_of_the_export_takes_the_same_decisions() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = Story::failover().shared();
+    let exported = export(&bus, dir.path()).unwrap();
+    assert!(exported.records["journal"] > 10 && exported.missing == 0, "{exported:?}");
+    let replayed = replay(dir.path()).unwrap();
+    assert!(replayed.equal && replayed.from_the_start, "{replayed:?}");
+    assert_eq!(replayed.promotions, 1);
+    assert_eq!(replayed.decisions[0].kind, "fail-over");
+    assert_eq!(replayed.recorded, replayed.decisions.len());
+    // A second export adds nothing and changes nothing.
+    assert_eq!(export(&bus, dir.path()).unwrap().files, 0);
+    assert_eq!(replay(dir.path()).unwrap(), replayed);
+}
+
+#[test]
+fn a_decision_that_the_journal_does_not_explain_makes_the_hashes_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut story = Story::failover();
+    story.forge_action();
+    export(&story.shared(), dir.path()).unwrap();
+    let replayed = replay(dir.path()).unwrap();
+    assert!(!replayed.equal);
+    assert_eq!(replayed.recorded, replayed.decisions.len() + 1);
+}
+
+#[test]
+fn a_folder_without_an_archive_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = replay(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("holds no archive"), "{error}");
+}
