@@ -4,4 +4,7 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod console;
+pub mod demo;
+pub mod journal;
 pub mod roles;

@@ -1,13 +1,21 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod events;
+mod journal;
+mod output;
+mod why;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use millrace_schemas::flavour::Flavour;
+
 use crate::bus;
 use crate::config;
+use crate::demo::Wish;
 use crate::roles::up::Up;
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
@@ -26,6 +34,30 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "/etc/millrace/millrace.toml")]
         config: PathBuf,
     },
+    /// The main job on real servers: create a cluster, load it, kill its primary, check everything.
+    Demo {
+        /// Which server.
+        #[arg(long, value_name = "mariadb|mysql", default_value = "mariadb")]
+        server: Flavour,
+        /// The template that instances are copied from.
+        #[arg(long, value_name = "DIR")]
+        template: PathBuf,
+        /// Leave everything running at the end.
+        #[arg(long)]
+        keep: bool,
+        /// Where the console listens.
+        #[arg(long, default_value = "127.0.0.1:7070")]
+        console: std::net::SocketAddr,
+    },
+    /// Export the journal to an archive, or replay one.
+    Journal {
+        #[command(subcommand)]
+        command: journal::Command,
+    },
+    /// Say why a cluster is as it is, or why something was done or not.
+    Why(why::Arguments),
+    /// Follow a topic.
+    Events(events::Arguments),
     /// Be the parent of one server. Started by agents; needs no bus and no network.
     #[command(hide = true)]
     Guard {
@@ -38,18 +70,34 @@ enum Command {
 /// Reads the arguments and runs the command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log_to_stderr();
+    log_to_stderr(matches!(arguments.command, Command::Demo { .. }));
     let outcome = match arguments.command {
         Command::Up { config } => async_runtime(up(config)),
+        Command::Demo { server, template, keep, console } => {
+            async_runtime(demo(Wish { flavour: server, template, keep, console }))
+        }
+        Command::Journal { command } => journal::run(command),
+        Command::Why(arguments) => why::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Negative>() => ExitCode::from(1),
         Err(error) => {
             eprintln!("millrace: {error:#}");
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// A negative answer: everything was said already, and the exit code is 1.
+#[derive(Debug, thiserror::Error)]
+#[error("a negative answer")]
+pub struct Negative;
+
+async fn demo(wish: Wish) -> anyhow::Result<()> {
+    if crate::demo::run(wish).await? { Ok(()) } else { Err(Negative.into()) }
 }
 
 /// Which exit code an error has, by the kinds that the conventions name.
@@ -63,9 +111,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<config::Error>() { 2 } else { 1 }
 }
 
-fn log_to_stderr() {
+/// The demo tells its own story; everything else says what it does.
+fn log_to_stderr(quiet: bool) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let usual = if quiet { "error" } else { "info" };
+    let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
@@ -83,7 +133,7 @@ async fn up(config: PathBuf) -> anyhow::Result<()> {
 }
 
 /// Resolves at SIGTERM or SIGINT.
-async fn stopped() {
+pub async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = |kind| async move {
         match signal(kind) {

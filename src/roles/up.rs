@@ -13,7 +13,7 @@ use millrace_schemas::topics::journal::{Command, Fact};
 use tokio::sync::watch;
 
 use super::speaker::Speaker;
-use super::{agent, execute, process};
+use super::{agent, execute, process, sink, windows};
 use crate::bus::SharedBus;
 use crate::bus::local::LocalBus;
 use crate::config::Settings;
@@ -96,7 +96,25 @@ impl Up {
         });
     }
 
-    fn start_views(&mut self, _settings: &Settings) -> anyhow::Result<()> {
+    /// Windows and digests for people, the archive, the console.
+    fn start_views(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        self.thread("windows", move |stop| windows::run(&bus, &metrics, &stop))?;
+        let bus = Arc::clone(&self.bus);
+        let speaker = Speaker::new("digests.1".to_owned(), &self.state, Arc::clone(&self.bus))?;
+        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, &stop))?;
+        if let Some(dir) = settings.archive.clone() {
+            let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+            self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, &stop))?;
+        }
+        if let Some(listen) = settings.console {
+            let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
+            tokio::spawn(async move {
+                if let Err(error) = crate::console::run(bus, listen, metrics, stop).await {
+                    tracing::error!("the console ended: {error:#}");
+                }
+            });
+        }
         Ok(())
     }
 

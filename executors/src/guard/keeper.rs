@@ -160,7 +160,8 @@ impl Keeper {
         self.state.serial += 1;
         let held = Hold { epoch: Some(epoch), since_boot_us: now_us, lapses_boot_us: None };
         Ok(match request {
-            Request::Start { .. } => {
+            Request::Start { superseded, .. } => {
+                self.state.superseded = superseded;
                 self.state.hold = None;
                 self.state.keep_running = true;
                 self.start_if_due()
@@ -193,6 +194,7 @@ impl Keeper {
         match event {
             Event::Started { pid, start_ticks } => {
                 self.state.starts += 1;
+                self.state.superseded = false; // for that start only: a later one may be of a primary again
                 self.state.server = Server::Running(Process { pid, start_ticks, since_boot_us: now_us });
                 // A hold or a stop may have come while the process was being made.
                 if self.leaving || !self.state.keep_running { self.close_if_running(now_us) } else { Vec::new() }

@@ -19,6 +19,9 @@ pub enum Request {
     Start {
         /// The epoch that this is done in.
         epoch: Epoch,
+        /// Another server was promoted since it ran: `MariaDB` may then drop what it wrote and nobody acknowledged.
+        #[serde(default)]
+        superseded: bool,
     },
     /// Close the server, stop it, and leave it down.
     Stop {
@@ -48,7 +51,7 @@ impl Request {
     /// The epoch that the request promises.
     pub fn epoch(self) -> Option<Epoch> {
         match self {
-            Self::Start { epoch }
+            Self::Start { epoch, .. }
             | Self::Stop { epoch }
             | Self::Kill { epoch }
             | Self::Hold { epoch }
@@ -192,6 +195,9 @@ pub struct State {
     pub server: Server,
     /// Whether the server should run, holds aside. False before the first start and after a requested stop.
     pub keep_running: bool,
+    /// The next start is one after another server was promoted.
+    #[serde(default)]
+    pub superseded: bool,
     /// What keeps it down.
     pub hold: Option<Hold>,
     /// How it last ended.

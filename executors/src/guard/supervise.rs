@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use millrace_schemas::flavour::Flavour;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
@@ -197,8 +198,11 @@ impl Guard {
         let output = output.open(&path)?;
         let (program, arguments) =
             self.file.command.split_first().ok_or_else(|| std::io::Error::other("the command is empty"))?;
+        // MariaDB then drops, as it recovers, what it wrote and nobody acknowledged; a server that may be opened again must not.
+        let superseded = self.keeper.state().superseded && self.file.flavour == Flavour::MariaDb;
         let child = Command::new(program)
             .args(arguments)
+            .args(superseded.then_some("--init-rpl-role=SLAVE"))
             .current_dir(&self.dir)
             // mysqld believes that somebody will start it again after RESTART only if its parent says so.
             .env("MYSQLD_PARENT_PID", std::process::id().to_string())

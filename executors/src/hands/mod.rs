@@ -4,14 +4,16 @@
 pub mod files;
 pub mod process;
 pub mod server;
+pub mod tail;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
-use millrace_schemas::topics::actions::{CreateInstance, Report, Step, StepOutcome, StepRequest, StepResult};
+use millrace_schemas::topics::actions::{CreateInstance, ExtraTransaction, Report, Step, StepOutcome, StepRequest, StepResult};
 use millrace_schemas::topics::journal::Process as ProcessFact;
 
 use crate::guard;
@@ -102,7 +104,7 @@ impl Hands {
         let until = Instant::now() + work.within;
         match &work.request.step {
             Step::CreateInstance(create) => self.create(work.cluster, create).await,
-            Step::StartClosed { superseded } => self.start(work, *superseded).await,
+            Step::StartClosed { keep } => self.start(work, keep.as_ref()).await,
             Step::Fence {} => self.fence(work, epoch).await,
             Step::Follow { source } => {
                 let instance = self.find(&work.request.instance)?;
@@ -154,12 +156,38 @@ impl Hands {
         }
     }
 
-    async fn start(&self, work: &Work<'_>, superseded: bool) -> Result<Report, Trouble> {
+    /// Starts closed. `keep` is what the promoted server holds, when another was promoted since this one ran: what this one
+    /// wrote beyond it and nobody acknowledged is named, saved and dropped before it can be seen.
+    async fn start(&self, work: &Work<'_>, keep: Option<&GtidSet>) -> Result<Report, Trouble> {
         let instance = self.find(&work.request.instance)?;
         let process = self.process(&instance).await.map_err(unfit)?;
-        let state = process.start_closed(work.request.epoch, work.within).await.map_err(unfit)?;
-        let note = truncation(&instance, superseded);
-        Ok(Report { process: Some(fact(&state)), note, ..Report::default() })
+        let before = process.guard().ready().await.map_err(unfit)?;
+        let mut report = Report::default();
+        if let (Some(keep), None) = (keep, before.server.process()) {
+            report.transactions = self.cut_tail(&instance, keep.clone(), work.request.epoch).await?;
+        }
+        let superseded = keep.is_some();
+        let state = process.start_closed(work.request.epoch, superseded, work.within).await.map_err(unfit)?;
+        report.note = truncation(&instance, superseded);
+        report.process = Some(fact(&state));
+        Ok(report)
+    }
+
+    async fn cut_tail(
+        &self,
+        instance: &Instance,
+        keep: GtidSet,
+        epoch: Epoch,
+    ) -> Result<Vec<ExtraTransaction>, Trouble> {
+        if instance.flavour != millrace_mysql::Flavour::MySql {
+            return Ok(Vec::new()); // MariaDB does it by itself when it recovers
+        }
+        let (data, save) = (instance.dir.join("data"), instance.dir.join(format!("cut-before-epoch-{epoch}")));
+        match tokio::task::spawn_blocking(move || tail::cut(&data, &keep, &save)).await {
+            Ok(Ok(cut)) => Ok(cut.unwrap_or_default()),
+            Ok(Err(error)) => Err(Trouble::Unfit(format!("the binary log cannot be looked through: {error}"))),
+            Err(error) => Err(Trouble::Unfit(format!("looking through the binary log ended: {error}"))),
+        }
     }
 
     /// Closed, or down and held down. Closing is tried first; what does not confirm within a second is killed.

@@ -93,8 +93,8 @@ impl Process {
     }
 
     /// The server runs, answers, and is closed.
-    pub async fn start_closed(&self, epoch: Epoch, within: Duration) -> Result<State, ProcessError> {
-        let asked = self.guard.ask(Request::Start { epoch }).await?;
+    pub async fn start_closed(&self, epoch: Epoch, superseded: bool, within: Duration) -> Result<State, ProcessError> {
+        let asked = self.guard.ask(Request::Start { epoch, superseded }).await?;
         let deadline = Instant::now() + within;
         loop {
             let state = self.guard.state().unwrap_or_else(|| asked.clone());

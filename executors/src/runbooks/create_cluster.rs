@@ -39,7 +39,7 @@ pub(super) fn run(script: &mut Script<'_>, spec: &ClusterSpec) -> Result<Outcome
     if let Some(outcome) = give_up(&script.stage(all(&create, COPY_WITHIN))?) {
         return Ok(outcome);
     }
-    if let Some(outcome) = give_up(&script.stage(all(&|_| Step::StartClosed { superseded: false }, START_WITHIN))?) {
+    if let Some(outcome) = give_up(&script.stage(all(&|_| Step::StartClosed { keep: None }, START_WITHIN))?) {
         return Ok(outcome);
     }
     let follow = |member: &'_ Member| member.instance != spec.primary;

@@ -182,7 +182,7 @@ fn let_go(script: &mut Script<'_>, held: &Held<'_>, outcome: Outcome) -> Result<
         report(fence).is_some_and(|report| !matches!(report.process, Some(Process::Running { .. })))
     };
     let members = held.fences.iter().filter(down).filter_map(|fence| held.action.spec.member(&fence.instance));
-    let wanted: Vec<Wanted<'_>> = members.map(|one| Wanted::new(one, Step::StartClosed { superseded: false }, START_WITHIN)).collect();
+    let wanted: Vec<Wanted<'_>> = members.map(|one| Wanted::new(one, Step::StartClosed { keep: None }, START_WITHIN)).collect();
     script.stage(wanted)?;
     Ok(outcome)
 }

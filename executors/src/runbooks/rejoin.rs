@@ -1,5 +1,5 @@
-//! Bring a closed member back as a replica: start it closed, compare what it has executed with the primary, name what is
-//! extra, neutralise what touches only Millrace's own schema, then let it follow and catch up. Anything else that is extra is
+//! Bring a closed member back as a replica: cut off what it wrote and nobody acknowledged, start it closed, compare what it
+//! has executed with the primary, name what is extra, neutralise what touches only Millrace's own schema, then let it follow and catch up. Anything else that is extra is
 //! somebody's data: it stays quarantined, and the refusal names it.
 
 use std::time::Duration;
@@ -28,7 +28,9 @@ pub(super) fn run(script: &mut Script<'_>, rejoin: &Rejoin) -> Result<Outcome, U
     let (Some(member), Some(primary)) = (rejoin.spec.member(&rejoin.instance), rejoin.spec.member(&rejoin.primary)) else {
         return Ok(abandoned("it is no member any more".to_owned()));
     };
-    let started = script.step(member, Step::StartClosed { superseded: true }, START_WITHIN)?;
+    let promoted = script.step(primary, Step::ReadSets {}, READ_WITHIN)?;
+    let Some(keep) = executed(promoted) else { return Ok(abandoned(no_set(promoted))) };
+    let started = script.step(member, Step::StartClosed { keep: Some(keep.clone()) }, START_WITHIN)?;
     if let Some(reason) = trouble(started) {
         return Ok(abandoned(reason));
     }

@@ -253,8 +253,10 @@ pub enum Step {
     CreateInstance(Box<CreateInstance>),
     /// Start the process under its guard, closed.
     StartClosed {
-        /// True when another server was promoted since it ran: a tail that nobody acknowledged may then be cut off.
-        superseded: bool,
+        /// What the promoted server holds, when another was promoted since this one ran: what this one wrote beyond it was
+        /// acknowledged by nobody, and is named, saved and cut off before the start.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<GtidSet>,
     },
     /// Drop what it followed and follow `source`.
     Follow {

@@ -178,7 +178,7 @@ fn steps() -> Vec<Step> {
             server_id: 1,
             acknowledger: true,
         })),
-        Step::StartClosed { superseded: true },
+        Step::StartClosed { keep: Some(gtids("0-1-100")) },
         Step::Follow { source: spec.members[0].clone() },
         Step::Open { acknowledgements: 1 },
         Step::Fence {},

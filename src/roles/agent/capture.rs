@@ -1,19 +1,20 @@
 //! Runs the wire capture of a host on its own thread and publishes what it gives: rows to `queries`, new texts to `digests`.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_collectors::statements::NewDigest;
 use millrace_collectors::wire::{self, Batch, Live};
 use millrace_schemas::event::Subject;
-use millrace_schemas::ids::ClusterId;
+use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::metrics::{WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_STATEMENTS};
 use millrace_schemas::record::{Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::FLEET;
-use millrace_schemas::topics::queries;
+use millrace_schemas::topics::queries::{self, Row};
 
 use super::Agent;
 
@@ -26,9 +27,9 @@ pub(super) fn start(agent: &Arc<Agent>, interface: String) {
         stopping.store(true, Ordering::Relaxed);
     });
     let run = move || {
-        let mut number = 0_u64;
+        let mut numbers = Numbers::new();
         let emit = |batch: Batch| {
-            publish(&agent, batch, &mut number);
+            publish(&agent, batch, &mut numbers);
             !*agent.stop.borrow()
         };
         if let Err(error) = wire::run(&Live { interface }, &agent.watched.clone(), &stop, emit) {
@@ -40,33 +41,49 @@ pub(super) fn start(agent: &Arc<Agent>, interface: String) {
     }
 }
 
-fn publish(agent: &Agent, batch: Batch, number: &mut u64) {
+/// How many batches each cluster was sent: their sequence.
+type Numbers = HashMap<ClusterId, u64>;
+
+fn publish(agent: &Agent, batch: Batch, numbers: &mut Numbers) {
     count(agent, &batch);
-    let mut records = Vec::new();
     for new in batch.new_digests {
         drop(agent.speaker.say(fleet(), None, entry(new)));
     }
-    if !batch.rows.is_empty() {
-        let cluster = fleet().cluster;
-        match queries::encode(&batch.rows) {
-            Ok(value) => {
-                *number += 1;
-                let sequence = format!("{:016x}-{number:016x}", agent.speaker.incarnation());
-                let headers = Headers::from([
-                    ("content-type".to_owned(), "application/vnd.apache.arrow.stream".to_owned()),
-                    ("producer".to_owned(), agent.speaker.source().to_owned()),
-                    ("sequence".to_owned(), sequence),
-                ]);
-                let key = agent.host.to_string();
-                let partition_key = cluster.to_string();
-                records.push(NewRecord { topic: Topic::Queries, partition_key, key, headers, value: Some(value.into()) });
-            }
-            Err(error) => tracing::error!(%error, "rows could not be encoded"),
-        }
+    let mut rows: BTreeMap<InstanceId, Vec<Row>> = BTreeMap::new();
+    for row in batch.rows {
+        rows.entry(row.instance.clone()).or_default().push(row);
     }
+    let records: Vec<NewRecord> =
+        rows.into_iter().filter_map(|(instance, rows)| record(agent, &instance, &rows, numbers)).collect();
     if !records.is_empty() {
         drop(agent.bus.append(records));
     }
+}
+
+fn record(agent: &Agent, instance: &InstanceId, rows: &[Row], numbers: &mut Numbers) -> Option<NewRecord> {
+    let cluster = agent.cluster_of(instance)?;
+    let value = match queries::encode(rows) {
+        Ok(value) => value,
+        Err(error) => {
+            tracing::error!(%error, "rows could not be encoded");
+            return None;
+        }
+    };
+    let number = numbers.entry(cluster.clone()).or_default();
+    let headers = [
+        ("content-type", "application/vnd.apache.arrow.stream".to_owned()),
+        ("cluster", cluster.to_string()),
+        ("producer", agent.speaker.source().to_owned()),
+        ("sequence", format!("{:016x}-{number:016x}", agent.speaker.incarnation())),
+    ];
+    *number += 1;
+    Some(NewRecord {
+        topic: Topic::Queries,
+        partition_key: cluster.to_string(),
+        key: instance.to_string(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Headers>(),
+        value: Some(value.into()),
+    })
 }
 
 fn fleet() -> Subject {

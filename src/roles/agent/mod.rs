@@ -43,6 +43,8 @@ struct Agent {
     /// Absent where Millrace only watches.
     hands: Option<Hands>,
     watched: wire::Watched,
+    /// Which cluster each watched instance belongs to.
+    clusters: Mutex<HashMap<InstanceId, ClusterId>>,
     /// The bus's time as this agent last learned it: from the append times of what it said.
     bus_now: Mutex<Timestamp>,
     stop: signal::Receiver<bool>,
@@ -67,6 +69,10 @@ struct Place {
 impl Agent {
     fn subject(&self, place: &Place) -> Subject {
         Subject::instance(place.cluster.clone(), place.instance.clone())
+    }
+
+    fn cluster_of(&self, instance: &InstanceId) -> Option<ClusterId> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
     }
 
     fn learn(&self, appended: Timestamp) {
@@ -104,6 +110,7 @@ pub async fn run(
         metrics,
         hands,
         watched: wire::Watched::default(),
+        clusters: Mutex::default(),
         bus_now: Mutex::new(Timestamp::ZERO),
         stop,
     });
@@ -128,6 +135,9 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
         if !fresh.is_empty() {
             for place in fresh {
                 tracing::info!(instance = %place.instance, port = place.port, "watching");
+                let mut clusters = agent.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+                clusters.insert(place.instance.clone(), place.cluster.clone());
+                drop(clusters);
                 known.insert(place.instance.clone(), place.clone());
                 tokio::spawn(watch::run(Arc::clone(agent), place));
             }

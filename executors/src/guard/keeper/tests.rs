@@ -16,7 +16,7 @@ fn ask(keeper: &mut Keeper, request: fn(Epoch) -> Request, epoch: u64, at: u64) 
 }
 
 fn start(epoch: Epoch) -> Request {
-    Request::Start { epoch }
+    Request::Start { epoch, superseded: false }
 }
 
 fn stop(epoch: Epoch) -> Request {

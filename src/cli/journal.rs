@@ -1,0 +1,61 @@
+//! `millrace journal export|replay`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use millrace_schemas::metrics::Registry;
+
+use super::Negative;
+use super::output::{Form, answer};
+use crate::bus::SharedBus;
+use crate::bus::local::LocalBus;
+use crate::journal::{Replayed, export, replay};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write journal, actions and alerts of a bus file to an archive, with the range that is still open.
+    Export {
+        /// The bus file. Nobody may have it open.
+        #[arg(long, value_name = "FILE")]
+        bus: PathBuf,
+        /// The archive.
+        dir: PathBuf,
+        /// The form of the answer.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Form,
+    },
+    /// Fold an archived journal again and compare the decisions. Exit code 1 when they differ.
+    Replay {
+        /// The archive.
+        dir: PathBuf,
+        /// The form of the answer.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Form,
+    },
+}
+
+pub(super) fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Export { bus, dir, output } => {
+            let bus: SharedBus = Arc::new(LocalBus::open(&bus, Arc::new(Registry::new()))?);
+            answer(output, &export(&bus, &dir)?, |exported| format!("exported to {}", exported.dir.display()))
+        }
+        Command::Replay { dir, output } => {
+            let replayed = replay(&dir)?;
+            answer(output, &replayed, text)?;
+            if replayed.equal { Ok(()) } else { Err(Negative.into()) }
+        }
+    }
+}
+
+fn text(replayed: &Replayed) -> String {
+    let mut lines = vec![format!("{} records of the journal, {} decisions:", replayed.records, replayed.decisions.len())];
+    for decision in &replayed.decisions {
+        lines.push(format!("  epoch {} {} {}: {}", decision.epoch, decision.kind, decision.cluster, decision.reason));
+    }
+    lines.push(format!("replayed {}", replayed.hash));
+    lines.push(format!("recorded {} ({} decisions)", replayed.recorded_hash, replayed.recorded));
+    lines.push(if replayed.equal { "equal".to_owned() } else { "NOT EQUAL".to_owned() });
+    lines.join("\n")
+}

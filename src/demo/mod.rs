@@ -1,0 +1,141 @@
+//! `millrace demo`: the main job on real servers, from nothing to a verdict, with the roles that a site runs: a cluster is
+//! created, loaded and watched, its primary killed, another promoted, the old one rejoined, and everything is checked.
+//! In: a template of a server. Out: a story on the terminal, and exit code 0 only if all of it held.
+
+mod book;
+mod counts;
+mod load;
+mod screen;
+mod site;
+mod verdict;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use millrace_schemas::flavour::Flavour;
+use millrace_schemas::topics::routes::Route;
+use tokio::sync::watch;
+
+use book::Book;
+use site::Site;
+use verdict::Verdict;
+
+/// 20 s of load before the primary is killed: two closed windows of 10 s.
+const WATCH_FOR: Duration = Duration::from_secs(20);
+/// 60 s for what takes 5 s on a quiet machine; a demo on a busy one should rather be slow than fail.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// 5 s of load after the failover, so that the rejoin happens under writes.
+const AFTER_FOR: Duration = Duration::from_secs(5);
+
+/// What the demo is asked for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Which server.
+    pub flavour: Flavour,
+    /// The template that instances are copied from.
+    pub template: PathBuf,
+    /// Leave everything running at the end.
+    pub keep: bool,
+    /// Where the console listens.
+    pub console: std::net::SocketAddr,
+}
+
+/// Runs the demo; false when something did not hold.
+pub async fn run(wish: Wish) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    let mut site = Site::start(&wish)?;
+    let outcome = story(&wish, &mut site, began).await;
+    match outcome {
+        Ok(good) if wish.keep => {
+            screen::say(&format!("everything is left running in {}; console http://{}", site.dir.display(), wish.console));
+            screen::say("press Ctrl-C to stop and remove it");
+            crate::cli::stopped().await;
+            site.remove().await?;
+            Ok(good)
+        }
+        outcome => {
+            let removed = site.remove().await;
+            let good = outcome?;
+            removed?;
+            Ok(good)
+        }
+    }
+}
+
+async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<bool> {
+    let book = Book::open(&site.up.bus)?;
+    screen::chapter(1, "a cluster is created: one primary, two replicas, GTID, lossless semi-sync");
+    site.create_cluster()?;
+    let mut routes = book.routes();
+    let first = primary(&mut routes, None).await.with_context(|| format!("no primary appeared\n{}", book.timeline(None)))?;
+    screen::say(&format!("{} is the primary since epoch {}, {:.1} s after the start", name(&first), first.epoch, began.elapsed().as_secs_f64()));
+
+    screen::chapter(2, "load: 7 connections, text and prepared statements, some slow");
+    let login = site.login(&first)?;
+    site.make_tables(&first, &login).await?;
+    let before = counts::read(site, &first).await?;
+    let counted_from = book.queries_so_far();
+    let (stop_load, load_stops) = watch::channel(false);
+    let load = load::start(&routes, &login, &load_stops);
+    screen::watch(&book, wish.console, WATCH_FOR).await;
+
+    screen::chapter(3, "the load pauses; what was counted on the wire is compared with the server's own counters");
+    load.pause().await;
+    let comparison = counts::compare(site, &book, &first, &before, counted_from).await?;
+    screen::say(&comparison.text);
+    load.resume();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    screen::chapter(4, &format!("the primary {} is killed (SIGKILL)", name(&first)));
+    let killed = site.kill(&first)?;
+    let second = primary(&mut routes, Some(&first)).await.with_context(|| format!("nobody was promoted\n{}", book.timeline(None)))?;
+    screen::say(&format!("{} is the primary since epoch {}", name(&second), second.epoch));
+    let gap = wait_for_gap(&load, killed.at).await;
+    screen::say(&format!("writes were acknowledged again after a gap of {} ms", gap.as_millis()));
+    book.ended("fail-over", PATIENCE).await;
+    screen::say(&book.timeline(Some(killed.wall)));
+
+    screen::chapter(5, &format!("the old primary {} comes back, closed, and is rejoined", name(&first)));
+    let rejoined = book.ended("rejoin", PATIENCE).await;
+    screen::say(&book.rejoin_story());
+    tokio::time::sleep(AFTER_FOR).await;
+
+    screen::chapter(6, "verdict");
+    load.pause().await;
+    stop_load.send_replace(true);
+    let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, book: &book, site, primary: &second };
+    let good = verdict.check(began).await?;
+    screen::say(&format!("the demo took {:.0} s", began.elapsed().as_secs_f64()));
+    Ok(good)
+}
+
+fn name(route: &Route) -> &str {
+    route.primary.as_ref().map_or("nobody", |primary| primary.instance.as_str())
+}
+
+/// Waits for a route with a primary, another one than `before` had.
+async fn primary(routes: &mut watch::Receiver<Option<Route>>, before: Option<&Route>) -> anyhow::Result<Route> {
+    let old = before.map(name);
+    let is_new = |route: &Option<Route>| route.as_ref().is_some_and(|route| route.primary.is_some() && Some(name(route)) != old);
+    match tokio::time::timeout(PATIENCE, routes.wait_for(is_new)).await {
+        Ok(Ok(route)) => Ok(route.clone().expect("it was looked at")),
+        _ => bail!("no primary was published within {} s", PATIENCE.as_secs()),
+    }
+}
+
+async fn wait_for_gap(load: &load::Done, killed: Instant) -> Duration {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        // A second more, so that a gap within the first acknowledgements shows too.
+        if let Some(gap) = load.gap_after(killed)
+            && killed.elapsed() > gap + Duration::from_secs(1)
+        {
+            return gap;
+        }
+        if Instant::now() > until {
+            return PATIENCE;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,206 @@
+//! The demo's site: a folder of its own, three logical hosts with an agent each, every role in this process. What it starts it
+//! ends: guards close and stop their servers, and the folder goes.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use millrace_executors::guard::{GuardClient, Request};
+use millrace_executors::hands::files::{Instance, Template};
+use millrace_mysql::{Session, Target};
+use millrace_schemas::event::Subject;
+use millrace_schemas::flavour::Flavour;
+use millrace_schemas::ids::{ClusterId, Epoch, EventId, HostId, InstanceId};
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
+use millrace_schemas::topics::journal::{Command, Fact};
+use millrace_schemas::topics::routes::Route;
+use mysql_async::prelude::Queryable as _;
+
+use super::Wish;
+use super::load::{Login, TABLES, connect};
+use crate::config::{Agent, Settings};
+use crate::roles::speaker::{Speaker, now};
+use crate::roles::up::Up;
+
+/// Hosts of the demo.
+const HOSTS: u16 = 3;
+/// An epoch above all others: the end of the demo is the last word.
+const LAST: Epoch = Epoch(u64::MAX);
+/// 15 s for guards to close and stop their servers; MySQL takes 3.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// The site.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) dir: PathBuf,
+    pub(super) up: Up,
+    pub(super) cluster: ClusterId,
+    pub(super) spec: ClusterSpec,
+}
+
+/// When a server was killed, by both clocks.
+pub(super) struct Killed {
+    pub(super) at: Instant,
+    pub(super) wall: Timestamp,
+}
+
+impl Site {
+    pub(super) fn start(wish: &Wish) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("millrace-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let template = wish.template.canonicalize().with_context(|| {
+            format!("there is no template at {}: run `make servers` first", wish.template.display())
+        })?;
+        let (Some(templates), Some(name)) = (template.parent(), template.file_name().and_then(|name| name.to_str())) else {
+            bail!("{} is no template folder", template.display());
+        };
+        let hosts: Vec<HostId> = (1..=HOSTS).map(|number| HostId::parse(format!("h{number}"))).collect::<Result<_, _>>()?;
+        let agents = hosts
+            .iter()
+            .map(|host| Agent {
+                host: host.clone(),
+                state: dir.join(format!("{host}-agent")),
+                instances: Some(dir.join(host.as_str())),
+                templates: Some(templates.to_owned()),
+                capture: Some("lo".to_owned()),
+                servers: Vec::new(),
+            })
+            .collect();
+        let settings = Settings {
+            bus_file: dir.join("bus.db"),
+            console: Some(wish.console),
+            archive: Some(dir.join("archive")),
+            agents,
+            clusters: Vec::new(),
+        };
+        let spec = spec(wish.flavour, name, &hosts)?;
+        let up = Up::start(&settings)?;
+        // Minted once, from what no other cluster has: this moment of this process.
+        let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
+        let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
+        Ok(Self { dir, up, cluster, spec })
+    }
+
+    /// The operator's word that makes the cluster; Millrace's runbook does the rest.
+    pub(super) fn create_cluster(&self) -> anyhow::Result<()> {
+        let speaker = Speaker::new("operator/demo".to_owned(), &self.dir, self.up.bus.clone())?;
+        let command = Command::CreateCluster(Box::new(self.spec.clone()));
+        drop(speaker.say(Subject::cluster(self.cluster.clone()), None, Fact::Command(command)));
+        Ok(())
+    }
+
+    /// The instance on disk.
+    pub(super) fn instance(&self, member: &Member) -> anyhow::Result<Instance> {
+        let dir = self.dir.join(member.host.as_str()).join(member.instance.as_str());
+        Instance::read(&dir)?.with_context(|| format!("there is no instance in {}", dir.display()))
+    }
+
+    /// How the agent's account reaches a member.
+    pub(super) fn target(&self, member: &Member) -> anyhow::Result<Target> {
+        Ok(self.instance(member)?.target())
+    }
+
+    /// The application's login.
+    pub(super) fn login(&self, route: &Route) -> anyhow::Result<Login> {
+        let member = route.primary.as_ref().context("the route has no primary")?;
+        let instance = self.instance(member)?;
+        let account = &instance.accounts.application;
+        let password = std::fs::read_to_string(instance.dir.join(&account.password_file))?.trim_end().to_owned();
+        let schema = account.schema.clone().unwrap_or_else(|| "shop".to_owned());
+        Ok(Login { user: account.user.clone(), password, schema })
+    }
+
+    pub(super) async fn make_tables(&self, route: &Route, login: &Login) -> anyhow::Result<()> {
+        let primary = route.primary.as_ref().context("the route has no primary")?;
+        let mut conn = connect(&primary.address, primary.port, login).await?;
+        for statement in TABLES {
+            conn.query_drop(statement).await?;
+        }
+        for key in 0..100 {
+            let price = key * 7 % 101;
+            conn.query_drop(format!("INSERT INTO articles VALUES({key}, 'article {key}', {price})")).await?;
+        }
+        conn.disconnect().await?;
+        Ok(())
+    }
+
+    /// Kills the primary's process, as the kernel would when memory is short.
+    pub(super) fn kill(&self, route: &Route) -> anyhow::Result<Killed> {
+        let member = route.primary.as_ref().context("the route has no primary")?;
+        let instance = self.instance(member)?;
+        let state = std::fs::read(instance.dir.join(millrace_executors::guard::STATE))?;
+        let state: millrace_executors::guard::State = serde_json::from_slice(&state)?;
+        let process = state.server.process().context("the primary's server does not run")?;
+        let pid = rustix::process::Pid::from_raw(i32::try_from(process.pid)?).context("no pid")?;
+        let killed = Killed { at: Instant::now(), wall: now() };
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        Ok(killed)
+    }
+
+    /// A session as the agent's account.
+    pub(super) async fn session(&self, member: &Member) -> anyhow::Result<Session> {
+        Ok(Session::open(&self.target(member)?).await?)
+    }
+
+    /// Ends every server and guard, and removes the folder.
+    pub(super) async fn remove(self) -> anyhow::Result<()> {
+        let members = self.spec.members.clone();
+        let instances: Vec<Instance> = members.iter().filter_map(|member| self.instance(member).ok()).collect();
+        let dir = self.dir.clone();
+        self.up.stop().await;
+        let stops = instances.iter().map(|instance| stop(instance.clone()));
+        let mut tasks: Vec<_> = stops.map(tokio::spawn).collect();
+        for task in &mut tasks {
+            task.await?;
+        }
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    }
+}
+
+/// Stops a server through its guard, then the guard.
+async fn stop(instance: Instance) {
+    let guard = GuardClient::connect(&instance.dir);
+    let Ok(Ok(state)) = tokio::time::timeout(STOP_WITHIN, guard.ready()).await else { return };
+    // Nothing of the demo's data is wanted any more: killing is quicker than closing, and loses nothing that counts.
+    let _ = tokio::time::timeout(STOP_WITHIN, guard.ask(Request::Kill { epoch: LAST })).await;
+    let mut states = guard.states();
+    let down = |state: &Option<millrace_executors::guard::State>| state.as_ref().is_none_or(|state| state.server.process().is_none());
+    let _ = tokio::time::timeout(STOP_WITHIN, states.wait_for(down)).await;
+    if let Some(pid) = i32::try_from(state.guard_pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        while rustix::process::test_kill_process(pid).is_ok() && std::path::Path::new("/proc").join(pid.as_raw_pid().to_string()).join("exe").exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn spec(flavour: Flavour, template: &str, hosts: &[HostId]) -> anyhow::Result<ClusterSpec> {
+    let mut members = Vec::new();
+    // All listeners are held until every port is known, so that no port is given out twice.
+    let listeners: Vec<std::net::TcpListener> =
+        hosts.iter().map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    for (number, (host, listener)) in hosts.iter().zip(&listeners).enumerate() {
+        members.push(Member {
+            instance: InstanceId::parse(format!("db{}", number + 1))?,
+            host: host.clone(),
+            address: "127.0.0.1".to_owned(),
+            port: listener.local_addr()?.port(),
+        });
+    }
+    Ok(ClusterSpec {
+        name: "shop".to_owned(),
+        flavour,
+        primary: members[0].instance.clone(),
+        acknowledgers: members.iter().map(|member| member.instance.clone()).collect(),
+        acknowledgements: 1,
+        mode: Mode::Auto,
+        template: Some(template.to_owned()),
+        members,
+    })
+}
+
+/// The accounts of a template, for messages.
+pub(super) fn template_version(wish: &Wish) -> String {
+    Template::read(&wish.template).map_or_else(|_| wish.flavour.to_string(), |template| template.version)
+}

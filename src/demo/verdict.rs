@@ -1,0 +1,98 @@
+//! The verdict: every acknowledged row on every member, counts equal, and the exported archive replayed by another process to
+//! the same decisions.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use millrace_schemas::topics::actions::Member;
+use millrace_schemas::topics::routes::Route;
+
+use super::book::Book;
+use super::load::Done;
+use super::screen::say;
+use super::site::Site;
+use crate::journal;
+
+/// 1.5 s: the goal for the gap in writes.
+const GAP_MAX: Duration = Duration::from_millis(1_500);
+/// 20 s for replicas to have the last rows.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(20);
+
+/// What there is to judge.
+pub(super) struct Verdict<'a> {
+    pub(super) rejoined: bool,
+    pub(super) gap: Duration,
+    pub(super) comparison: bool,
+    pub(super) load: &'a Done,
+    pub(super) book: &'a Book,
+    pub(super) site: &'a Site,
+    pub(super) primary: &'a Route,
+}
+
+impl Verdict<'_> {
+    /// Checks everything and says it; true when all of it held.
+    pub(super) async fn check(&self, began: Instant) -> anyhow::Result<bool> {
+        let keys = self.load.keys();
+        let primary = self.primary.primary.as_ref().context("there is no primary")?;
+        let mut good = true;
+        let mut judge = |held: bool, what: String| {
+            say(&format!("  {} {what}", if held { "ok  " } else { "FAIL" }));
+            good &= held;
+        };
+        judge(!keys.is_empty(), format!("{} writes were acknowledged", keys.len()));
+        for member in std::iter::once(primary).chain(self.site.spec.members.iter().filter(|one| *one != primary)) {
+            let lost = self.lost(member, &keys).await?;
+            judge(lost == 0, format!("{lost} acknowledged rows lost on {}", member.instance));
+        }
+        judge(self.gap <= GAP_MAX, format!("write gap {} ms (at most {})", self.gap.as_millis(), GAP_MAX.as_millis()));
+        judge(self.comparison, "the wire's counts equal the server's".to_owned());
+        judge(self.rejoined, "the old primary is a replica again".to_owned());
+        let (held, what) = self.replay()?;
+        judge(held, what);
+        say(&format!(
+            "\n  {} after {:.0} s; {} decisions of the decider are in the archive: {}",
+            if good { "all of it held" } else { "NOT all of it held" },
+            began.elapsed().as_secs_f64(),
+            self.book.view(|view| view.switches().count()),
+            self.site.dir.join("archive").display()
+        ));
+        say("  next: millrace why, millrace events journal, README.md (make demo KEEP=1 leaves it running)");
+        Ok(good)
+    }
+
+    /// How many acknowledged rows a member does not have, once it has caught up.
+    async fn lost(&self, member: &Member, keys: &[u64]) -> anyhow::Result<usize> {
+        let until = Instant::now() + CATCH_UP_WITHIN;
+        loop {
+            let mut session = self.site.session(member).await?;
+            let rows = session.rows("SELECT order_key FROM shop.orders").await?;
+            session.close().await;
+            let there: HashSet<u64> = rows.iter().filter_map(|row| row.number("order_key")).collect();
+            let lost = keys.iter().filter(|key| !there.contains(key)).count();
+            if lost == 0 || Instant::now() > until {
+                return Ok(lost);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Exports the archive and has another process replay it.
+    fn replay(&self) -> anyhow::Result<(bool, String)> {
+        let archive = self.site.dir.join("archive");
+        journal::export(&self.site.up.bus, &archive)?;
+        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let output = Command::new(program).args(["journal", "replay", "-o", "json"]).arg(&archive).output()?;
+        if !output.status.success() && output.stdout.is_empty() {
+            bail!("the replay failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let replayed: serde_json::Value = serde_json::from_slice(&output.stdout).context("the replay's answer is no JSON")?;
+        let promotions = replayed["promotions"].as_u64().unwrap_or(0);
+        let equal = replayed["equal"].as_bool().unwrap_or(false);
+        let hash = replayed["hash"].as_str().unwrap_or("none");
+        let records = replayed["records"].as_u64().unwrap_or(0);
+        let what = format!("another process replayed {records} records to the same decisions: {promotions} promotion(s), hash {hash}");
+        Ok((equal && promotions >= 1, what))
+    }
+}

@@ -1,0 +1,126 @@
+//! A hot decider: folds the journal, appends what comes out, stores snapshots, ticks silences. It may die between any two of
+//! these, and goes on from its snapshot.
+
+use std::time::Duration;
+
+use millrace_processors::failover::Failover;
+use millrace_processors::fold::Fold;
+use millrace_processors::routes::Routes;
+use millrace_schemas::event::Subject;
+use millrace_schemas::ids::ClusterId;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::journal::Fact;
+
+use super::voice::{Inbox, Outbox, Voice};
+use super::world::World;
+use crate::bus::memory::MemoryBus;
+use crate::bus::{Assignment, Bus as _, From, Snapshot};
+
+/// 500 ms: below the gap of 1 s that restarts silence timers, and few enough records for ten thousand schedules.
+const TICK_AFTER: Duration = Duration::from_millis(500);
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
+
+/// A decider.
+pub(super) struct Decider {
+    cluster: ClusterId,
+    pub(super) back_at: Timestamp,
+    pub(super) fold: Fold<Failover>,
+    routes: Fold<Routes>,
+    inbox: Inbox,
+    pub(super) next: u64,
+    outbox: Outbox,
+    saved: Timestamp,
+    quiet_since: Timestamp,
+    voice: Voice,
+}
+
+impl Decider {
+    pub(super) fn new(bus: &MemoryBus, cluster: &ClusterId, number: usize) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            back_at: Timestamp::ZERO,
+            fold: Fold::new(Failover, 0),
+            routes: Fold::new(Routes, 0),
+            inbox: inbox(bus, 0),
+            next: 0,
+            outbox: Outbox::default(),
+            saved: Timestamp::ZERO,
+            quiet_since: Timestamp::ZERO,
+            voice: Voice::new(format!("decider/{number}")),
+        }
+    }
+
+    /// Dies; is back at `back_at`, knowing only what was stored.
+    pub(super) fn die(&mut self, bus: &MemoryBus, back_at: Timestamp) {
+        self.back_at = back_at;
+        self.fold = Fold::new(Failover, 0);
+        self.routes = Fold::new(Routes, 0);
+        let mut next = None;
+        for (name, failover) in [(Fold::<Failover>::stored_as(), true), (Fold::<Routes>::stored_as(), false)] {
+            let snapshots = bus.load(&name).unwrap_or_default();
+            next = snapshots.iter().map(|snapshot| snapshot.next).max().or(next);
+            let saved = snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect();
+            let restored = if failover { self.fold.restore(saved) } else { self.routes.restore(saved) };
+            restored.expect("a fold reads what it wrote");
+        }
+        self.next = next.unwrap_or(0);
+        self.inbox = inbox(bus, self.next);
+        self.outbox = Outbox::default();
+        self.voice.restart();
+    }
+
+    /// Does one thing.
+    pub(super) fn step(&mut self, bus: &MemoryBus, world: &mut World) {
+        if world.now < self.back_at || !self.outbox.flush(bus) {
+            return;
+        }
+        for _ in 0..=world.dice.below(6) {
+            let Some(record) = self.inbox.next() else { break };
+            self.quiet_since = world.now;
+            self.next = record.offset + 1;
+            self.outbox.0.extend(self.fold.fold(&record).out);
+            self.outbox.0.extend(self.routes.fold(&record).out);
+        }
+        if self.outbox.0.is_empty() && world.now.since(self.quiet_since) > TICK_AFTER {
+            self.quiet_since = world.now;
+            let tick = self.voice.say(world.now, Subject::cluster(self.cluster.clone()), None, Fact::Tick {});
+            drop(bus.append(vec![tick]));
+        }
+        if self.outbox.0.is_empty() && world.now.since(self.saved) > SNAPSHOT_EVERY {
+            self.saved = world.now;
+            self.store(bus);
+        }
+    }
+
+    /// Folds and appends everything that there is.
+    pub(super) fn finish(&mut self, bus: &MemoryBus) {
+        for _ in 0..1_000 {
+            while let Some(record) = self.inbox.next() {
+                self.next = record.offset + 1;
+                self.outbox.0.extend(self.fold.fold(&record).out);
+                self.outbox.0.extend(self.routes.fold(&record).out);
+            }
+            self.outbox.flush(bus);
+            let end = bus.end(Topic::Journal, 0).unwrap_or(u64::MAX);
+            if self.next >= end && self.outbox.0.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn store(&self, bus: &MemoryBus) {
+        let snapshots = |name: String, saved: Vec<(String, Vec<u8>)>| {
+            let next = self.next;
+            saved.into_iter().map(move |(entity, value)| Snapshot { processor: name.clone(), entity, next, value })
+        };
+        let mut all: Vec<Snapshot> = snapshots(Fold::<Failover>::stored_as(), self.fold.save()).collect();
+        all.extend(snapshots(Fold::<Routes>::stored_as(), self.routes.save()));
+        drop(bus.save(all)); // what was not stored is folded again
+    }
+}
+
+fn inbox(bus: &MemoryBus, next: u64) -> Inbox {
+    let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offset(next))]);
+    Inbox::new(bus.reader(assignment).expect("the memory bus always gives a reader"))
+}
