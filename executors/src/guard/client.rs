@@ -57,7 +57,8 @@ pub struct GuardClient {
 }
 
 impl GuardClient {
-    /// Connects to the guard of the instance in `dir`, now and whenever there is one. Ends with its last clone.
+    /// Connects to the guard of the instance in `dir`, now and whenever there is one. Ends with its last clone. To be called
+    /// within a tokio runtime.
     pub fn connect(dir: &Path) -> Self {
         let (asks, waiting) = mpsc::channel(WAITING_MAX);
         let (publish, states) = watch::channel(None);
