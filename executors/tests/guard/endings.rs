@@ -1,9 +1,10 @@
 //! How a server can end, and what its guard makes of it.
 
 use millrace_executors::guard::{ExitCause, Request, Server};
-use millrace_mysql::{Dialect, Flavour, Session};
+use millrace_mysql::{Dialect, Error, Flavour, Session};
 use millrace_schemas::ids::Epoch;
 use rustix::process::Signal;
+use tokio::task::JoinHandle;
 
 use crate::place::{Place, WITHIN, send};
 
@@ -36,7 +37,7 @@ async fn a_shutdown_is_no_crash_and_stays_down(flavour: Flavour) {
     assert!(exit.cause.is_requested());
     let state = place.state();
     assert_eq!((state.hold, state.keep_running, state.crashes), (None, false, 0));
-    place.process.start_closed(Epoch(1), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    place.process.start_closed(Epoch(1), false, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
 async fn a_sigterm_by_somebody_else_is_a_shutdown(flavour: Flavour) {
@@ -62,27 +63,52 @@ async fn a_server_that_hangs_is_killed_when_it_cannot_be_closed(flavour: Flavour
     assert_eq!(state.last_exit.unwrap().signal, Some(9));
 }
 
-/// A commit waits for an acknowledgement that never comes; the guard is told to stop. SIGTERM alone would report it as done.
-async fn a_waiting_commit_is_never_reported_as_done(flavour: Flavour) {
-    let place = Place::start(flavour).await;
+/// Opens the server with lossless semi-sync and nobody below, and leaves a client's commit waiting.
+async fn a_commit_that_waits(place: &Place) -> JoinHandle<Result<(), Error>> {
     let mut hands = place.session().await;
     let dialect = Dialect::detect(&mut hands).await.unwrap();
-    let enable = dialect.enable_semi_sync_source(1).unwrap();
-    let open: Vec<&str> = enable.iter().map(String::as_str).chain(dialect.open().iter().copied()).collect();
-    for statement in open {
+    for statement in dialect.open() {
         hands.execute(statement).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+    hands.execute("CREATE TABLE shop.t (id INT PRIMARY KEY)").await.unwrap_or_else(|error| panic!("{error}"));
+    for statement in dialect.enable_semi_sync_source(1).unwrap() {
+        hands.execute(&statement).await.unwrap_or_else(|error| panic!("{error}"));
     }
     let application = place.instance.accounts.application.clone();
     let mut client = Session::open(&place.instance.target_over_tcp(&application)).await.unwrap();
-    let waiting =
-        tokio::spawn(async move { client.execute_within("CREATE TABLE shop.lost (id INT PRIMARY KEY)", WITHIN).await });
+    let waiting = tokio::spawn(async move { client.execute_within("INSERT INTO shop.t VALUES (1)", WITHIN).await });
     millrace_test_servers::eventually("the commit waits", async || {
         let read = millrace_mysql::status::read(&mut hands).await.unwrap();
         (read.semi_sync.waiting == 1).then_some(())
     })
     .await;
+    waiting
+}
+
+/// The guard is told to stop while a commit waits. SIGTERM alone would report it as done.
+async fn a_waiting_commit_is_never_reported_as_done(flavour: Flavour) {
+    let place = Place::start(flavour).await;
+    let waiting = a_commit_that_waits(&place).await;
     place.process.stop(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(waiting.await.unwrap().is_err(), "a commit that no replica has was reported as done");
+}
+
+async fn rows_after_a_crash(flavour: Flavour, superseded: bool) -> Option<String> {
+    let place = Place::start(flavour).await;
+    let waiting = a_commit_that_waits(&place).await;
+    place.process.kill_and_hold(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(waiting.await.unwrap().is_err());
+    place.process.start_closed(Epoch(3), superseded, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    place.session().await.value("SELECT COUNT(*) FROM shop.t").await.unwrap()
+}
+
+/// What nobody acknowledged comes back with a server that may be opened again, and goes with one that was superseded, where
+/// the server can do that.
+#[tokio::test]
+async fn an_unacknowledged_tail_is_dropped_only_by_a_mariadb_that_was_superseded() {
+    assert_eq!(rows_after_a_crash(Flavour::MariaDb, false).await.as_deref(), Some("1"));
+    assert_eq!(rows_after_a_crash(Flavour::MariaDb, true).await.as_deref(), Some("0"));
+    assert_eq!(rows_after_a_crash(Flavour::MySql, true).await.as_deref(), Some("1"));
 }
 
 #[tokio::test]
@@ -100,7 +126,7 @@ async fn a_restart_of_mysql_starts_it_again_at_once_and_closed() {
 async fn a_server_that_cannot_start_says_why_and_is_tried_again_later() {
     let place = Place::make(Flavour::MariaDb).await;
     std::fs::write(place.dir().join("my.cnf"), "[mysqld]\nno-such-option=1\n").unwrap();
-    let error = place.process.start_closed(Epoch(1), WITHIN).await.unwrap_err().to_string();
+    let error = place.process.start_closed(Epoch(1), false, WITHIN).await.unwrap_err().to_string();
     assert!(error.contains("ended while it was starting: exit code"), "{error}");
     let state = place.until("the second attempt", |state| state.crashes >= 2).await;
     assert!(state.hold.is_some() || state.server != Server::Down);

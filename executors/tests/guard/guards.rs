@@ -45,7 +45,7 @@ async fn the_death_of_the_agent_leaves_guard_and_server_running() {
     let agent = agent.args(["-c", &script]).stdout(log.try_clone().unwrap()).stderr(log).spawn();
     let mut agent = agent.unwrap();
     place.process.guard().ready().await.unwrap();
-    place.process.start_closed(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    place.process.start_closed(Epoch(2), false, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
     let (guard, server) = (place.guard_pid(), place.server_pid());
     let group = rustix::process::Pid::from_raw(agent.id().cast_signed()).unwrap();
     rustix::process::kill_process_group(group, Signal::KILL).unwrap();
@@ -109,7 +109,7 @@ async fn a_guard_that_was_killed_is_replaced_and_the_server_never_notices() {
     let state = place.process.guard().ready().await.unwrap();
     assert_ne!(state.guard_pid, guard);
     assert_eq!(state.server.process().unwrap().pid, server);
-    let refused = place.process.guard().ask(Request::Start { epoch: Epoch(6) }).await;
+    let refused = place.process.guard().ask(Request::Start { epoch: Epoch(6), superseded: false }).await;
     assert!(refused.is_err(), "promises survive the guard");
     send(server, Signal::KILL);
     let exit = place.exit().await;

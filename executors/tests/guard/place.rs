@@ -35,7 +35,7 @@ impl Place {
     /// Makes an instance, starts a guard, and starts the server closed in epoch 1.
     pub(crate) async fn start(flavour: Flavour) -> Self {
         let place = Self::make(flavour).await;
-        place.process.start_closed(Epoch(1), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+        place.process.start_closed(Epoch(1), false, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
         place
     }
 
@@ -124,7 +124,7 @@ impl Place {
         })
         .await;
         let epoch = self.state().promised;
-        self.process.start_closed(epoch, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+        self.process.start_closed(epoch, false, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

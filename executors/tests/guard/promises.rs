@@ -26,7 +26,7 @@ async fn a_promised_hold_outlasts_the_usual_one_and_a_release_ends_it() {
 async fn lower_epochs_are_refused_with_the_reason() {
     let place = Place::make(Flavour::MariaDb).await;
     place.process.hold(Epoch(5)).await.unwrap();
-    for request in [Request::Start { epoch: Epoch(4) }, Request::Release { epoch: Epoch(4) }] {
+    for request in [Request::Start { epoch: Epoch(4), superseded: false }, Request::Release { epoch: Epoch(4) }] {
         let error = place.process.guard().ask(request).await.unwrap_err().to_string();
         assert!(error.ends_with("refused: epoch 4 is over, epoch 5 was promised here"), "{error}");
     }
@@ -42,7 +42,7 @@ async fn killing_holds_it_down(flavour: Flavour) {
     assert!(state.is_held_down_for(Epoch(3)));
     let again = place.process.kill_and_hold(Epoch(3), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(again.last_exit, state.last_exit, "doing it twice changes nothing");
-    place.process.start_closed(Epoch(4), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
+    place.process.start_closed(Epoch(4), false, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
     assert_ne!(place.server_pid(), pid);
 }
 
@@ -60,6 +60,6 @@ async fn killing_holds_mariadb_down() {
 async fn a_server_that_was_opened_does_not_count_as_started_closed() {
     let place = Place::start(Flavour::MariaDb).await;
     place.run(&["SET GLOBAL read_only=OFF"]).await;
-    let error = place.process.start_closed(Epoch(1), WITHIN).await.unwrap_err().to_string();
+    let error = place.process.start_closed(Epoch(1), false, WITHIN).await.unwrap_err().to_string();
     assert!(error.contains("is open"), "{error}");
 }
