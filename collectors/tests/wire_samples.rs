@@ -13,6 +13,9 @@ fn samples() -> Option<PathBuf> {
     std::env::var_os("MILLRACE_SAMPLES").map(PathBuf::from)
 }
 
+/// Counts and a text by key.
+type Counts = BTreeMap<DigestId, (u64, String)>;
+
 struct Run {
     batches: Vec<Batch>,
     books: Books,
@@ -51,7 +54,7 @@ impl Run {
     }
 
     /// Counts by what our text and the server's have in common: ours, and the server's without prepares and closes.
-    fn by_key(&self) -> (BTreeMap<DigestId, (u64, String)>, BTreeMap<DigestId, (u64, String)>) {
+    fn by_key(&self) -> (Counts, Counts) {
         let mut scanner = Scanner::new();
         let mut ours = BTreeMap::new();
         for digest in self.digests() {

@@ -165,12 +165,11 @@ impl Follower {
         let metadata = file.metadata()?;
         let (device, inode) = (metadata.dev(), metadata.ino());
         let offset = match self.start {
-            Start::Beginning => 0,
             Start::End => metadata.len(),
             Start::At(position) if (position.device, position.inode) == (device, inode) => {
                 if position.offset <= metadata.len() { position.offset } else { 0 }
             }
-            Start::At(_) => 0,
+            Start::Beginning | Start::At(_) => 0,
         };
         file.seek(SeekFrom::Start(offset))?;
         let entries = Entries::new(self.dialect, offset);

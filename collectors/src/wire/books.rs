@@ -20,6 +20,12 @@ macro_rules! books {
                 }
                 .with_waiting(self.waiting)
             }
+
+            /// Adds what [`Books::since`] said; `waiting` becomes what it is there.
+            pub fn add(&mut self, added: &Books) {
+                $(self.$name += added.$name;)*
+                self.waiting = added.waiting;
+            }
         }
     };
 }

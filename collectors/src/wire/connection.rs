@@ -54,6 +54,12 @@ pub(super) struct Connection {
 /// without such pauses on a network that works.
 const TURN_SILENCE_US: i64 = 200_000;
 
+/// How far data may be ahead of the SYN before it in the order of capture: 1 MiB, as for other segments.
+const OVERTAKING_BYTES: u32 = 1 << 20;
+
+/// Longest packet of a handshake. 64 KiB: certificates and keys of authentication plugins are far smaller.
+const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
+
 impl Connection {
     /// A connection whose beginning is seen.
     pub(super) fn begun(instance: u32, ts_us: i64) -> Self {
@@ -78,14 +84,18 @@ impl Connection {
         }
     }
 
-    /// The direction starts at this sequence number; false when it had been told so before.
+    /// A SYN says that the direction starts at this sequence number; false when it belongs to a later connection, because
+    /// this one started elsewhere.
     pub(super) fn start(&mut self, side: Side, sequence: u32) -> bool {
         let stream = self.stream(side);
-        if stream.is_at_start(sequence) {
-            return false;
+        match stream.base() {
+            // Its first data may overtake a SYN.
+            Some(base) => base.wrapping_sub(sequence) < OVERTAKING_BYTES,
+            None => {
+                stream.start(sequence);
+                true
+            }
         }
-        stream.start(sequence);
-        true
     }
 
     fn stream(&mut self, side: Side) -> &mut Stream {
@@ -190,6 +200,10 @@ impl Inner {
 
     fn bytes(&mut self, side: Side, ts_us: i64, data: &[u8], cx: &mut Context<'_>) {
         let length = data.len() as u64;
+        if side == Side::Client && self.session.phase == Phase::Greeting {
+            // In the MySQL protocol the server speaks first.
+            self.session.phase = Phase::Foreign;
+        }
         let packed = self.tail(side).unpacker.is_some();
         match self.session.phase {
             Phase::Encrypted => {
@@ -280,7 +294,9 @@ impl Inner {
                 Side::Server => server.reader.next(ts_us, &mut data, responses::kept),
             };
             cx.books.decoded += if count { (before - data.len()) as u64 } else { 0 };
-            let Some(packet) = packet else { return 0 };
+            let Some(packet) = packet else {
+                return self.check_handshake(side);
+            };
             let flow = match side {
                 Side::Client => session.client(&packet, cx),
                 Side::Server => session.server(&packet, cx),
@@ -302,6 +318,16 @@ impl Inner {
                 return 0;
             }
         }
+    }
+
+    /// What announces a packet that no handshake has is another protocol.
+    fn check_handshake(&mut self, side: Side) -> usize {
+        let announced = self.tail(side).reader.announced();
+        let handshake = matches!(self.session.phase, Phase::Greeting | Phase::Login | Phase::Auth);
+        if handshake && announced > HANDSHAKE_BYTES_MAX {
+            self.session.phase = Phase::Foreign;
+        }
+        0
     }
 
     /// Tries to pick a direction up at the start of a segment.

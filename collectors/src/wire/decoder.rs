@@ -157,23 +157,19 @@ impl Decoder {
     /// A connection begins.
     fn begin(&mut self, ends: Ends, side: Side, instance: u32, ts_us: i64, segment: &Segment<'_>) {
         let start = segment.sequence.wrapping_add(1);
-        if side == Side::Client {
-            if let Some(old) = self.connections.get_mut(&ends) {
-                if !old.start(side, start) {
-                    return;
-                }
-                self.end(ends);
-            }
-            if !self.has_room() {
+        if let Some(old) = self.connections.get_mut(&ends) {
+            if old.start(side, start) {
                 return;
             }
-            self.books.connections += 1;
-            let mut connection = Connection::begun(instance, ts_us);
-            connection.start(side, start);
-            self.connections.insert(ends, connection);
-        } else if let Some(connection) = self.connections.get_mut(&ends) {
-            connection.start(side, start);
+            self.end(ends);
         }
+        if !self.has_room() {
+            return;
+        }
+        self.books.connections += 1;
+        let mut connection = Connection::begun(instance, ts_us);
+        connection.start(side, start);
+        self.connections.insert(ends, connection);
     }
 
     /// A connection is found in the middle; false when there is no room for it.
@@ -219,7 +215,9 @@ impl Decoder {
         if self.connections.len() >= CONNECTIONS_MAX / 10 * 9 {
             let idle = |connection: &Connection| now_us - connection.last_us > IDLE_US;
             let gone: Vec<Ends> = self.connections.iter().filter(|(_, c)| idle(c)).map(|(ends, _)| *ends).collect();
-            gone.into_iter().for_each(|ends| self.end(ends));
+            for ends in gone {
+                self.end(ends);
+            }
         }
     }
 
@@ -231,7 +229,9 @@ impl Decoder {
     /// Ends all connections, as at the end of a file, and gives all rows.
     pub fn finish(&mut self) -> Flushed {
         let all: Vec<Ends> = self.connections.keys().copied().collect();
-        all.into_iter().for_each(|ends| self.end(ends));
+        for ends in all {
+            self.end(ends);
+        }
         self.flush(i64::MAX)
     }
 

@@ -95,9 +95,8 @@ pub(super) fn segment(link_type: i32, frame: &[u8]) -> Result<Segment<'_>, NoSeg
                 cut: sent.saturating_sub(payload.len()) as u32,
             })
         }
-        Some(_) => Err(NoSegment::Foreign),
         None if packet.stop_err.is_some() => Err(NoSegment::Unreadable),
-        None => Err(NoSegment::Foreign),
+        _ => Err(NoSegment::Foreign),
     }
 }
 

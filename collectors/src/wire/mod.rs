@@ -25,3 +25,6 @@ pub use capture::{Batch, CaptureError, Kernel, Live, Watched, read_file, run};
 pub use commands::command_name;
 pub use decoder::{Decoder, Server};
 pub use table::{Flushed, Totals};
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,11 @@ impl Reader {
         self.tidy();
     }
 
+    /// Payload bytes of the packet at hand that have not come yet.
+    pub(super) fn announced(&self) -> usize {
+        self.left
+    }
+
     /// A packet is whole and waits to be handed out.
     pub(super) fn ready(&self) -> bool {
         self.inside && self.left == 0

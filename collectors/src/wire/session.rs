@@ -286,7 +286,7 @@ impl Session {
         let payload = &packet.head[1..];
         let prepared = |digest| (Part { digest, call: false, schema: None }, Vec::new());
         match command {
-            code::QUERY => self.texts(self.query_text(payload), packet.is_cut(), cx),
+            code::QUERY => Self::texts(self.query_text(payload), packet.is_cut(), cx),
             code::STMT_PREPARE => prepared(cx.known.identify(payload, packet.is_cut())),
             code::STMT_EXECUTE | code::STMT_BULK_EXECUTE | code::STMT_FETCH => {
                 let digest = match Fields(payload).u32() {
@@ -308,7 +308,7 @@ impl Session {
         if attributes { attributes::skip(payload).unwrap_or(payload) } else { payload }
     }
 
-    fn texts(&self, text: &[u8], cut: bool, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
+    fn texts(text: &[u8], cut: bool, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
         let mut part = |text: &[u8], cut| Part {
             digest: cx.known.identify(text, cut),
             call: digest::first_word(text).eq_ignore_ascii_case(b"call"),
@@ -342,8 +342,7 @@ impl Session {
         request.first_us.get_or_insert(packet.first_us);
         let meaning = self.response.take(request.answer, packet, &mut self.forms);
         match meaning {
-            Meaning::Going => {}
-            Meaning::Exchange => {}
+            Meaning::Going | Meaning::Exchange => {}
             Meaning::Row => request.rows += 1,
             Meaning::File => self.file = true,
             Meaning::Nonsense => return Flow::Lost,
