@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_executors::guard::{Exit, GuardClient, Server, State};
 use millrace_executors::hands::files::{Instance, NewInstance, Template, create_instance};
@@ -144,9 +144,19 @@ impl Drop for Place {
             let ours = self.dir().as_os_str().as_encoded_bytes();
             if [folder, environment].iter().any(|text| text.windows(ours.len()).any(|part| part == ours)) {
                 send(pid, Signal::KILL);
+                // What it still writes while it dies would keep the folder from being removed.
+                let start = Instant::now();
+                while start.elapsed() < WITHIN && is_alive(pid) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         }
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 pub(crate) fn send(pid: u32, signal: Signal) {
