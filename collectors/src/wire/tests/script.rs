@@ -84,7 +84,8 @@ impl Script {
     /// A connection with its opening.
     pub(super) fn begun() -> Self {
         let mut script = Script::midstream();
-        let builder = PacketBuilder::ipv4(CLIENT, SERVER, 64).tcp(40_000, 3306, script.client.wrapping_sub(1), 1000).syn();
+        let builder =
+            PacketBuilder::ipv4(CLIENT, SERVER, 64).tcp(40_000, 3306, script.client.wrapping_sub(1), 1000).syn();
         script.write(builder);
         let builder = PacketBuilder::ipv4(SERVER, CLIENT, 64)
             .tcp(3306, 40_000, script.server.wrapping_sub(1), 1000)
@@ -162,9 +163,11 @@ impl Script {
 
     /// Both sides end.
     pub(super) fn close(&mut self) {
-        let builder = PacketBuilder::ipv4(CLIENT, SERVER, 64).tcp(40_000, 3306, self.client, 1000).fin().ack(self.server);
+        let builder =
+            PacketBuilder::ipv4(CLIENT, SERVER, 64).tcp(40_000, 3306, self.client, 1000).fin().ack(self.server);
         self.write(builder);
-        let builder = PacketBuilder::ipv4(SERVER, CLIENT, 64).tcp(3306, 40_000, self.server, 1000).fin().ack(self.client);
+        let builder =
+            PacketBuilder::ipv4(SERVER, CLIENT, 64).tcp(3306, 40_000, self.server, 1000).fin().ack(self.client);
         self.write(builder);
     }
 }
