@@ -32,6 +32,7 @@
     }
     setTimeout(() => { busy = false; if (again) refresh(); }, 1000);
   };
+  say("connecting");
   const source = new EventSource("/live");
   source.addEventListener("changed", refresh);
   source.addEventListener("open", () => say("live"));

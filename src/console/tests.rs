@@ -1,5 +1,6 @@
 //! The console over HTTP on loopback, fed by a memory bus that tells the story of a failover.
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
@@ -154,4 +155,50 @@ fn only_loopback_names_are_ours() {
     check("10.0.0.1:7070", false);
     check("localhost.evil.example", false);
     check("evil.example:7070", false);
+}
+
+/// The pages in a real browser. `MILLRACE_SCREENSHOTS=DIR` keeps the pictures. Without a browser the test says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_render_in_a_browser() {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let Some(browser) = std::env::split_paths(&path)
+        .flat_map(|dir| names.map(|name| dir.join(name)))
+        .find(|candidate| candidate.is_file())
+    else {
+        eprintln!("skipped: no chromium in PATH");
+        return;
+    };
+    let served = served().await;
+    let profile = tempfile::tempdir().unwrap();
+    let pictures = std::env::var_os("MILLRACE_SCREENSHOTS");
+    for (page, expected) in
+        [("/", "badge"), ("/cluster/c1", "topology"), ("/digests", "spark"), ("/events", "PrimaryDown")]
+    {
+        let mut command = tokio::process::Command::new(&browser);
+        command.kill_on_drop(true).args(["--headless", "--no-sandbox", "--disable-gpu"]);
+        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        let url = format!("{}{page}", served.base);
+        if let Some(dir) = &pictures {
+            for (name, size) in [("wide", "1280,900"), ("phone", "400,850")] {
+                let file =
+                    Path::new(dir).join(format!("{}-{name}.png", page.trim_start_matches('/').replace('/', "-")));
+                let mut picture = tokio::process::Command::new(&browser);
+                picture.kill_on_drop(true).args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]);
+                picture.arg(format!("--user-data-dir={}", profile.path().display()));
+                picture.args([
+                    format!("--screenshot={}", file.display()),
+                    format!("--window-size={size}"),
+                    url.clone(),
+                ]);
+                assert!(picture.output().await.unwrap().status.success());
+            }
+        }
+        let output = tokio::time::timeout(Duration::from_mins(1), command.arg("--dump-dom").arg(&url).output());
+        let output = output.await.unwrap().unwrap();
+        let dom = String::from_utf8_lossy(&output.stdout);
+        assert!(dom.contains(expected), "{page} lacks '{expected}': {dom}");
+        // The script ran under the policy: without it the frame says "not live".
+        assert!(!dom.contains(">not live<"), "{page}: the live script did not run: {dom}");
+    }
 }

@@ -210,8 +210,12 @@ fn step_words(result: &StepResult) -> String {
 fn rejoin_words(read: &mut Read, result: &StepResult) {
     let StepOutcome::Done(report) = &result.outcome else { return };
     for transaction in &report.transactions {
-        let own = if transaction.is_own() { "Millrace's own, neutralised" } else { "quarantined" };
-        read.rejoin.push(format!("  extra transaction {} on {}: {own}", transaction.gtid, transaction.tables.join(", ")));
+        let fate = match result.step.as_str() {
+            "start-closed" => "nobody acknowledged it; saved and cut off",
+            _ if transaction.is_own() => "Millrace's own, neutralised",
+            _ => "quarantined",
+        };
+        read.rejoin.push(format!("  extra transaction {} on {}: {fate}", transaction.gtid, transaction.tables.join(", ")));
     }
     if let (true, Some(note)) = (result.step == "start-closed", &report.note) {
         read.rejoin.push(format!("  {note}"));

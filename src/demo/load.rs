@@ -26,22 +26,22 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// How clients log in.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub(super) struct Login {
     /// The account.
-    pub user: String,
+    pub(super) user: String,
     /// Its password.
-    pub password: String,
+    pub(super) password: String,
     /// The schema.
-    pub schema: String,
+    pub(super) schema: String,
 }
 
 /// What the load has done.
 #[derive(Debug, Default)]
-pub struct Done {
+pub(super) struct Done {
     /// Keys of acknowledged writes with when the acknowledgement came.
     acknowledged: Mutex<Vec<(u64, Instant)>>,
     /// Writes whose fate the client does not know.
-    pub unknown: AtomicU64,
+    pub(super) unknown: AtomicU64,
     next: AtomicU64,
     paused: AtomicBool,
     busy: AtomicU64,
@@ -49,12 +49,12 @@ pub struct Done {
 
 impl Done {
     /// The keys of all acknowledged writes.
-    pub fn keys(&self) -> Vec<u64> {
+    pub(super) fn keys(&self) -> Vec<u64> {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(key, _)| *key).collect()
     }
 
     /// The longest time without an acknowledgement after `from`.
-    pub fn gap_after(&self, from: Instant) -> Option<Duration> {
+    pub(super) fn gap_after(&self, from: Instant) -> Option<Duration> {
         let all = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         let last_before = all.iter().map(|(_, at)| *at).filter(|at| *at <= from).max()?;
         let first_after = all.iter().map(|(_, at)| *at).filter(|at| *at > from + Duration::from_millis(5)).min()?;
@@ -64,7 +64,7 @@ impl Done {
     }
 
     /// Pauses the load, and resolves once nothing is in flight.
-    pub async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
         while self.busy.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -72,7 +72,7 @@ impl Done {
     }
 
     /// Goes on.
-    pub fn resume(&self) {
+    pub(super) fn resume(&self) {
         self.paused.store(false, Ordering::SeqCst);
     }
 
@@ -86,13 +86,13 @@ impl Done {
 }
 
 /// The statements that make the load's tables.
-pub const TABLES: [&str; 2] = [
+pub(super) const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS orders(order_key BIGINT PRIMARY KEY, writer INT NOT NULL, amount INT NOT NULL, note VARCHAR(64))",
     "CREATE TABLE IF NOT EXISTS articles(article_key INT PRIMARY KEY, title VARCHAR(64) NOT NULL, price INT NOT NULL)",
 ];
 
 /// Starts the load; it stops when `stop` becomes true.
-pub fn start(routes: &watch::Receiver<Option<Route>>, login: &Login, stop: &watch::Receiver<bool>) -> Arc<Done> {
+pub(super) fn start(routes: &watch::Receiver<Option<Route>>, login: &Login, stop: &watch::Receiver<bool>) -> Arc<Done> {
     let done = Arc::new(Done::default());
     for worker in 0..WRITERS + READERS + 1 {
         let (done, routes, login, stop) = (Arc::clone(&done), routes.clone(), login.clone(), stop.clone());
@@ -107,7 +107,7 @@ pub fn start(routes: &watch::Receiver<Option<Route>>, login: &Login, stop: &watc
 }
 
 /// Connects to whatever the route names.
-pub async fn connect(address: &str, port: u16, login: &Login) -> mysql_async::Result<Conn> {
+pub(super) async fn connect(address: &str, port: u16, login: &Login) -> mysql_async::Result<Conn> {
     let options = OptsBuilder::default()
         .ip_or_hostname(address)
         .tcp_port(port)

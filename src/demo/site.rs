@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use millrace_executors::guard::{GuardClient, Request};
-use millrace_executors::hands::files::{Instance, Template};
+use millrace_executors::hands::files::Instance;
 use millrace_mysql::{Session, Target};
 use millrace_schemas::event::Subject;
 use millrace_schemas::flavour::Flavour;
@@ -198,9 +198,4 @@ fn spec(flavour: Flavour, template: &str, hosts: &[HostId]) -> anyhow::Result<Cl
         template: Some(template.to_owned()),
         members,
     })
-}
-
-/// The accounts of a template, for messages.
-pub(super) fn template_version(wish: &Wish) -> String {
-    Template::read(&wish.template).map_or_else(|_| wish.flavour.to_string(), |template| template.version)
 }

@@ -225,16 +225,13 @@ impl Inquiry {
         let instance = event.subject.instance.clone();
         let line = FactLine { id: event.id, at: event.appended, instance: instance.clone(), text: said };
         let facts = self.facts.entry(event.subject.cluster.clone()).or_default();
-        match (&event.payload, instance) {
-            (Fact::Heartbeat(_), Some(instance)) => {
-                facts.heartbeats.insert(instance, line);
-            }
-            _ => {
-                facts.others.push_back(line);
-                if facts.others.len() > FACTS_MAX {
-                    facts.others.pop_front();
-                }
-            }
+        if let (Fact::Heartbeat(_), Some(instance)) = (&event.payload, instance) {
+            facts.heartbeats.insert(instance, line);
+            return;
+        }
+        facts.others.push_back(line);
+        if facts.others.len() > FACTS_MAX {
+            facts.others.pop_front();
         }
     }
 

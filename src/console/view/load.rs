@@ -24,8 +24,9 @@ const ROWS_OF: usize = 3;
 const ROWS_MAX: usize = 2_002;
 /// 1,000 instances; the terminal and the pages show fewer.
 const INSTANCES_MAX: usize = 1_000;
-/// 30 s: what an instance did longer ago is not its load now.
-const CURRENT: Duration = Duration::from_secs(30);
+/// 10 s without a row: an instance that is asked something has rows every second, one that has been silent longer is idle or
+/// gone, and what it did before is not its load now.
+const CURRENT: Duration = Duration::from_secs(10);
 
 /// A digest and its load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,13 +125,12 @@ impl Loads {
     fn sums(&self, now: Timestamp, instance: Option<&InstanceId>) -> BTreeMap<DigestId, Sum> {
         let mut sums: BTreeMap<DigestId, Sum> = BTreeMap::new();
         for (_, slots) in self.chosen(instance) {
-            let current: Vec<(i64, &Slot)> = slots
-                .iter()
-                .rev()
-                .take(2)
-                .filter(|(_, slot)| now.since(slot.at) < CURRENT)
-                .map(|(start, slot)| (*start, slot))
-                .collect();
+            // The newest window of an instance that is asked something is open: a closed one was closed by silence.
+            let newest = slots.values().next_back();
+            if newest.is_none_or(|slot| slot.closed || now.since(slot.at) >= CURRENT) {
+                continue;
+            }
+            let current: Vec<(i64, &Slot)> = slots.iter().rev().take(2).map(|(start, slot)| (*start, slot)).collect();
             let seconds: f64 = current.iter().map(|(start, slot)| slot.seconds(*start)).sum();
             for (_, row) in current.iter().flat_map(|(_, slot)| slot.rows.values()) {
                 let sum = sums.entry(row.digest).or_default();

@@ -2,6 +2,7 @@
 //! that executors ask of this host. It observes and does; it decides nothing.
 
 mod capture;
+mod slow;
 
 mod steps;
 mod watch;
@@ -47,6 +48,8 @@ struct Agent {
     clusters: Mutex<HashMap<InstanceId, ClusterId>>,
     /// The bus's time as this agent last learned it: from the append times of what it said.
     bus_now: Mutex<Timestamp>,
+    /// Where positions are kept.
+    state: PathBuf,
     stop: signal::Receiver<bool>,
 }
 
@@ -112,6 +115,7 @@ pub async fn run(
         watched: wire::Watched::default(),
         clusters: Mutex::default(),
         bus_now: Mutex::new(Timestamp::ZERO),
+        state: settings.state.clone(),
         stop,
     });
     say_host(&agent);

@@ -15,7 +15,7 @@ use millrace_schemas::metrics::{
 use millrace_schemas::topics::inventory::{Instance as InstanceItem, Item};
 use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Process, ProcessChanged, ServerState};
 use tokio::sync::oneshot;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::{Agent, Place, process_fact};
 
@@ -51,7 +51,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         place,
     };
     let mut stop = watch.agent.stop.clone();
-    let mut beat = interval(BEAT_EVERY);
+    let mut beat = interval_at(Instant::now() + to_next_second(), BEAT_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip); // late beats are not made up for: each speaks of now
     let mut states = watch.guard.as_ref().map(GuardClient::states);
     loop {
@@ -74,6 +74,12 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
             }
         }
     }
+}
+
+/// Beats fall on the beginning of a second of the wall clock, so that a replica knows when the next heartbeat row is due.
+fn to_next_second() -> Duration {
+    let into = crate::roles::speaker::now().0.rem_euclid(1_000_000);
+    Duration::from_micros(u64::try_from(1_000_000 - into).unwrap_or(0))
 }
 
 async fn watch_beat(watch: &mut Watch) {
@@ -208,6 +214,10 @@ impl Watch {
             guarded: self.place.guarded.is_some(),
         });
         drop(self.agent.speaker.say(self.agent.subject(&self.place), None, item));
+        let named = sample.status.server.slow_log_file.clone().filter(|_| sample.status.server.slow_log);
+        if let Some(file) = self.place.slow_log.clone().or(named) {
+            super::slow::start(&self.agent, &self.place, sample.state.flavour, file);
+        }
     }
 
     fn measure(&self, server: Option<&ServerState>, canary: &Canary) {
