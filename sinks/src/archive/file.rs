@@ -156,7 +156,7 @@ fn fill(file: File, records: &[Record]) -> Result<File, String> {
         .set_created_by("millrace".to_owned())
         .set_compression(Compression::ZSTD(level))
         .build();
-    let batch = batch(records).map_err(|error| error.to_string())?;
+    let batch = batch(records)?;
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(|error| error.to_string())?;
     writer.write(&batch).map_err(|error| error.to_string())?;
     writer.into_inner().map_err(|error| error.to_string())
