@@ -15,6 +15,8 @@ use crate::runbooks::{self, Next, Results};
 
 /// 3 s without renewal and a claim lapses: three missed renewals.
 pub const LAPSE: Duration = Duration::from_secs(3);
+/// 600 s past its deadline nobody starts an action, however late its copies come.
+const ENDED_KEPT: Duration = Duration::from_secs(600);
 /// 1 s between renewals.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,9 @@ pub struct Book {
     open: BTreeMap<EventId, Open>,
     /// The role change that was claimed first in the highest epoch of each cluster.
     epochs: BTreeMap<ClusterId, (Epoch, EventId)>,
+    /// Actions that have ended, until their deadlines: a copy that comes late must not begin them again.
+    #[serde(default)]
+    ended: BTreeMap<EventId, Timestamp>,
     /// The newest append time seen.
     now: Timestamp,
 }
@@ -89,14 +94,26 @@ impl Book {
                     open.results.entry(result.number).or_insert_with(|| (**result).clone());
                 }
             }
-            Fact::Ended(ended) => {
-                self.open.remove(&ended.action);
-            }
+            Fact::Ended(ended) => self.end(ended.action),
             _ => {}
         }
     }
 
+    fn end(&mut self, action: EventId) {
+        // An end that is read before its action: remembered long enough for the action to come.
+        let until = self
+            .open
+            .remove(&action)
+            .map_or(self.now + ENDED_KEPT, |open| open.action.deadline.max(self.now) + ENDED_KEPT);
+        self.ended.insert(action, until);
+        let now = self.now;
+        self.ended.retain(|_, until| now <= *until);
+    }
+
     fn take(&mut self, action: &Action) {
+        if self.ended.contains_key(&action.id) {
+            return;
+        }
         let superseded = self.epochs.get(&action.cluster).is_some_and(|(epoch, _)| *epoch > action.epoch);
         if !superseded {
             self.open.entry(action.id).or_insert_with(|| Open {
@@ -164,9 +181,7 @@ impl Book {
                 let reason = "its deadline passed before its steps were done".to_owned();
                 vec![Do::Say(cluster.clone(), ended(Outcome::Abandoned { reason, may_have_opened }))]
             }
-            Next::Steps(planned) => {
-                planned.into_iter().filter_map(|step| self.one_step(open, step)).collect()
-            }
+            Next::Steps(planned) => planned.into_iter().filter_map(|step| self.one_step(open, step)).collect(),
         }
     }
 

@@ -68,7 +68,10 @@ impl Promises {
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let made = match fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                let say = format!("the promises in {} cannot be read ({error}); restore the file, do not delete it", path.display());
+                let say = format!(
+                    "the promises in {} cannot be read ({error}); restore the file, do not delete it",
+                    path.display()
+                );
                 std::io::Error::other(say)
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
@@ -146,7 +149,11 @@ mod tests {
         let cluster = ClusterId::parse("c1").expect("legal");
         let check = |epoch, number, expected: bool| {
             let mut promises = Promises::open(&path).expect("readable");
-            assert_eq!(promises.begin(&cluster, &request(epoch, number)).is_ok(), expected, "epoch {epoch} step {number}");
+            assert_eq!(
+                promises.begin(&cluster, &request(epoch, number)).is_ok(),
+                expected,
+                "epoch {epoch} step {number}"
+            );
         };
         check(1, 3, true);
         check(1, 3, true); // again

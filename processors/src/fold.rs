@@ -199,7 +199,10 @@ impl<P: Processor> Fold<P> {
 
     fn step(&mut self, event: &Event<P::In>, out: &mut Out<'_>) -> Fate {
         let cluster = &event.subject.cluster;
-        let keyed = self.keys.entry(cluster.clone()).or_insert_with(|| Keyed { marks: Marks::default(), state: P::State::default() });
+        let keyed = self
+            .keys
+            .entry(cluster.clone())
+            .or_insert_with(|| Keyed { marks: Marks::default(), state: P::State::default() });
         if !keyed.marks.fresh(&event.source, event.sequence) {
             return Fate::Repeated;
         }
@@ -215,7 +218,10 @@ impl<P: Processor> Fold<P> {
         let Ok(cluster) = ClusterId::parse(record.key.clone()) else {
             return Fate::Dead(format!("evidence of unknown kind {kind} under the key '{}'", record.key));
         };
-        let keyed = self.keys.entry(cluster.clone()).or_insert_with(|| Keyed { marks: Marks::default(), state: P::State::default() });
+        let keyed = self
+            .keys
+            .entry(cluster.clone())
+            .or_insert_with(|| Keyed { marks: Marks::default(), state: P::State::default() });
         let before = self.processor.wake(&keyed.state);
         self.processor.unknown_evidence(&mut keyed.state, &cluster, kind, out);
         let after = self.processor.wake(&keyed.state);

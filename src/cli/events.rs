@@ -24,7 +24,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let url = format!("{}/api/events/{}?from={}", arguments.console.trim_end_matches('/'), arguments.topic, arguments.from);
+    let url =
+        format!("{}/api/events/{}?from={}", arguments.console.trim_end_matches('/'), arguments.topic, arguments.from);
     let client = reqwest::blocking::Client::builder().timeout(None).build()?;
     let answer = no_console(client.get(&url).send(), &arguments.console)?;
     let mut left = arguments.count;

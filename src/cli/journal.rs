@@ -50,7 +50,8 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn text(replayed: &Replayed) -> String {
-    let mut lines = vec![format!("{} records of the journal, {} decisions:", replayed.records, replayed.decisions.len())];
+    let mut lines =
+        vec![format!("{} records of the journal, {} decisions:", replayed.records, replayed.decisions.len())];
     for decision in &replayed.decisions {
         lines.push(format!("  epoch {} {} {}: {}", decision.epoch, decision.kind, decision.cluster, decision.reason));
     }

@@ -95,7 +95,8 @@ pub enum Error {
 }
 
 fn list(path: &Path, problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(|one| format!("{}:{}: {}", path.display(), one.line, one.what)).collect();
+    let lines: Vec<String> =
+        problems.iter().map(|one| format!("{}:{}: {}", path.display(), one.line, one.what)).collect();
     lines.join("\n")
 }
 
@@ -123,7 +124,8 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     let agents: Vec<Agent> =
         root.sections("agent", &mut problems).into_iter().filter_map(|section| agent(section, &mut problems)).collect();
     let sections = root.sections("cluster", &mut problems);
-    let clusters: Vec<Watched> = sections.into_iter().filter_map(|section| cluster(section, &agents, &mut problems)).collect();
+    let clusters: Vec<Watched> =
+        sections.into_iter().filter_map(|section| cluster(section, &agents, &mut problems)).collect();
     root.finish(&mut problems);
     match bus_file {
         Some(bus_file) if problems.found.is_empty() => Ok(Settings { bus_file, console, archive, agents, clusters }),

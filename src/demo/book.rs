@@ -125,7 +125,11 @@ impl Book {
     /// What the rejoin found, in words.
     pub(super) fn rejoin_story(&self) -> String {
         let read = self.read();
-        if read.rejoin.is_empty() { "  it had no transactions that the new primary did not have".to_owned() } else { read.rejoin.join("\n") }
+        if read.rejoin.is_empty() {
+            "  it had no transactions that the new primary did not have".to_owned()
+        } else {
+            read.rejoin.join("\n")
+        }
     }
 }
 
@@ -143,7 +147,10 @@ fn take(shared: &Mutex<Read>, record: &Record) -> Option<Route> {
         Topic::Actions => {
             if let Ok(Event { payload: Order::Action(action), .. }) = Event::<Order>::from_record(record) {
                 read.kinds.insert(action.id.to_string(), action.kind.name().to_owned());
-                read.timeline.push((at, format!("decision: {} in epoch {}, {}", action.kind.name(), action.epoch, action.reason)));
+                read.timeline.push((
+                    at,
+                    format!("decision: {} in epoch {}, {}", action.kind.name(), action.epoch, action.reason),
+                ));
             }
         }
         Topic::Journal => {
@@ -171,7 +178,10 @@ fn fact(read: &mut Read, event: &Event<Fact>, at: Timestamp) {
     let line = match &event.payload {
         Fact::ProcessChanged(change) => match &change.process {
             Process::Exited { signal: Some(signal), held, .. } => {
-                format!("evidence: {instance} exited on signal {signal}{}", if *held { ", held down by its guard" } else { "" })
+                format!(
+                    "evidence: {instance} exited on signal {signal}{}",
+                    if *held { ", held down by its guard" } else { "" }
+                )
             }
             Process::Exited { code, .. } => format!("evidence: {instance} exited, code {code:?}"),
             Process::Running { pid } => format!("{instance} runs as pid {pid}"),
@@ -186,7 +196,9 @@ fn fact(read: &mut Read, event: &Event<Fact>, at: Timestamp) {
             let kind = read.kinds.get(&ended.action.to_string()).cloned().unwrap_or_default();
             let (done, words) = match &ended.outcome {
                 Outcome::Done { primary } => (true, format!("done, the primary is {primary}")),
-                Outcome::Refused { reason, unblock } => (false, format!("refused: {reason}; {unblock} would unblock it")),
+                Outcome::Refused { reason, unblock } => {
+                    (false, format!("refused: {reason}; {unblock} would unblock it"))
+                }
                 Outcome::Abandoned { reason, .. } => (false, format!("abandoned: {reason}")),
             };
             read.ended.push((kind.clone(), done, words.clone()));
@@ -215,7 +227,11 @@ fn rejoin_words(read: &mut Read, result: &StepResult) {
             _ if transaction.is_own() => "Millrace's own, neutralised",
             _ => "quarantined",
         };
-        read.rejoin.push(format!("  extra transaction {} on {}: {fate}", transaction.gtid, transaction.tables.join(", ")));
+        read.rejoin.push(format!(
+            "  extra transaction {} on {}: {fate}",
+            transaction.gtid,
+            transaction.tables.join(", ")
+        ));
     }
     if let (true, Some(note)) = (result.step == "start-closed", &report.note) {
         read.rejoin.push(format!("  {note}"));

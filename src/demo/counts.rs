@@ -95,7 +95,10 @@ pub(super) async fn compare(
         }
     }
     good &= differences.is_empty();
-    let mut text = format!("  {} digests: {total_wire} statements on the wire, {total_server} in the server's own table", wire.len());
+    let mut text = format!(
+        "  {} digests: {total_wire} statements on the wire, {total_server} in the server's own table",
+        wire.len()
+    );
     let executes = after.executes - before.executes;
     if site.spec.flavour == Flavour::MariaDb {
         let _ = write!(text, "\n  prepared statements: {prepared} executions on the wire, {executes} in the server");

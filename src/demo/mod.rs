@@ -48,7 +48,11 @@ pub async fn run(wish: Wish) -> anyhow::Result<bool> {
     let outcome = story(&wish, &mut site, began).await;
     match outcome {
         Ok(good) if wish.keep => {
-            screen::say(&format!("everything is left running in {}; console http://{}", site.dir.display(), wish.console));
+            screen::say(&format!(
+                "everything is left running in {}; console http://{}",
+                site.dir.display(),
+                wish.console
+            ));
             screen::say("press Ctrl-C to stop and remove it");
             crate::cli::stopped().await;
             site.remove().await?;
@@ -68,8 +72,14 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     screen::chapter(1, "a cluster is created: one primary, two replicas, GTID, lossless semi-sync");
     site.create_cluster()?;
     let mut routes = book.routes();
-    let first = primary(&mut routes, None).await.with_context(|| format!("no primary appeared\n{}", book.timeline(None)))?;
-    screen::say(&format!("{} is the primary since epoch {}, {:.1} s after the start", name(&first), first.epoch, began.elapsed().as_secs_f64()));
+    let first =
+        primary(&mut routes, None).await.with_context(|| format!("no primary appeared\n{}", book.timeline(None)))?;
+    screen::say(&format!(
+        "{} is the primary since epoch {}, {:.1} s after the start",
+        name(&first),
+        first.epoch,
+        began.elapsed().as_secs_f64()
+    ));
 
     screen::chapter(2, "load: 7 connections, text and prepared statements, some slow");
     let login = site.login(&first)?;
@@ -89,7 +99,9 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
 
     screen::chapter(4, &format!("the primary {} is killed (SIGKILL)", name(&first)));
     let killed = site.kill(&first)?;
-    let second = primary(&mut routes, Some(&first)).await.with_context(|| format!("nobody was promoted\n{}", book.timeline(None)))?;
+    let second = primary(&mut routes, Some(&first))
+        .await
+        .with_context(|| format!("nobody was promoted\n{}", book.timeline(None)))?;
     screen::say(&format!("{} is the primary since epoch {}", name(&second), second.epoch));
     let gap = wait_for_gap(&load, killed.at).await;
     screen::say(&format!("writes were acknowledged again after a gap of {} ms", gap.as_millis()));
@@ -104,7 +116,8 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     screen::chapter(6, "verdict");
     load.pause().await;
     stop_load.send_replace(true);
-    let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, book: &book, site, primary: &second };
+    let verdict =
+        Verdict { rejoined, gap, comparison: comparison.good, load: &load, book: &book, site, primary: &second };
     let good = verdict.check(began).await?;
     screen::say(&format!("the demo took {:.0} s", began.elapsed().as_secs_f64()));
     Ok(good)
@@ -117,7 +130,8 @@ fn name(route: &Route) -> &str {
 /// Waits for a route with a primary, another one than `before` had.
 async fn primary(routes: &mut watch::Receiver<Option<Route>>, before: Option<&Route>) -> anyhow::Result<Route> {
     let old = before.map(name);
-    let is_new = |route: &Option<Route>| route.as_ref().is_some_and(|route| route.primary.is_some() && Some(name(route)) != old);
+    let is_new =
+        |route: &Option<Route>| route.as_ref().is_some_and(|route| route.primary.is_some() && Some(name(route)) != old);
     match tokio::time::timeout(PATIENCE, routes.wait_for(is_new)).await {
         Ok(Ok(route)) => Ok(route.clone().expect("it was looked at")),
         _ => bail!("no primary was published within {} s", PATIENCE.as_secs()),

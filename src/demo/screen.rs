@@ -36,7 +36,10 @@ pub(super) async fn watch(book: &Book, console: SocketAddr, long: Duration) {
 }
 
 fn table(view: &View) -> String {
-    let mut text = format!("\n  {:<TEXT_CHARS$} {:>6} {:>7} {:>7} {:>7} {:>5}\n", "digest", "QPS", "p50 ms", "p99 ms", "rows/s", "err/s");
+    let mut text = format!(
+        "\n  {:<TEXT_CHARS$} {:>6} {:>7} {:>7} {:>7} {:>5}\n",
+        "digest", "QPS", "p50 ms", "p99 ms", "rows/s", "err/s"
+    );
     for digest in view.top_digests(DIGESTS) {
         let shown: String = digest.text.chars().take(TEXT_CHARS).collect();
         let _ = writeln!(
@@ -51,7 +54,14 @@ fn table(view: &View) -> String {
     }
     for replica in view.replicas() {
         let delay = replica.delay_us.map_or("-".to_owned(), |delay| format!("{:.0} ms behind", delay as f64 / 1e3));
-        let _ = writeln!(text, "  {:<8} {:<12} {:<14} {}", replica.instance.to_string(), replica.role, delay, replica.health);
+        let _ = writeln!(
+            text,
+            "  {:<8} {:<12} {:<14} {}",
+            replica.instance.to_string(),
+            replica.role,
+            delay,
+            replica.health
+        );
     }
     let alerts = view.alerts();
     if alerts.is_empty() {

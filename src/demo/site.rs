@@ -52,10 +52,12 @@ impl Site {
         let template = wish.template.canonicalize().with_context(|| {
             format!("there is no template at {}: run `make servers` first", wish.template.display())
         })?;
-        let (Some(templates), Some(name)) = (template.parent(), template.file_name().and_then(|name| name.to_str())) else {
+        let (Some(templates), Some(name)) = (template.parent(), template.file_name().and_then(|name| name.to_str()))
+        else {
             bail!("{} is no template folder", template.display());
         };
-        let hosts: Vec<HostId> = (1..=HOSTS).map(|number| HostId::parse(format!("h{number}"))).collect::<Result<_, _>>()?;
+        let hosts: Vec<HostId> =
+            (1..=HOSTS).map(|number| HostId::parse(format!("h{number}"))).collect::<Result<_, _>>()?;
         let agents = hosts
             .iter()
             .map(|host| Agent {
@@ -165,11 +167,15 @@ async fn stop(instance: Instance) {
     // Nothing of the demo's data is wanted any more: killing is quicker than closing, and loses nothing that counts.
     let _ = tokio::time::timeout(STOP_WITHIN, guard.ask(Request::Kill { epoch: LAST })).await;
     let mut states = guard.states();
-    let down = |state: &Option<millrace_executors::guard::State>| state.as_ref().is_none_or(|state| state.server.process().is_none());
+    let down = |state: &Option<millrace_executors::guard::State>| {
+        state.as_ref().is_none_or(|state| state.server.process().is_none())
+    };
     let _ = tokio::time::timeout(STOP_WITHIN, states.wait_for(down)).await;
     if let Some(pid) = i32::try_from(state.guard_pid).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        while rustix::process::test_kill_process(pid).is_ok() && std::path::Path::new("/proc").join(pid.as_raw_pid().to_string()).join("exe").exists() {
+        while rustix::process::test_kill_process(pid).is_ok()
+            && std::path::Path::new("/proc").join(pid.as_raw_pid().to_string()).join("exe").exists()
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

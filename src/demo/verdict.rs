@@ -87,12 +87,15 @@ impl Verdict<'_> {
         if !output.status.success() && output.stdout.is_empty() {
             bail!("the replay failed: {}", String::from_utf8_lossy(&output.stderr));
         }
-        let replayed: serde_json::Value = serde_json::from_slice(&output.stdout).context("the replay's answer is no JSON")?;
+        let replayed: serde_json::Value =
+            serde_json::from_slice(&output.stdout).context("the replay's answer is no JSON")?;
         let promotions = replayed["promotions"].as_u64().unwrap_or(0);
         let equal = replayed["equal"].as_bool().unwrap_or(false);
         let hash = replayed["hash"].as_str().unwrap_or("none");
         let records = replayed["records"].as_u64().unwrap_or(0);
-        let what = format!("another process replayed {records} records to the same decisions: {promotions} promotion(s), hash {hash}");
+        let what = format!(
+            "another process replayed {records} records to the same decisions: {promotions} promotion(s), hash {hash}"
+        );
         Ok((equal && promotions >= 1, what))
     }
 }

@@ -81,7 +81,8 @@ fn restore<P: Processor>(bus: &SharedBus, fold: &mut Fold<P>) -> anyhow::Result<
     let snapshots = bus.load(&Fold::<P>::stored_as()).context("snapshots cannot be loaded")?;
     let next = snapshots.iter().map(|snapshot| snapshot.next).max();
     let saved: Vec<Saved> = snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect();
-    fold.restore(saved).map_err(|error| anyhow::anyhow!("{error}; remove the snapshots to fold the journal from its start"))?;
+    fold.restore(saved)
+        .map_err(|error| anyhow::anyhow!("{error}; remove the snapshots to fold the journal from its start"))?;
     Ok(next)
 }
 
@@ -157,8 +158,7 @@ fn store(bus: &SharedBus, deciders: &Deciders, next: u64) {
     let snapshot = |processor: String, saved: Vec<Saved>| {
         saved.into_iter().map(move |(entity, value)| Snapshot { processor: processor.clone(), entity, next, value })
     };
-    let mut snapshots: Vec<Snapshot> =
-        snapshot(Fold::<Failover>::stored_as(), deciders.failover.save()).collect();
+    let mut snapshots: Vec<Snapshot> = snapshot(Fold::<Failover>::stored_as(), deciders.failover.save()).collect();
     snapshots.extend(snapshot(Fold::<Routes>::stored_as(), deciders.routes.save()));
     if let Err(error) = bus.save(snapshots) {
         tracing::warn!(%error, "snapshots were not stored; a restart reads more of the journal");

@@ -20,7 +20,8 @@ pub const ARCHIVED_TOPICS: [Topic; 3] = [Topic::Journal, Topic::Actions, Topic::
 
 /// Runs the sink until `stop`.
 pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    let mut archive = Archive::open(dir).with_context(|| format!("the archive in {} cannot be opened", dir.display()))?;
+    let mut archive =
+        Archive::open(dir).with_context(|| format!("the archive in {} cannot be opened", dir.display()))?;
     let from = ARCHIVED_TOPICS.map(|topic| (topic, From::Offset(archive.position(topic, 0))));
     let mut reader = bus.reader(Assignment::Manual(from.to_vec())).context("the archive sink cannot read")?;
     while !stop.load(Ordering::Relaxed) {

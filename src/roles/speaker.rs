@@ -88,7 +88,10 @@ pub fn now() -> Timestamp {
 fn next_incarnation(file: &Path) -> anyhow::Result<u64> {
     let last = match fs::read_to_string(file) {
         Ok(text) => text.trim().parse::<u64>().with_context(|| {
-            format!("{} does not hold a number: write one in that is higher than any incarnation before", file.display())
+            format!(
+                "{} does not hold a number: write one in that is higher than any incarnation before",
+                file.display()
+            )
         })?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
-use millrace_schemas::topics::actions::{CreateInstance, ExtraTransaction, Report, Step, StepOutcome, StepRequest, StepResult};
+use millrace_schemas::topics::actions::{
+    CreateInstance, ExtraTransaction, Report, Step, StepOutcome, StepRequest, StepResult,
+};
 use millrace_schemas::topics::journal::Process as ProcessFact;
 
 use crate::guard;
@@ -150,7 +152,9 @@ impl Hands {
             files::create_instance(&dir, &template, &new)
         });
         match copying.await {
-            Ok(Ok(instance)) => Ok(Report { note: Some(format!("in {}", instance.dir.display())), ..Report::default() }),
+            Ok(Ok(instance)) => {
+                Ok(Report { note: Some(format!("in {}", instance.dir.display())), ..Report::default() })
+            }
             Ok(Err(error)) => Err(Trouble::Unfit(error.to_string())),
             Err(error) => Err(Trouble::Unfit(format!("copying ended: {error}"))),
         }
@@ -237,8 +241,9 @@ async fn finish(owned: Owned, outcome: Result<Report, Trouble>) -> Result<Report
 fn replication(instance: &Instance) -> Result<Replication, Trouble> {
     let account = &instance.accounts.replication;
     let file = instance.dir.join(&account.password_file);
-    let password = std::fs::read_to_string(&file)
-        .map_err(|error| Trouble::Unfit(format!("the replication password {} cannot be read: {error}", file.display())))?;
+    let password = std::fs::read_to_string(&file).map_err(|error| {
+        Trouble::Unfit(format!("the replication password {} cannot be read: {error}", file.display()))
+    })?;
     Ok(Replication { user: account.user.clone(), password: password.trim_end_matches(['\r', '\n']).to_owned() })
 }
 

@@ -89,7 +89,9 @@ fn find(file: &mut File, keep: &GtidSet) -> std::io::Result<Option<Tail>> {
                     GtidSet::parse(Flavour::MySql, gtid).is_ok_and(|one| one.is_subset(keep).unwrap_or(false))
                 });
                 if header[4] == TAGGED_GTID && tail.is_none() {
-                    return Err(std::io::Error::other("the log holds tagged GTIDs, which are not compared here: look at it by hand"));
+                    return Err(std::io::Error::other(
+                        "the log holds tagged GTIDs, which are not compared here: look at it by hand",
+                    ));
                 }
                 match (&mut tail, held) {
                     (None, true) => {}
@@ -209,7 +211,8 @@ mod tests {
         let names: Vec<_> = found.iter().map(|one| one.tables.join(",")).collect();
         assert_eq!(names, ["shop.orders", "millrace.heartbeat"]);
         let left = fs::metadata(folder.path().join("binlog.000007")).expect("there").len();
-        let saved: u64 = fs::read_dir(&save).expect("there").flatten().map(|file| file.metadata().expect("m").len()).sum();
+        let saved: u64 =
+            fs::read_dir(&save).expect("there").flatten().map(|file| file.metadata().expect("m").len()).sum();
         assert_eq!(left + saved, whole);
         assert_eq!(cut(folder.path(), &set, &save).expect("readable"), None, "a second time there is nothing to cut");
     }

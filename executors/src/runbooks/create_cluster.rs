@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use millrace_schemas::ids::Epoch;
 use millrace_schemas::topics::actions::{ClusterSpec, CreateInstance, Member, Step, StepResult};
 use millrace_schemas::topics::journal::Outcome;
 
@@ -10,6 +11,8 @@ use super::{Script, UnderWay, Wanted, first_trouble};
 
 /// 60 s: a template of a few hundred MB is copied even on a slow disk.
 const COPY_WITHIN: Duration = Duration::from_secs(60);
+/// 4 s: closing is given 1 s and killing is instant; the rest is the way there and back.
+const FENCE_WITHIN: Duration = Duration::from_secs(4);
 /// 30 s: an empty server starts in two; a cold disk needs more.
 const START_WITHIN: Duration = Duration::from_secs(30);
 /// 15 s: a replica attaches in one.
@@ -39,14 +42,19 @@ pub(super) fn run(script: &mut Script<'_>, spec: &ClusterSpec) -> Result<Outcome
     if let Some(outcome) = give_up(&script.stage(all(&create, COPY_WITHIN))?) {
         return Ok(outcome);
     }
+    // An attempt before this one may have opened the primary.
+    if script.action.epoch > Epoch(1)
+        && let Some(outcome) = give_up(&script.stage(all(&|_| Step::Fence {}, FENCE_WITHIN))?)
+    {
+        return Ok(outcome);
+    }
     if let Some(outcome) = give_up(&script.stage(all(&|_| Step::StartClosed { keep: None }, START_WITHIN))?) {
         return Ok(outcome);
     }
     let follow = |member: &'_ Member| member.instance != spec.primary;
     let replicas = spec.members.iter().filter(|member| follow(member));
-    let follow = replicas
-        .map(|member| Wanted::new(member, Step::Follow { source: primary.clone() }, FOLLOW_WITHIN))
-        .collect();
+    let follow =
+        replicas.map(|member| Wanted::new(member, Step::Follow { source: primary.clone() }, FOLLOW_WITHIN)).collect();
     if let Some(outcome) = give_up(&script.stage(follow)?) {
         return Ok(outcome);
     }

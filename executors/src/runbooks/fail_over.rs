@@ -33,9 +33,18 @@ pub(super) fn run(script: &mut Script<'_>, action: &FailOver) -> Result<Outcome,
 
     let mut wanted: Vec<Wanted<'_>> = old.iter().map(|one| Wanted::new(one, Step::Fence {}, FENCE_WITHIN)).collect();
     wanted.extend(others.iter().map(|one| Wanted::new(one, Step::StopReceiver {}, STOP_WITHIN)));
-    let results = script.stage(wanted)?;
-    let (fences, stops) = results.split_at(old.len());
-    let held = Held { action, fences, stops };
+    let mut fences = script.stage(wanted)?;
+    let mut stops = fences.split_off(old.len());
+    if old.len() > 1 {
+        // Servers that an unfinished epoch may have opened are acknowledgers of each other: closed, they could still receive.
+        let runs = |fence: &StepResult| {
+            report(fence).is_some_and(|report| matches!(report.process, Some(Process::Running { .. })))
+        };
+        let wanted = old.iter().zip(&fences).filter(|(_, fence)| runs(fence));
+        let wanted = wanted.map(|(one, _)| Wanted::new(one, Step::StopReceiver {}, STOP_WITHIN)).collect();
+        stops.extend(script.stage(wanted)?);
+    }
+    let held = Held { action, fences: &fences, stops: &stops };
 
     match held.choose() {
         Ok(choice) => open(script, action, &held, choice),
@@ -58,10 +67,11 @@ struct Choice {
 
 impl Held<'_> {
     /// Acknowledgers of `old` whose receiver is confirmed stopped.
-    fn stopped(&self, old: &InstanceId) -> usize {
-        let spec = &self.action.spec;
-        let done = |instance: &&InstanceId| self.stops.iter().any(|stop| stop.instance == **instance && report(stop).is_some());
-        spec.acknowledgers_of(old).filter(done).count()
+    fn stopped<'b>(&'b self, old: &'b InstanceId) -> impl Iterator<Item = &'b InstanceId> {
+        let done = |instance: &&InstanceId| {
+            self.stops.iter().any(|stop| stop.instance == **instance && report(stop).is_some())
+        };
+        self.action.spec.acknowledgers_of(old).filter(done)
     }
 
     fn fence(&self, old: &InstanceId) -> Option<&StepResult> {
@@ -72,20 +82,24 @@ impl Held<'_> {
     fn is_fenced(&self, old: &InstanceId) -> bool {
         let n = self.action.spec.acknowledgers_of(old).count();
         let needed = self.action.spec.quorum(old).max(n / 2 + 1);
-        self.fence(old).is_some_and(|fence| report(fence).is_some()) || (n > 0 && self.stopped(old) >= needed)
+        self.fence(old).is_some_and(|fence| report(fence).is_some()) || (n > 0 && self.stopped(old).count() >= needed)
     }
 
     /// Rule 4: the sets of Q acknowledgers, or the old primary's own where its log is known to be whole. A `MariaDB` server
-    /// truncates its unacknowledged tail when it recovers, so there only the quorum counts.
+    /// truncates its unacknowledged tail when it recovers, so there only the quorum counts. Who may not be promoted does not
+    /// count either: it may have lost what it acknowledged.
     fn has_data(&self, old: &InstanceId) -> bool {
         let own = self.action.spec.flavour == Flavour::MySql
             && self.fence(old).and_then(report).is_some_and(|report| report.executed.is_some());
-        own || self.stopped(old) >= self.action.spec.quorum(old)
+        let whole = |instance: &&InstanceId| self.action.candidates.contains(*instance);
+        own || self.stopped(old).filter(whole).count() >= self.action.spec.quorum(old)
     }
 
     /// Every set that was read, with its owner.
     fn sets(&self) -> Vec<(&InstanceId, &GtidSet)> {
-        let of = |result: &&'_ StepResult| report(result).and_then(|report| report.received.as_ref().or(report.executed.as_ref())).is_some();
+        let of = |result: &&'_ StepResult| {
+            report(result).and_then(|report| report.received.as_ref().or(report.executed.as_ref())).is_some()
+        };
         let all = self.fences.iter().chain(self.stops);
         all.filter(|result| of(result))
             .filter_map(|result| {
@@ -111,8 +125,11 @@ impl Held<'_> {
         let union = union(&sets).map_err(|reason| refused(reason, "an operator"))?;
         let may = |instance: &InstanceId| self.action.candidates.contains(instance);
         let complete = |set: &GtidSet| union.is_subset(set).unwrap_or(false);
-        let able: Vec<&InstanceId> =
-            sets.iter().filter(|(instance, set)| may(instance) && complete(set)).map(|(instance, _)| *instance).collect();
+        let able: Vec<&InstanceId> = sets
+            .iter()
+            .filter(|(instance, set)| may(instance) && complete(set))
+            .map(|(instance, _)| *instance)
+            .collect();
         // Opening the old primary again changes no role: nothing is better, when it holds everything.
         let again = able.iter().find(|instance| self.action.old_primaries.contains(instance));
         match again.or(able.first()) {
@@ -134,7 +151,7 @@ impl Held<'_> {
             .action
             .spec
             .acknowledgers_of(old)
-            .filter(|instance| !self.stops.iter().any(|stop| stop.instance == **instance && report(stop).is_some()))
+            .filter(|instance| !self.stopped(old).any(|other| other == *instance))
             .map(ToString::to_string)
             .collect();
         let troubles: Vec<String> = self.fences.iter().chain(self.stops).filter_map(|result| trouble(result)).collect();
@@ -164,7 +181,11 @@ fn open(script: &mut Script<'_>, action: &FailOver, held: &Held<'_>, choice: Cho
     };
     let promote = Step::Promote { apply: choice.apply, acknowledgements: spec.acknowledgements };
     let mut wanted = vec![Wanted::new(primary, promote, PROMOTE_WITHIN)];
-    for stop in held.stops.iter().filter(|stop| stop.instance != choice.primary && report(stop).is_some()) {
+    // Who may have been open is compared before it follows: that is the rejoin's work.
+    let follows = |stop: &&&StepResult| {
+        stop.instance != choice.primary && !action.old_primaries.contains(&stop.instance) && report(stop).is_some()
+    };
+    for stop in held.stops.iter().filter(follows) {
         if let Some(member) = spec.member(&stop.instance) {
             wanted.push(Wanted::new(member, Step::Follow { source: primary.clone() }, FOLLOW_WITHIN));
         }
@@ -182,7 +203,8 @@ fn let_go(script: &mut Script<'_>, held: &Held<'_>, outcome: Outcome) -> Result<
         report(fence).is_some_and(|report| !matches!(report.process, Some(Process::Running { .. })))
     };
     let members = held.fences.iter().filter(down).filter_map(|fence| held.action.spec.member(&fence.instance));
-    let wanted: Vec<Wanted<'_>> = members.map(|one| Wanted::new(one, Step::StartClosed { keep: None }, START_WITHIN)).collect();
+    let wanted: Vec<Wanted<'_>> =
+        members.map(|one| Wanted::new(one, Step::StartClosed { keep: None }, START_WITHIN)).collect();
     script.stage(wanted)?;
     Ok(outcome)
 }

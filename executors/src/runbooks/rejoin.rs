@@ -10,6 +10,8 @@ use millrace_schemas::topics::journal::Outcome;
 
 use super::{Script, UnderWay, report, trouble};
 
+/// 4 s: closing is given 1 s and killing is instant; the rest is the way there and back.
+const FENCE_WITHIN: Duration = Duration::from_secs(4);
 /// 30 s: recovery after a crash.
 const START_WITHIN: Duration = Duration::from_secs(30);
 /// 10 s: reading sets and stopping replication.
@@ -25,11 +27,17 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(40);
 const NAMED_MAX: usize = 5;
 
 pub(super) fn run(script: &mut Script<'_>, rejoin: &Rejoin) -> Result<Outcome, UnderWay> {
-    let (Some(member), Some(primary)) = (rejoin.spec.member(&rejoin.instance), rejoin.spec.member(&rejoin.primary)) else {
+    let (Some(member), Some(primary)) = (rejoin.spec.member(&rejoin.instance), rejoin.spec.member(&rejoin.primary))
+    else {
         return Ok(abandoned("it is no member any more".to_owned()));
     };
     let promoted = script.step(primary, Step::ReadSets {}, READ_WITHIN)?;
     let Some(keep) = executed(promoted) else { return Ok(abandoned(no_set(promoted))) };
+    // A primary that was cut off and returns is still open: it is closed before anything else.
+    let fenced = script.step(member, Step::Fence {}, FENCE_WITHIN)?;
+    if let Some(reason) = trouble(fenced) {
+        return Ok(abandoned(reason));
+    }
     let started = script.step(member, Step::StartClosed { keep: Some(keep.clone()) }, START_WITHIN)?;
     if let Some(reason) = trouble(started) {
         return Ok(abandoned(reason));
@@ -47,7 +55,10 @@ pub(super) fn run(script: &mut Script<'_>, rejoin: &Rejoin) -> Result<Outcome, U
         let named = script.step(member, Step::NameExtra { extra: extra.clone() }, NAME_WITHIN)?;
         let Some(report) = report(named) else { return Ok(abandoned(trouble(named).unwrap_or_default())) };
         if report.transactions.is_empty() || !report.transactions.iter().all(ExtraTransaction::is_own) {
-            return Ok(Outcome::Refused { reason: describe(&extra, &report.transactions), unblock: "an operator".to_owned() });
+            return Ok(Outcome::Refused {
+                reason: describe(&extra, &report.transactions),
+                unblock: "an operator".to_owned(),
+            });
         }
         let neutralised = script.step(primary, Step::Neutralise { extra }, READ_WITHIN)?;
         if let Some(reason) = trouble(neutralised) {

@@ -74,12 +74,16 @@ pub(super) fn follow(state: &mut State, cluster: &ClusterId, verdict: &Verdict, 
     let says = OnVerdict { summary: verdict.sentence(primary.as_str()) };
     let on = Some(&primary);
     match verdict {
-        Verdict::Dead { .. } | Verdict::Isolated { .. } | Verdict::Closed => raise(state, cluster, on, PrimaryDown(says), out),
+        Verdict::Dead { .. } | Verdict::Isolated { .. } | Verdict::Closed => {
+            raise(state, cluster, on, PrimaryDown(says), out)
+        }
         Verdict::WritesBlocked | Verdict::Stalled { .. } => raise(state, cluster, on, WritesBlocked(says), out),
         Verdict::AgentDead => raise(state, cluster, on, AgentSilent(says), out),
         Verdict::StoppedOnPurpose { .. } => raise(state, cluster, on, PrimaryStopped(says), out),
         Verdict::Fine => {
-            for name in [PrimaryDown::NAME, WritesBlocked::NAME, AgentSilent::NAME, PrimaryStopped::NAME, FailoverRefused::NAME] {
+            for name in
+                [PrimaryDown::NAME, WritesBlocked::NAME, AgentSilent::NAME, PrimaryStopped::NAME, FailoverRefused::NAME]
+            {
                 resolve_all(state, cluster, name, out);
             }
         }
@@ -105,7 +109,8 @@ pub(super) fn ended(state: &mut State, action: &Action, outcome: &Outcome, event
             raise(state, cluster, None, FailoverRefused { reason: &action.reason, refusal: reason }, out);
         }
         (ActionKind::Rejoin(rejoin), Outcome::Refused { reason, .. }) => {
-            let says = ErrantTransactions(OnVerdict { summary: format!("{} stays quarantined: {reason}", rejoin.instance) });
+            let says =
+                ErrantTransactions(OnVerdict { summary: format!("{} stays quarantined: {reason}", rejoin.instance) });
             raise(state, cluster, Some(&rejoin.instance), says, out);
         }
         (ActionKind::Rejoin(rejoin), Outcome::Done { .. }) => {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use millrace_schemas::event::Event;
-use millrace_schemas::ids::{ClusterId, Epoch, EventId};
+use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal::{Canary, Fact, Process, ServerState};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct Seen {
     pub server_error: Option<String>,
     /// When it was last open or closed as expected of a primary.
     pub closed_since: Option<Timestamp>,
+    /// Since when it does not follow the primary although it should.
+    #[serde(default)]
+    pub astray_since: Option<Timestamp>,
     /// The write path.
     pub canary: Canary,
     /// The highest epoch that its agent promised.
@@ -56,6 +59,7 @@ impl Seen {
             server: None,
             server_error: None,
             closed_since: None,
+            astray_since: None,
             canary: Canary::Off,
             promised: Epoch(0),
             fact: None,
@@ -73,6 +77,9 @@ impl Seen {
         if self.closed_since.is_some() {
             self.closed_since = Some(now);
         }
+        if self.astray_since.is_some() {
+            self.astray_since = Some(now);
+        }
     }
 
     /// It was just opened: heartbeats sampled before say nothing about it.
@@ -80,6 +87,13 @@ impl Seen {
         self.closed_since = None;
         self.heard = self.heard.max(now);
         self.server = None;
+    }
+
+    /// True when `process` says that the server which ran has ended since.
+    fn ends(&self, process: &Process) -> bool {
+        matches!(self.process, Process::Running { .. })
+            && !matches!(process, Process::Unknown)
+            && self.process != *process
     }
 
     fn set_process(&mut self, process: &Process, event: &Event<Fact>) {
@@ -102,6 +116,7 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
     };
     let now = event.appended;
     let late = state.lateness.entry(host.to_string()).or_default().is_late(now, boot_us);
+    let astray = is_astray(state, instance, event);
     let seen = state.members.entry(instance.clone()).or_insert_with(|| Seen::unheard(now));
     seen.cluster = Some(event.subject.cluster.clone());
     seen.heard = now;
@@ -110,6 +125,12 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
         return;
     }
     seen.known = true;
+    let process = match &event.payload {
+        Fact::ProcessChanged(change) => Some(&change.process),
+        Fact::Heartbeat(heartbeat) => Some(&heartbeat.process),
+        _ => None,
+    };
+    let ended = process.is_some_and(|process| seen.ends(process));
     match &event.payload {
         Fact::ProcessChanged(change) => seen.set_process(&change.process, event),
         Fact::Heartbeat(heartbeat) => {
@@ -120,7 +141,26 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
             seen.canary = heartbeat.canary.clone();
             let closed = heartbeat.server.as_ref().is_some_and(|server| !server.open);
             seen.closed_since = if closed { seen.closed_since.or(Some(now)) } else { None };
+            seen.astray_since = if astray { seen.astray_since.or(Some(now)) } else { None };
         }
         _ => {}
     }
+    if ended && state.primary.as_ref().is_some_and(|primary| primary != instance) {
+        // What it had received and not applied may be gone: it is absent until it holds what the primary has executed.
+        state.quarantine(instance.clone(), "its server ended, so what it had received may be gone", now);
+    }
+}
+
+/// True when the heartbeat shows a closed member that does not follow the settled primary.
+fn is_astray(state: &State, instance: &InstanceId, event: &Event<Fact>) -> bool {
+    let (Fact::Heartbeat(heartbeat), Some(spec), Some(primary)) = (&event.payload, &state.spec, &state.primary) else {
+        return false;
+    };
+    let (Some(server), Some(source)) = (&heartbeat.server, spec.member(primary)) else { return false };
+    if instance == primary || spec.member(instance).is_none() {
+        return false;
+    }
+    server.receiver.as_ref().is_none_or(|receiver| {
+        receiver.source != source.endpoint() || (state.unsettled && !(receiver.receiving && receiver.applying))
+    })
 }

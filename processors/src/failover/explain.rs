@@ -43,7 +43,8 @@ pub fn explain(state: &State, now: Timestamp) -> Explanation {
 
 fn member(state: &State, instance: &str, seen: &super::Seen, now: Timestamp) -> String {
     let mut line = instance.to_owned();
-    let role = if state.primary.as_ref().is_some_and(|primary| primary.as_str() == instance) { "primary" } else { "replica" };
+    let role =
+        if state.primary.as_ref().is_some_and(|primary| primary.as_str() == instance) { "primary" } else { "replica" };
     let quarantined = state.quarantined.iter().find(|(other, _)| other.as_str() == instance);
     let _ = write!(line, " ({})", if quarantined.is_some() { "quarantined" } else { role });
     let process = match &seen.process {

@@ -39,6 +39,8 @@ pub const CREATE_DEADLINE: Duration = Duration::from_secs(180);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// 30 s between attempts to bring a member back; each may start a server.
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
+/// 5 s: a replica that turns to a new source is attached in one; one that is not by then missed the turn.
+const ASTRAY_AFTER: Duration = Duration::from_secs(5);
 /// Numbers of steps that each action of an epoch has to itself.
 const STEPS_PER_ACTION: u32 = 1_000;
 
@@ -74,6 +76,9 @@ pub struct State {
     approved: Option<Epoch>,
     /// Members that are closed on purpose and wait for a rejoin.
     pub quarantined: BTreeMap<InstanceId, Quarantine>,
+    /// A role change ended half done: receivers that it stopped may still stand.
+    #[serde(default)]
+    unsettled: bool,
     /// When failovers were decided.
     failovers: VecDeque<Timestamp>,
     /// No decision before this time.
@@ -173,12 +178,17 @@ fn decide(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) {
     }
     let verdict = verdict::of(state, now);
     alerts::follow(state, cluster, &verdict, out);
-    if state.current.is_some() || now < state.not_before {
+    // Bringing a member back can wait: a failover mints an epoch, and that cancels it.
+    let under_way = state.current.as_ref().map(|current| current.action.kind.changes_roles());
+    if under_way == Some(true) || now < state.not_before {
         return;
     }
     if verdict.calls_for_failover() {
         plan::fail_over(state, cluster, &verdict, out);
-    } else {
+    } else if under_way.is_none() && state.primary.is_none() {
+        plan::create_again(state, cluster, out);
+    } else if under_way.is_none() {
+        state.find_astray(now);
         plan::rejoin(state, cluster, out);
     }
 }
@@ -238,6 +248,7 @@ impl State {
             (ActionKind::CreateCluster(_), Outcome::Done { primary }) => {
                 self.primary = Some(primary.clone());
                 self.may_be_open = BTreeSet::from([primary.clone()]);
+                self.unsettled = false;
             }
             (ActionKind::FailOver(fail_over), Outcome::Done { primary }) => {
                 self.settle(primary, &fail_over.old_primaries, now);
@@ -249,6 +260,7 @@ impl State {
                 {
                     self.may_be_open.extend(fail_over.candidates.iter().cloned());
                 }
+                self.unsettled = true;
                 self.not_before = now + RETRY_AFTER;
             }
         }
@@ -260,14 +272,16 @@ impl State {
         self.primary = Some(primary.clone());
         self.may_be_open = BTreeSet::from([primary.clone()]);
         self.quarantined.remove(primary);
+        self.unsettled = false;
+        for seen in self.members.values_mut() {
+            seen.astray_since = None; // whom to follow has just changed
+        }
         if let Some(seen) = self.members.get_mut(primary) {
             seen.promoted(now);
         }
         for instance in old.iter().filter(|instance| *instance != primary) {
             let reason = format!("it was the primary before epoch {}", self.epoch);
-            self.quarantined
-                .entry(instance.clone())
-                .or_insert(Quarantine { reason, not_before: now, needs_person: false });
+            self.quarantine(instance.clone(), &reason, now);
         }
     }
 
@@ -275,16 +289,43 @@ impl State {
         match outcome {
             Outcome::Done { .. } => {
                 self.quarantined.remove(instance);
+                if let Some(seen) = self.members.get_mut(instance) {
+                    seen.astray_since = None; // heartbeats sampled before say nothing about it
+                }
             }
             Outcome::Refused { reason, .. } => {
-                let quarantine = Quarantine { reason: reason.clone(), not_before: now + REJOIN_EVERY, needs_person: true };
+                let quarantine =
+                    Quarantine { reason: reason.clone(), not_before: now + REJOIN_EVERY, needs_person: true };
                 self.quarantined.insert(instance.clone(), quarantine);
             }
             Outcome::Abandoned { reason, .. } => {
-                let quarantine = Quarantine { reason: reason.clone(), not_before: now + REJOIN_EVERY, needs_person: false };
+                let quarantine =
+                    Quarantine { reason: reason.clone(), not_before: now + REJOIN_EVERY, needs_person: false };
                 self.quarantined.insert(instance.clone(), quarantine);
             }
         }
+    }
+
+    /// Finds members that should follow the primary and do not: one that missed the turn to a new source, or whose receiver a
+    /// role change stopped that then was not done. One that somebody stopped, of a settled cluster, is left alone.
+    fn find_astray(&mut self, now: Timestamp) {
+        let astray = |seen: &Seen| seen.astray_since.is_some_and(|since| now.since(since) >= ASTRAY_AFTER);
+        let found =
+            self.members.iter().filter(|(instance, seen)| astray(seen) && !self.quarantined.contains_key(*instance));
+        let found: Vec<InstanceId> = found.map(|(instance, _)| instance.clone()).collect();
+        for instance in found {
+            self.quarantine(instance, "it does not follow the primary", now);
+        }
+        let all_follow = self.members.values().all(|seen| seen.astray_since.is_none());
+        if all_follow && self.quarantined.is_empty() {
+            self.unsettled = false;
+        }
+    }
+
+    /// Takes a member out until a rejoin has compared what it holds with the primary; it counts for nothing until then.
+    fn quarantine(&mut self, instance: InstanceId, reason: &str, now: Timestamp) {
+        let quarantine = Quarantine { reason: reason.to_owned(), not_before: now, needs_person: false };
+        self.quarantined.entry(instance).or_insert(quarantine);
     }
 
     /// Gives up an action whose deadline has passed without an end: nobody leaves a server down because nobody came.
@@ -293,10 +334,12 @@ impl State {
         let claimed = current.executor.is_some();
         match &current.action.kind {
             ActionKind::FailOver(fail_over) if claimed => {
+                self.unsettled = true;
                 self.may_be_open.extend(fail_over.candidates.iter().cloned());
             }
             ActionKind::Rejoin(rejoin) => {
-                let outcome = Outcome::Abandoned { reason: "nobody ended it in time".to_owned(), may_have_opened: false };
+                let outcome =
+                    Outcome::Abandoned { reason: "nobody ended it in time".to_owned(), may_have_opened: false };
                 self.rejoined(&rejoin.instance, &outcome, now);
             }
             ActionKind::CreateCluster(_) | ActionKind::FailOver(_) => {}

@@ -7,8 +7,8 @@ use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Mode, Orde
 use millrace_schemas::topics::journal::Process;
 
 use super::{
-    ACTION_DEADLINE, CREATE_DEADLINE, Current, FAILOVERS_MAX, FAILOVERS_WITHIN, Failover, STEPS_PER_ACTION, State, Verdict, alerts,
-    candidates,
+    ACTION_DEADLINE, CREATE_DEADLINE, Current, FAILOVERS_MAX, FAILOVERS_WITHIN, Failover, STEPS_PER_ACTION, State,
+    Verdict, alerts, candidates,
 };
 use crate::fold::{Out, Processor as _};
 
@@ -19,7 +19,13 @@ pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdic
     let sorted = candidates::of(state, &spec, now);
     let reason = verdict.sentence(primary.as_str());
     if let Some(refusal) = refusal(state, &primary, &sorted, verdict, now) {
-        alerts::raise(state, cluster, Some(&primary), alerts::FailoverRefused { reason: &reason, refusal: &refusal }, out);
+        alerts::raise(
+            state,
+            cluster,
+            Some(&primary),
+            alerts::FailoverRefused { reason: &reason, refusal: &refusal },
+            out,
+        );
         return;
     }
     state.failovers.push_back(now);
@@ -82,7 +88,8 @@ fn quorum_missing(
     let spec = state.spec.as_ref()?;
     let answers = |instance: &&InstanceId| {
         let running = state.members.get(*instance).is_some_and(|seen| matches!(seen.process, Process::Running { .. }));
-        running && !sorted.silent.contains(instance)
+        // Who is quarantined may have lost what it acknowledged: it counts again once it has been brought back.
+        running && !sorted.silent.contains(instance) && !state.quarantined.contains_key(*instance)
     };
     let (there, away): (Vec<_>, Vec<_>) = spec.acknowledgers_of(primary).partition(answers);
     let quorum = spec.quorum(primary);
@@ -98,6 +105,14 @@ fn quorum_missing(
     ))
 }
 
+/// Emits the creation of a cluster again, after an attempt that was not finished: its steps go on where they stopped.
+pub(super) fn create_again(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) {
+    let (Some(spec), None) = (state.spec.clone(), &state.paused) else { return };
+    let Some(past) = &state.last else { return };
+    let (reason, evidence) = ("its creation was not finished".to_owned(), past.action.evidence.clone());
+    act(state, cluster, reason, evidence, ActionKind::CreateCluster(Box::new(spec)), out);
+}
+
 /// Emits a rejoin for the first member that is out and can be brought back.
 pub(super) fn rejoin(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) {
     let now = out.now;
@@ -105,7 +120,8 @@ pub(super) fn rejoin(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) 
         return;
     }
     let (Some(spec), Some(primary)) = (state.spec.clone(), state.primary.clone()) else { return };
-    let speaks = |instance: &InstanceId| state.members.get(instance).is_some_and(|seen| seen.known && !seen.is_silent(now));
+    let speaks =
+        |instance: &InstanceId| state.members.get(instance).is_some_and(|seen| seen.known && !seen.is_silent(now));
     if !speaks(&primary) {
         return;
     }

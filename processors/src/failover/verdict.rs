@@ -62,7 +62,10 @@ pub enum Verdict {
 impl Verdict {
     /// True when the cluster needs another primary, or this one opened again.
     pub fn calls_for_failover(&self) -> bool {
-        matches!(self, Self::Dead { .. } | Self::Closed | Self::Isolated { .. } | Self::StoppedOnPurpose { overdue: true })
+        matches!(
+            self,
+            Self::Dead { .. } | Self::Closed | Self::Isolated { .. } | Self::StoppedOnPurpose { overdue: true }
+        )
     }
 
     /// In a sentence that begins with the primary's name.
@@ -134,7 +137,9 @@ fn silent(state: &State, primary: &InstanceId, now: Timestamp) -> Verdict {
     if !witnesses.is_empty() && witnesses.len() >= spec.quorum(primary) {
         return Verdict::Isolated { witnesses };
     }
-    Verdict::Unknown { why: "its agent is silent, and too few of its acknowledgers can say whether it lives".to_owned() }
+    Verdict::Unknown {
+        why: "its agent is silent, and too few of its acknowledgers can say whether it lives".to_owned(),
+    }
 }
 
 fn speaking(seen: &Seen, now: Timestamp) -> Verdict {

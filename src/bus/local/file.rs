@@ -80,7 +80,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
 
 fn lock(path: &Path) -> Result<File, Error> {
     let name = path.with_extension("lock");
-    let io = |error: std::io::Error| Error::Unavailable(format!("cannot use the lock file {}: {error}", name.display()));
+    let io =
+        |error: std::io::Error| Error::Unavailable(format!("cannot use the lock file {}: {error}", name.display()));
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name).map_err(io)?;
     if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut pid = String::new();
@@ -145,15 +146,14 @@ fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Where a topic ends, also when retention has removed its last records.
 fn end_of(connection: &Connection, topic: Topic) -> rusqlite::Result<(u64, Timestamp)> {
-    let (last, newest): (Option<i64>, Option<i64>) = connection.query_row(
-        &format!("SELECT offset, appended FROM {} ORDER BY offset DESC LIMIT 1", table(topic)),
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
-    .or_else(|error| match error {
-        rusqlite::Error::QueryReturnedNoRows => Ok((None, None)),
-        other => Err(other),
-    })?;
+    let (last, newest): (Option<i64>, Option<i64>) = connection
+        .query_row(&format!("SELECT offset, appended FROM {} ORDER BY offset DESC LIMIT 1", table(topic)), [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok((None, None)),
+            other => Err(other),
+        })?;
     let kept: Option<i64> = connection
         .query_row("SELECT next FROM ends WHERE topic = ?1", [topic.name()], |row| row.get(0))
         .or_else(|error| match error {

@@ -164,15 +164,13 @@ fn wall_clock() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn committed_offset(
-    connection: &rusqlite::Connection,
-    group: &str,
-    topic: Topic,
-) -> rusqlite::Result<Option<u64>> {
+fn committed_offset(connection: &rusqlite::Connection, group: &str, topic: Topic) -> rusqlite::Result<Option<u64>> {
     connection
-        .query_row("SELECT next FROM group_offsets WHERE grp = ?1 AND topic = ?2", params![group, topic.name()], |row| {
-            row.get::<_, i64>(0)
-        })
+        .query_row(
+            "SELECT next FROM group_offsets WHERE grp = ?1 AND topic = ?2",
+            params![group, topic.name()],
+            |row| row.get::<_, i64>(0),
+        )
         .optional()
         .map(|next| next.map(|next| next as u64))
 }

@@ -163,10 +163,7 @@ impl LocalReader {
                 value: value.map(Arc::from),
             })
         };
-        self.connection
-            .prepare_cached(&sql)?
-            .query_map(params![next as i64, POLL_RECORDS_MAX as i64], read)?
-            .collect()
+        self.connection.prepare_cached(&sql)?.query_map(params![next as i64, POLL_RECORDS_MAX as i64], read)?.collect()
     }
 }
 

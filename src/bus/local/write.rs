@@ -195,7 +195,9 @@ impl Writer {
             let transaction = self.opened.connection.transaction()?;
             for snapshot in snapshots {
                 transaction
-                    .prepare_cached("INSERT OR REPLACE INTO snapshots(processor, entity, next, value) VALUES(?1, ?2, ?3, ?4)")?
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO snapshots(processor, entity, next, value) VALUES(?1, ?2, ?3, ?4)",
+                    )?
                     .execute(params![snapshot.processor, snapshot.entity, snapshot.next as i64, snapshot.value])?;
             }
             failpoint("snapshot.written");
@@ -244,7 +246,8 @@ impl Writer {
         let end = self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end);
         let transaction = self.opened.connection.transaction()?;
         // The end outlives its records: offsets are never given out twice.
-        transaction.execute("INSERT OR REPLACE INTO ends(topic, next) VALUES(?1, ?2)", params![topic.name(), end as i64])?;
+        transaction
+            .execute("INSERT OR REPLACE INTO ends(topic, next) VALUES(?1, ?2)", params![topic.name(), end as i64])?;
         let rows = match topic.retention() {
             Retention::For(age) => transaction.execute(
                 &format!("DELETE FROM {table} WHERE offset IN (SELECT offset FROM {table} WHERE appended < ?1 ORDER BY offset LIMIT ?2)"),

@@ -86,11 +86,7 @@ fn take(agent: &Arc<Agent>, record: &Record, underway: &Underway, runtime: &toki
 async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
     let Some(hands) = &agent.hands else { return };
     let left = request.deadline.since(agent.bus_now());
-    let result = if left.is_zero() {
-        late(&request)
-    } else {
-        hands.perform(&subject.cluster, &request, left).await
-    };
+    let result = if left.is_zero() { late(&request) } else { hands.perform(&subject.cluster, &request, left).await };
     let outcome = match &result.outcome {
         StepOutcome::Done(_) => "done",
         StepOutcome::Refused { .. } => "refused",

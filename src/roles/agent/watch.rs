@@ -156,7 +156,8 @@ impl Watch {
         if let Some(state) = &mut server {
             state.host_load = host::load_one_minute();
             if let Some(receiver) = &mut state.receiver {
-                receiver.delay_us = timeout(SAMPLE_WITHIN, self.sampler.delay_us(&self.place.cluster)).await.ok().flatten();
+                receiver.delay_us =
+                    timeout(SAMPLE_WITHIN, self.sampler.delay_us(&self.place.cluster)).await.ok().flatten();
             }
         }
         if self.guard.is_some() {
@@ -165,12 +166,21 @@ impl Watch {
         let canary = self.canary(server.as_ref());
         self.measure(server.as_ref(), &canary);
         let promised = self.promised();
-        let heartbeat =
-            Heartbeat { host: self.agent.host.clone(), boot_us, process: self.process.clone(), promised, server, server_error, canary };
+        let heartbeat = Heartbeat {
+            host: self.agent.host.clone(),
+            boot_us,
+            process: self.process.clone(),
+            promised,
+            server,
+            server_error,
+            canary,
+        };
         let said = self.agent.speaker.say(self.agent.subject(&self.place), None, Fact::Heartbeat(Box::new(heartbeat)));
         match said.await {
             Ok(landed) => landed.iter().for_each(|landed| self.agent.learn(landed.appended)),
-            Err(error) => tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now"),
+            Err(error) => {
+                tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now")
+            }
         }
     }
 

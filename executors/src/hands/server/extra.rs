@@ -29,7 +29,8 @@ pub async fn name_extra(server: &mut Owned, extra: &GtidSet) -> Result<Report, T
         }
         let statement = format!("SHOW BINLOG EVENTS IN '{file}' LIMIT {EVENTS_MAX}");
         let rows = server.session.rows(&statement).await?;
-        let events = rows.iter().filter_map(|row| Some((row.text("Event_type")?, row.text("Info").unwrap_or_default())));
+        let events =
+            rows.iter().filter_map(|row| Some((row.text("Event_type")?, row.text("Info").unwrap_or_default())));
         collect(extra, events, &mut found);
     }
     let transactions: Vec<ExtraTransaction> = found.into_values().collect();
@@ -60,9 +61,8 @@ fn collect(
             "Gtid" => {
                 keep(current.take());
                 let gtid = gtid_of(extra.flavour(), &info);
-                let wanted = gtid.filter(|gtid| {
-                    GtidSet::parse(extra.flavour(), gtid).is_ok_and(|one| holds(extra, &one))
-                });
+                let wanted =
+                    gtid.filter(|gtid| GtidSet::parse(extra.flavour(), gtid).is_ok_and(|one| holds(extra, &one)));
                 current = wanted.map(|gtid| ExtraTransaction { gtid, tables: Vec::new() });
             }
             "Table_map" => {
@@ -132,7 +132,11 @@ pub async fn neutralise(server: &mut Owned, extra: &GtidSet) -> Result<Report, T
         written?;
     }
     server.session.execute("SET SESSION sql_log_bin=0").await?;
-    Ok(Report { executed: Some(server.executed().await?), note: Some(format!("{extra} is empty now")), ..Report::default() })
+    Ok(Report {
+        executed: Some(server.executed().await?),
+        note: Some(format!("{extra} is empty now")),
+        ..Report::default()
+    })
 }
 
 #[cfg(test)]

@@ -73,7 +73,9 @@ impl Owned {
                 }
             }
             if !taken(session.value(&format!("SELECT GET_LOCK('{LOCK_NAME}', 1)")).await?) {
-                return Err(Trouble::Unfit("the lock of an earlier step could not be taken over within 1 s".to_owned()));
+                return Err(Trouble::Unfit(
+                    "the lock of an earlier step could not be taken over within 1 s".to_owned(),
+                ));
             }
         }
         let dialect = Dialect::detect(&mut session).await?;
@@ -153,7 +155,8 @@ pub async fn follow(
         }
         let error = channel.and_then(|channel| channel.receiver_error.or(channel.applier_error));
         if Instant::now() >= until {
-            let why = error.map_or("it is still connecting".to_owned(), |error| format!("{} ({})", error.message, error.code));
+            let why = error
+                .map_or("it is still connecting".to_owned(), |error| format!("{} ({})", error.message, error.code));
             return Err(Trouble::Unfit(format!("it does not follow {}: {why}", source.endpoint())));
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -208,8 +211,13 @@ pub async fn stop_receiver(server: &mut Owned) -> Result<Report, Trouble> {
         return Err(Trouble::Unfit("its receiver does not stop".to_owned()));
     }
     // MariaDB throws the relay log away when both threads were stopped: what it says it received is then only a memory.
-    if dialect.flavour == millrace_mysql::Flavour::MariaDb && !channel.applier_running && !channel.received.is_subset(&executed)? {
-        return Err(Trouble::Unfit("its applier is stopped, so what it received and did not apply cannot be counted on".to_owned()));
+    if dialect.flavour == millrace_mysql::Flavour::MariaDb
+        && !channel.applier_running
+        && !channel.received.is_subset(&executed)?
+    {
+        return Err(Trouble::Unfit(
+            "its applier is stopped, so what it received and did not apply cannot be counted on".to_owned(),
+        ));
     }
     let received = channel.received.union(&executed)?;
     Ok(Report { already, received: Some(received), executed: Some(executed), ..Report::default() })
