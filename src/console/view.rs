@@ -331,12 +331,14 @@ impl View {
             Some(instance) => format!("{}/{instance}", event.subject.cluster),
             None => event.subject.cluster.to_string(),
         };
-        if self.tail.len() >= TAIL_MAX {
-            self.tail.pop_front();
-        }
         let place = format!("{}-{}", record.partition, record.offset);
         let line = Line { topic: record.topic, place, at: record.appended, subject, kind, text, id: Some(event.id) };
-        self.tail.push_back(line);
+        // Topics are read side by side: their order among each other is that of the append times.
+        let at = self.tail.partition_point(|other| other.at <= line.at);
+        self.tail.insert(at, line);
+        if self.tail.len() > TAIL_MAX {
+            self.tail.pop_front();
+        }
     }
 }
 

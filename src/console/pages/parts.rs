@@ -18,7 +18,7 @@ pub(super) fn page(view: &View, title: &str, here: &str, body: &Markup) -> Html<
     let notice = match view.away() {
         Some(why) => Some(format!("The bus does not answer ({why}): what you see is from {}.", clock(view.now()))),
         None if view.now() == Timestamp::ZERO => Some("Nothing has been read from the bus yet.".to_owned()),
-        None if old > STALE => Some(format!("Nothing new since {}, {} s ago.", clock(view.now()), old.as_secs())),
+        None if old > STALE => Some(format!("Nothing new since {}, {} ago.", clock(view.now()), span(old.as_secs()))),
         None => None,
     };
     let main = html! {
@@ -99,6 +99,16 @@ pub(super) fn micros(us: u64) -> String {
         10_000..100_000 => format!("{:.1} ms", us as f64 / 1e3),
         100_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}
+
+/// Seconds in the largest unit that leaves a number above 1.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -70,9 +70,11 @@ fn edge(from_x: usize, from_y: usize, to_x: usize, to_y: usize, member: &Replica
         (_, true, None) => ("edge off", "delay unknown".to_owned()),
         (_, true, Some(us)) => ("edge", micros(us)),
     };
+    // On the outer side of the arrow, where no line runs.
+    let (label_x, anchor) = if to_x < from_x { (to_x - 8, "end") } else { (to_x + 8, "start") };
     html! {
         path class=(class) d=(path) {}
-        text.delay x=(to_x + 8) y=(to_y - 12) { (label) }
+        text.delay x=(label_x) y=(to_y - 12) text-anchor=(anchor) { (label) }
     }
 }
 

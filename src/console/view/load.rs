@@ -24,9 +24,9 @@ const ROWS_OF: usize = 3;
 const ROWS_MAX: usize = 2_002;
 /// 1,000 instances; the terminal and the pages show fewer.
 const INSTANCES_MAX: usize = 1_000;
-/// 10 s without a row: an instance that is asked something has rows every second, one that has been silent longer is idle or
+/// 5 s without a row: an instance that is asked something has rows every second, one that has been silent longer is idle or
 /// gone, and what it did before is not its load now.
-const CURRENT: Duration = Duration::from_secs(10);
+const CURRENT: Duration = Duration::from_secs(5);
 
 /// A digest and its load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
