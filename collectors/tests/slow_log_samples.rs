@@ -1,8 +1,10 @@
 //! Real slow logs against what the servers counted. Runs where `MILLRACE_SAMPLES` names a folder of logs with their truth.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use millrace_collectors::slow_log::{Dialect, Entries, Found, SlowEntry};
+use millrace_schemas::digest::{DigestId, Scanner, server_text};
 
 fn samples() -> Option<PathBuf> {
     std::env::var_os("MILLRACE_SAMPLES").map(PathBuf::from)
@@ -35,6 +37,27 @@ fn check(name: &str, dialect: Dialect) {
     assert!(longest > Some(200_000), "{longest:?}");
     assert!(entries.iter().all(|entry| entry.schema == "sbtest" || entry.schema.is_empty()));
     assert!(entries.iter().any(|entry| entry.query_time_us > 290_000));
+    let differences = differences(&entries, &truth);
+    assert!(differences.is_empty(), "{name}: {differences:#?}");
+}
+
+/// Digests whose counts differ from the server's by more than its own counters err.
+fn differences(entries: &[SlowEntry], truth: &serde_json::Value) -> Vec<String> {
+    let mut scanner = Scanner::new();
+    let mut counts: BTreeMap<DigestId, (i64, i64, String)> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.admin_command.is_none()) {
+        let text = scanner.digest(&entry.sql).text;
+        counts.entry(scanner.match_key(text.as_bytes())).or_insert((0, 0, text)).0 += 1;
+    }
+    for digest in truth["digests"].as_array().expect("digests") {
+        let (_, text) = server_text(digest["DIGEST_TEXT"].as_str().expect("a text"));
+        let key = scanner.match_key(text.as_bytes());
+        counts.entry(key).or_insert((0, 0, text.to_owned())).1 += digest["COUNT_STAR"].as_i64().expect("a count");
+    }
+    let differ = counts.into_values().filter(|(ours, theirs, _)| (ours - theirs).abs() > 2);
+    differ
+        .map(|(ours, theirs, text)| format!("log {ours}, server {theirs}: {}", &text[..text.len().min(200)]))
+        .collect()
 }
 
 #[test]

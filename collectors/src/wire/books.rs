@@ -14,6 +14,7 @@ macro_rules! books {
 
         impl Books {
             /// What was added since `earlier`; `waiting` is as it is now.
+            #[must_use]
             pub fn since(&self, earlier: &Books) -> Books {
                 Books {
                     $($name: self.$name.saturating_sub(earlier.$name),)*

@@ -88,14 +88,12 @@ impl Connection {
     /// this one started elsewhere.
     pub(super) fn start(&mut self, side: Side, sequence: u32) -> bool {
         let stream = self.stream(side);
-        match stream.base() {
+        if let Some(base) = stream.base() {
             // Its first data may overtake a SYN.
-            Some(base) => base.wrapping_sub(sequence) < OVERTAKING_BYTES,
-            None => {
-                stream.start(sequence);
-                true
-            }
+            return base.wrapping_sub(sequence) < OVERTAKING_BYTES;
         }
+        stream.start(sequence);
+        true
     }
 
     fn stream(&mut self, side: Side) -> &mut Stream {
@@ -129,7 +127,7 @@ impl Connection {
         let Connection { client_stream, server_stream, inner, .. } = self;
         let stream = if side == Side::Client { client_stream } else { server_stream };
         let waiting = stream.waiting_bytes();
-        let received = stream.receive(ts_us, sequence, payload, cut, &mut |piece| inner.piece(side, piece, cx));
+        let received = stream.receive(ts_us, sequence, payload, cut, &mut |piece| inner.piece(side, &piece, cx));
         cx.books.duplicate += received.duplicate;
         cx.books.waiting = cx.books.waiting + stream.waiting_bytes() as u64 - waiting as u64;
     }
@@ -152,7 +150,7 @@ impl Connection {
         if waiting == 0 {
             return;
         }
-        let mut deliver = |piece: Piece<'_>| inner.piece(side, piece, cx);
+        let mut deliver = |piece: Piece<'_>| inner.piece(side, &piece, cx);
         let received = match now_us {
             Some(now_us) => stream.expire(now_us, &mut deliver),
             None => stream.give_up(&mut deliver),
@@ -191,8 +189,8 @@ impl Connection {
 }
 
 impl Inner {
-    fn piece(&mut self, side: Side, piece: Piece<'_>, cx: &mut Context<'_>) {
-        match piece {
+    fn piece(&mut self, side: Side, piece: &Piece<'_>, cx: &mut Context<'_>) {
+        match *piece {
             Piece::Bytes(ts_us, data) => self.bytes(side, ts_us, data, cx),
             Piece::Hole(ts_us, length) => self.hole(side, ts_us, length, cx),
         }

@@ -166,10 +166,9 @@ impl Session {
                 None if packet.tag() == Some(0xff) => {}
                 None => self.phase = Phase::Foreign,
             },
-            Phase::Login => {}
             Phase::Auth => return self.auth(packet),
             Phase::Commands => return self.answer(packet, cx),
-            Phase::Stream | Phase::Encrypted | Phase::Foreign => {}
+            Phase::Login | Phase::Stream | Phase::Encrypted | Phase::Foreign => {}
         }
         Flow::Going
     }

@@ -59,8 +59,8 @@ pub(super) struct Lexer<'a> {
     at: usize,
     /// Inside a `/*! */` body, whose end is to be skipped.
     code_comments: u32,
-    /// The last token was a dot, so that a word is an identifier.
-    after_dot: bool,
+    /// Where the last dot ended: a word there is an identifier.
+    dot_end: usize,
     /// The last token was `@@`, so that a word is looked up although a dot follows.
     after_system: bool,
     /// Where the last identifier or string ended: an `@` there belongs to an account name.
@@ -72,7 +72,7 @@ const NO_SUCH_VERSION: u32 = 99_999;
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(sql: &'a [u8]) -> Self {
-        Lexer { sql, at: 0, code_comments: 0, after_dot: false, after_system: false, account_at: usize::MAX }
+        Lexer { sql, at: 0, code_comments: 0, dot_end: usize::MAX, after_system: false, account_at: usize::MAX }
     }
 
     /// The first byte behind the blanks that follow the last token.
@@ -96,8 +96,7 @@ impl<'a> Lexer<'a> {
         }
         let start = self.at;
         let first = *self.sql.get(start)?;
-        let (after_dot, after_system) = (self.after_dot, self.after_system);
-        self.after_dot = false;
+        let (after_dot, after_system) = (self.dot_end == start, self.after_system);
         self.after_system = false;
         let lexeme = match first {
             b'\'' | b'"' => self.string(first),
@@ -115,7 +114,7 @@ impl<'a> Lexer<'a> {
             _ => self.operator(),
         };
         match lexeme {
-            Lexeme::Dot => self.after_dot = true,
+            Lexeme::Dot => self.dot_end = self.at,
             Lexeme::System => self.after_system = true,
             Lexeme::Value | Lexeme::Quoted | Lexeme::Word | Lexeme::Bare => {
                 self.account_at = self.at;

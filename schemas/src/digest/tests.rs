@@ -45,6 +45,7 @@ fn prints_what_the_server_prints() {
     check("select a-1, a - -1, a in (b, -1, c)", "SELECT `a` - ? , `a` - ? , `a` IN ( `b` , ? , `c` )");
     check("select * from t limit 5 offset 6", "SELECT * FROM `t` LIMIT ? OFFSET ?");
     check("select a.status, status from a", "SELECT `a` . `status` , STATUS FROM `a`");
+    check("select a . status from a", "SELECT `a` . STATUS FROM `a`");
     check("create procedure p() begin select 1; end;", "CREATE PROCEDURE `p` ( ) BEGIN SELECT ? ; END");
     check("select --1", "SELECT ?");
     check("select `a``b` from `db`.t", "SELECT `a``b` FROM `db` . `t`");
