@@ -1,34 +1,22 @@
 //! Watches a server process that Millrace did not start: its exit is a fact within milliseconds, by a pidfd. Who is not the
 //! parent learns no exit code, so the fact says that it exited and not how; a guard says more for servers that it started.
 
-use std::os::fd::OwnedFd;
-
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 
-/// A process that is watched.
-#[derive(Debug)]
-pub struct Watched {
-    /// Its id.
-    pub pid: u32,
-    exited: AsyncFd<OwnedFd>,
-}
-
-impl Watched {
-    /// Begins to watch; `None` when there is no such process.
-    pub fn new(pid: u32) -> Option<Self> {
-        let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
-        let descriptor = pidfd_open(raw, PidfdFlags::NONBLOCK).ok()?;
-        let exited = AsyncFd::register_with_interest(descriptor, Interest::READABLE).ok()?;
-        Some(Self { pid, exited })
-    }
-
-    /// Resolves when the process has exited.
-    pub async fn exited(&self) {
-        // A pidfd becomes readable at the exit; an error means that nothing can be learned, which the caller's next look shows.
-        let _ = self.exited.readable().await;
-    }
+/// Begins to watch a process; the receiver resolves when it has exited. `None` when there is no such process.
+/// A thread sleeps in the kernel for each: a host has few servers, and nothing else wakes within a millisecond.
+pub fn watch(pid: u32) -> Option<oneshot::Receiver<()>> {
+    let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let descriptor = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        while poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None).is_err() {} // interrupted: sleep again
+        let _ = sender.send(());
+    };
+    std::thread::Builder::new().name(format!("watch-{pid}")).stack_size(64 << 10).spawn(wait).ok()?;
+    Some(receiver)
 }
 
 /// The pid that a server wrote into its pid file, if that process runs.
@@ -44,14 +32,15 @@ mod tests {
     #[tokio::test]
     async fn an_exit_is_seen() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep starts");
-        let watched = Watched::new(child.id()).expect("it runs");
+        let exited = watch(child.id()).expect("it runs");
         child.kill().expect("it can be killed");
-        tokio::time::timeout(std::time::Duration::from_secs(5), watched.exited()).await.expect("the exit is seen");
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(5), exited).await;
+        seen.expect("the exit is seen in time").expect("the watcher lives");
         child.wait().expect("reaped");
     }
 
     #[test]
     fn nobody_is_nobody() {
-        assert!(Watched::new(0).is_none());
+        assert!(watch(0).is_none());
     }
 }

@@ -11,7 +11,7 @@ use millrace_schemas::ids::{ClusterId, Epoch};
 use millrace_schemas::topics::journal::Canary;
 
 /// An hour: an outstanding write is left alone. To give it up would not take it back, and the next one would pile up on it.
-const OUTSTANDING_WITHIN: Duration = Duration::from_secs(3_600);
+const OUTSTANDING_WITHIN: Duration = Duration::from_hours(1);
 /// 200 ms after an acknowledger returned: it has announced itself by then.
 const FREE_AFTER: Duration = Duration::from_millis(200);
 

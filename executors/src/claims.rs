@@ -16,7 +16,7 @@ use crate::runbooks::{self, Next, Results};
 /// 3 s without renewal and a claim lapses: three missed renewals.
 pub const LAPSE: Duration = Duration::from_secs(3);
 /// 600 s past its deadline nobody starts an action, however late its copies come.
-const ENDED_KEPT: Duration = Duration::from_secs(600);
+const ENDED_KEPT: Duration = Duration::from_mins(10);
 /// 1 s between renewals.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
 
@@ -219,3 +219,6 @@ impl Book {
         (self.now > issued.deadline).then(|| Do::Say(cluster, Fact::StepDone(Box::new(result()))))
     }
 }
+
+#[cfg(test)]
+mod tests;

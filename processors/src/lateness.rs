@@ -1,5 +1,5 @@
 //! Which facts are late: those that took more than 2 s longer from their sampling to the bus than the fastest of the same
-//! agent in the last 60 s. The agent's CLOCK_BOOTTIME and the bus's append time are compared; wall clocks play no part.
+//! agent in the last 60 s. The agent's `CLOCK_BOOTTIME` and the bus's append time are compared; wall clocks play no part.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// 2 s: two missed heartbeats; a bus that is slower than that says nothing about now.
 const LATE: Duration = Duration::from_secs(2);
 /// 60 s: a broker whose clock stepped is forgiven after a minute.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// The smallest differences of the last minute, as a queue whose front is the smallest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

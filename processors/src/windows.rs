@@ -62,6 +62,8 @@ pub struct Dropped {
 pub struct Windows {
     producer: String,
     sequence: Sequence,
+    /// The next input offset.
+    next: u64,
     /// Records before this offset were read before a restart: rows of closed windows in them are no news.
     known_to: u64,
     marks: Marks,
@@ -99,6 +101,7 @@ impl Windows {
         Self {
             producer: format!("{NAME}.{VERSION}/{}/{partition}", Topic::Queries),
             sequence: Sequence::default(),
+            next: 0,
             known_to: 0,
             marks: Marks::default(),
             instances: BTreeMap::new(),
@@ -114,7 +117,7 @@ impl Windows {
     /// A snapshot and the input offset that it stands for: whoever restores it reads on from there, and sees the rows of
     /// the windows that were open again. Ids and revisions come out the same.
     pub fn save(&self) -> (u64, Vec<u8>) {
-        let known_to = self.known_to.max(self.sequence.incarnation + 1);
+        let known_to = self.known_to.max(self.next);
         let opened = self.instances.values().flat_map(|instance| instance.open.values()).map(|open| open.from).min();
         let settled = self
             .instances
@@ -139,6 +142,7 @@ impl Windows {
 
     /// Folds one record of `queries`.
     pub fn fold(&mut self, record: &Record) -> Folded {
+        self.next = self.next.max(record.offset + 1);
         if record.offset > self.sequence.incarnation {
             self.sequence = Sequence { incarnation: record.offset, counter: 0 };
         }

@@ -23,6 +23,7 @@ impl Timestamp {
     }
 
     /// The start of the slot of `width` that this time lies in (windows, seconds).
+    #[must_use]
     pub fn floor(self, width: Duration) -> Self {
         let width = i64::try_from(width.as_micros()).unwrap_or(i64::MAX).max(1);
         Self(self.0 - self.0.rem_euclid(width))

@@ -1,5 +1,6 @@
 //! `millrace why CLUSTER|ID`: from an archive, from a bus file, or from the console of the process that has it open.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,9 +70,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn ask(arguments: &Arguments) -> anyhow::Result<()> {
     let mut url = format!("{}/api/why/{}", arguments.console.trim_end_matches('/'), arguments.what);
     let form = if arguments.output == Form::Text { "text" } else { "json" };
-    url.push_str(&format!("?output={form}"));
+    let _ = write!(url, "?output={form}");
     if let Some(at) = arguments.at {
-        url.push_str(&format!("&at={at}"));
+        let _ = write!(url, "&at={at}");
     }
     super::events::no_console(reqwest::blocking::get(&url), &arguments.console)
         .and_then(|answer| Ok(answer.text()?))

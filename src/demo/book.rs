@@ -58,10 +58,10 @@ impl Book {
         let shared = Arc::clone(&read);
         tokio::spawn(async move {
             while let Some(item) = polled.recv().await {
-                if let Ok(Polled::Record(record)) = item {
-                    if let Some(route) = take(&shared, &record) {
-                        publish.send_replace(Some(route));
-                    }
+                if let Ok(Polled::Record(record)) = item
+                    && let Some(route) = take(&shared, &record)
+                {
+                    publish.send_replace(Some(route));
                 }
             }
         });

@@ -20,7 +20,7 @@ const READ_EVERY: Duration = Duration::from_millis(20);
 /// One slow statement every 3 s, over the slow log's limit of 0.5 s.
 const SLOW_EVERY: Duration = Duration::from_secs(3);
 /// 300 ms for a write: a client that waits longer tries another connection. What became of it is then unknown to it.
-const WRITE_WITHIN: Duration = Duration::from_millis(1_000);
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
 /// 20 ms before the next attempt to connect.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -94,7 +94,7 @@ pub(super) const TABLES: [&str; 2] = [
 /// Starts the load; it stops when `stop` becomes true.
 pub(super) fn start(routes: &watch::Receiver<Option<Route>>, login: &Login, stop: &watch::Receiver<bool>) -> Arc<Done> {
     let done = Arc::new(Done::default());
-    for worker in 0..WRITERS + READERS + 1 {
+    for worker in 0..=(WRITERS + READERS) {
         let (done, routes, login, stop) = (Arc::clone(&done), routes.clone(), login.clone(), stop.clone());
         tokio::spawn(async move {
             let mut client = Client { conn: None, routes, login, worker };

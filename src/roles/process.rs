@@ -65,7 +65,7 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
                 if record.offset >= starts[1] {
                     out.extend(fold(&mut deciders.routes, &record, metrics, false));
                 }
-                append(bus, out, metrics, stop);
+                append(bus, &out, metrics, stop);
             }
         }
         if saved.elapsed() >= SNAPSHOT_EVERY {
@@ -130,14 +130,14 @@ pub fn dead(record: &Record, stage: &str, reason: &str) -> NewRecord {
 }
 
 /// Appends until it is done: what was decided is not forgotten because the bus was away for a moment.
-fn append(bus: &SharedBus, records: Vec<NewRecord>, metrics: &Registry, stop: &Arc<AtomicBool>) {
+fn append(bus: &SharedBus, records: &[NewRecord], metrics: &Registry, stop: &Arc<AtomicBool>) {
     if records.is_empty() {
         return;
     }
     let actions = records.iter().filter(|record| record.topic == Topic::Actions).count();
     metrics.add(&ACTIONS, &["decided"], actions as u64);
     let mut wait = RETRY_FROM;
-    while let Err(error) = bus.append(records.clone()).wait() {
+    while let Err(error) = bus.append(records.to_vec()).wait() {
         tracing::warn!(%error, "a decision could not be appended yet");
         if stop.load(Ordering::Relaxed) || matches!(error, Error::TooLarge { .. }) {
             return;

@@ -64,7 +64,7 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
                 out.extend(folded.out);
             }
         }
-        append(bus, out, stop);
+        append(bus, &out, stop);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
             let (next, value) = windows.save();
@@ -78,9 +78,9 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
 }
 
 /// Appends until it is done.
-fn append(bus: &SharedBus, records: Vec<NewRecord>, stop: &Arc<AtomicBool>) {
+fn append(bus: &SharedBus, records: &[NewRecord], stop: &Arc<AtomicBool>) {
     while !records.is_empty() && !stop.load(Ordering::Relaxed) {
-        match bus.append(records.clone()).wait() {
+        match bus.append(records.to_vec()).wait() {
             Ok(_) => return,
             Err(error) => {
                 tracing::warn!(%error, "windows could not be appended yet");

@@ -76,16 +76,15 @@ impl Hands {
         // A newer epoch does not wait for a step that hangs: its SQL session is killed through GET_LOCK.
         let turn = tokio::time::timeout(within / 4, turn.lock_owned()).await;
         let promised = self.promises.lock().unwrap_or_else(PoisonError::into_inner).begin(cluster, request);
-        let outcome = match promised {
-            Err(refusal) => StepOutcome::Refused { reason: refusal.to_string() },
-            Ok(()) => {
-                let within = within.saturating_sub(began.elapsed());
-                let work = Work { cluster, request, within };
-                match tokio::time::timeout(within, self.work(&work)).await {
-                    Ok(Ok(report)) => StepOutcome::Done(Box::new(report)),
-                    Ok(Err(error)) => StepOutcome::Failed { error: error.to_string() },
-                    Err(_) => StepOutcome::Failed { error: format!("not done within {} ms", within.as_millis()) },
-                }
+        let outcome = if let Err(refusal) = promised {
+            StepOutcome::Refused { reason: refusal.to_string() }
+        } else {
+            let within = within.saturating_sub(began.elapsed());
+            let work = Work { cluster, request, within };
+            match tokio::time::timeout(within, self.work(&work)).await {
+                Ok(Ok(report)) => StepOutcome::Done(Box::new(report)),
+                Ok(Err(error)) => StepOutcome::Failed { error: error.to_string() },
+                Err(_) => StepOutcome::Failed { error: format!("not done within {} ms", within.as_millis()) },
             }
         };
         drop(turn);

@@ -1,7 +1,7 @@
 //! The tail of a crashed MySQL primary's binary log: transactions that it had written but that nobody acknowledged. Once
 //! another server was promoted they are history that did not happen. Before the crashed server's first start they can be
 //! named and cut off: InnoDB then rolls the prepared transactions back, and the server comes back as if it had never begun
-//! them. What is cut is saved beside it first. Right only for lossless semi-sync (AFTER_SYNC, commits in binlog order), only
+//! them. What is cut is saved beside it first. Right only for lossless semi-sync (`AFTER_SYNC`, commits in binlog order), only
 //! before the first start, and only for what the promoted server does not have.
 
 use std::fs::{self, File, OpenOptions};
@@ -128,7 +128,7 @@ fn named(gtid: Option<String>) -> ExtraTransaction {
 fn plain_gtid(body: &[u8]) -> Option<String> {
     let uuid = body.get(1..17)?;
     let number = u64::from_le_bytes(body.get(17..25)?.try_into().ok()?);
-    let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(uuid.try_into().ok()?));
     Some(format!("{}-{}-{}-{}-{}:{number}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 

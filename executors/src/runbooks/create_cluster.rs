@@ -10,7 +10,7 @@ use millrace_schemas::topics::journal::Outcome;
 use super::{Script, UnderWay, Wanted, first_trouble};
 
 /// 60 s: a template of a few hundred MB is copied even on a slow disk.
-const COPY_WITHIN: Duration = Duration::from_secs(60);
+const COPY_WITHIN: Duration = Duration::from_mins(1);
 /// 4 s: closing is given 1 s and killing is instant; the rest is the way there and back.
 const FENCE_WITHIN: Duration = Duration::from_secs(4);
 /// 30 s: an empty server starts in two; a cold disk needs more.

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use millrace_schemas::flavour::Flavour;
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::topics::actions::{FailOver, Member, Step, StepOutcome, StepResult};
+use millrace_schemas::topics::actions::{FailOver, Member, Step, StepResult};
 use millrace_schemas::topics::journal::{Outcome, Process};
 
 use super::{Script, UnderWay, Wanted, report, trouble};
@@ -85,31 +84,22 @@ impl Held<'_> {
         self.fence(old).is_some_and(|fence| report(fence).is_some()) || (n > 0 && self.stopped(old).count() >= needed)
     }
 
-    /// Rule 4: the sets of Q acknowledgers, or the old primary's own where its log is known to be whole. A `MariaDB` server
-    /// truncates its unacknowledged tail when it recovers, so there only the quorum counts. Who may not be promoted does not
-    /// count either: it may have lost what it acknowledged.
+    /// Rule 4: the sets of Q acknowledgers, or the old primary's own, read while it runs closed: nobody has told its guard that
+    /// it was superseded, so its log is whole. Who may not be promoted does not count: it may have lost what it acknowledged.
     fn has_data(&self, old: &InstanceId) -> bool {
-        let own = self.action.spec.flavour == Flavour::MySql
-            && self.fence(old).and_then(report).is_some_and(|report| report.executed.is_some());
+        let own = self.fence(old).and_then(report).is_some_and(|report| report.executed.is_some());
         let whole = |instance: &&InstanceId| self.action.candidates.contains(*instance);
         own || self.stopped(old).filter(whole).count() >= self.action.spec.quorum(old)
     }
 
     /// Every set that was read, with its owner.
     fn sets(&self) -> Vec<(&InstanceId, &GtidSet)> {
-        let of = |result: &&'_ StepResult| {
-            report(result).and_then(|report| report.received.as_ref().or(report.executed.as_ref())).is_some()
-        };
         let all = self.fences.iter().chain(self.stops);
-        all.filter(|result| of(result))
-            .filter_map(|result| {
-                let report = match &result.outcome {
-                    StepOutcome::Done(report) => report,
-                    _ => return None,
-                };
-                Some((&result.instance, report.received.as_ref().or(report.executed.as_ref())?))
-            })
-            .collect()
+        all.filter_map(|result| {
+            let report = report(result)?;
+            Some((&result.instance, report.received.as_ref().or(report.executed.as_ref())?))
+        })
+        .collect()
     }
 
     fn choose(&self) -> Result<Choice, Outcome> {

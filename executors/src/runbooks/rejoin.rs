@@ -1,6 +1,6 @@
-//! Bring a closed member back as a replica: cut off what it wrote and nobody acknowledged, start it closed, compare what it
-//! has executed with the primary, name what is extra, neutralise what touches only Millrace's own schema, then let it follow and catch up. Anything else that is extra is
-//! somebody's data: it stays quarantined, and the refusal names it.
+//! Bring a member back as a replica: close it, cut off what it wrote and nobody acknowledged, start it closed, compare what it
+//! has executed with the primary, name what is extra, neutralise what touches only Millrace's own schema, then let it follow
+//! and catch up. Anything else that is extra is somebody's data: it stays quarantined, and the refusal names it.
 
 use std::time::Duration;
 

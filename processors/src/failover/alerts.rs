@@ -75,11 +75,11 @@ pub(super) fn follow(state: &mut State, cluster: &ClusterId, verdict: &Verdict, 
     let on = Some(&primary);
     match verdict {
         Verdict::Dead { .. } | Verdict::Isolated { .. } | Verdict::Closed => {
-            raise(state, cluster, on, PrimaryDown(says), out)
+            raise(state, cluster, on, &PrimaryDown(says), out);
         }
-        Verdict::WritesBlocked | Verdict::Stalled { .. } => raise(state, cluster, on, WritesBlocked(says), out),
-        Verdict::AgentDead => raise(state, cluster, on, AgentSilent(says), out),
-        Verdict::StoppedOnPurpose { .. } => raise(state, cluster, on, PrimaryStopped(says), out),
+        Verdict::WritesBlocked | Verdict::Stalled { .. } => raise(state, cluster, on, &WritesBlocked(says), out),
+        Verdict::AgentDead => raise(state, cluster, on, &AgentSilent(says), out),
+        Verdict::StoppedOnPurpose { .. } => raise(state, cluster, on, &PrimaryStopped(says), out),
         Verdict::Fine => {
             for name in
                 [PrimaryDown::NAME, WritesBlocked::NAME, AgentSilent::NAME, PrimaryStopped::NAME, FailoverRefused::NAME]
@@ -99,19 +99,19 @@ pub(super) fn ended(state: &mut State, action: &Action, outcome: &Outcome, event
             resolve_all(state, cluster, PrimaryDown::NAME, out);
             resolve_all(state, cluster, FailoverRefused::NAME, out);
             let summary = format!("{primary} is the primary since epoch {}, because {}", action.epoch, action.reason);
-            raise(state, cluster, Some(primary), FailoverDone(OnVerdict { summary }), out);
+            raise(state, cluster, Some(primary), &FailoverDone(OnVerdict { summary }), out);
         }
         (ActionKind::FailOver(_) | ActionKind::CreateCluster(_), Outcome::Refused { reason, unblock }) => {
             let refusal = format!("{reason}; {unblock} would unblock it");
-            raise(state, cluster, None, FailoverRefused { reason: &action.reason, refusal: &refusal }, out);
+            raise(state, cluster, None, &FailoverRefused { reason: &action.reason, refusal: &refusal }, out);
         }
         (ActionKind::FailOver(_) | ActionKind::CreateCluster(_), Outcome::Abandoned { reason, .. }) => {
-            raise(state, cluster, None, FailoverRefused { reason: &action.reason, refusal: reason }, out);
+            raise(state, cluster, None, &FailoverRefused { reason: &action.reason, refusal: reason }, out);
         }
         (ActionKind::Rejoin(rejoin), Outcome::Refused { reason, .. }) => {
             let says =
                 ErrantTransactions(OnVerdict { summary: format!("{} stays quarantined: {reason}", rejoin.instance) });
-            raise(state, cluster, Some(&rejoin.instance), says, out);
+            raise(state, cluster, Some(&rejoin.instance), &says, out);
         }
         (ActionKind::Rejoin(rejoin), Outcome::Done { .. }) => {
             resolve(state, cluster, fingerprint(cluster, ErrantTransactions::NAME, Some(&rejoin.instance)), out);
@@ -129,7 +129,7 @@ pub(super) fn raise<S: Says>(
     state: &mut State,
     cluster: &ClusterId,
     instance: Option<&InstanceId>,
-    says: S,
+    says: &S,
     out: &mut Out<'_>,
 ) {
     let fingerprint = fingerprint(cluster, S::NAME, instance);

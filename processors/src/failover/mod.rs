@@ -30,11 +30,11 @@ pub use verdict::Verdict;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// 3 of 10 minutes: more automatic failovers than that are a fault that failing over does not mend.
 const FAILOVERS_MAX: usize = 3;
-const FAILOVERS_WITHIN: Duration = Duration::from_secs(600);
+const FAILOVERS_WITHIN: Duration = Duration::from_mins(10);
 /// 60 s: longer than any runbook's own deadlines together; past it the action is abandoned and a new epoch decides.
-pub const ACTION_DEADLINE: Duration = Duration::from_secs(60);
+pub const ACTION_DEADLINE: Duration = Duration::from_mins(1);
 /// 180 s: creating a cluster copies data directories and starts servers.
-pub const CREATE_DEADLINE: Duration = Duration::from_secs(180);
+pub const CREATE_DEADLINE: Duration = Duration::from_mins(3);
 /// 5 s after a refusal the facts may have changed: another look costs an epoch number, not a server.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// 30 s between attempts to bring a member back; each may start a server.
@@ -166,7 +166,7 @@ impl Processor for Failover {
 
     fn unknown_evidence(&self, state: &mut State, cluster: &ClusterId, kind: &str, out: &mut Out<'_>) {
         state.paused = Some(format!("evidence of unknown kind {kind}: a newer version writes to this journal"));
-        alerts::raise(state, cluster, None, alerts::ClusterPaused { kind }, out);
+        alerts::raise(state, cluster, None, &alerts::ClusterPaused { kind }, out);
     }
 }
 

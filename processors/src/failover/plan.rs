@@ -23,7 +23,7 @@ pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdic
             state,
             cluster,
             Some(&primary),
-            alerts::FailoverRefused { reason: &reason, refusal: &refusal },
+            &alerts::FailoverRefused { reason: &reason, refusal: &refusal },
             out,
         );
         return;

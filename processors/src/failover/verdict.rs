@@ -12,7 +12,7 @@ use super::State;
 use super::evidence::{SILENT_AFTER, Seen};
 
 /// 60 s: a person who stopped the primary on purpose gets a minute to start it again.
-pub const STOPPED_GRACE: Duration = Duration::from_secs(60);
+pub const STOPPED_GRACE: Duration = Duration::from_mins(1);
 /// 1.5 s without an acknowledger: the second canary in a row that hangs.
 const BLOCKED_AFTER_US: u64 = 1_500_000;
 /// 3 s closed although it should be open: three heartbeats in a row.

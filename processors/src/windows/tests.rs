@@ -168,6 +168,16 @@ fn sampled_rows_stand_for_what_was_left_out() {
 }
 
 #[test]
+fn a_snapshot_before_the_first_record_leaves_none_out() {
+    let mut fold = Windows::new(0);
+    assert_eq!(fold.save().0, 0);
+    fold_seconds(&mut fold, 0..1);
+    assert_eq!(fold.save().0, 0, "its windows are open");
+    fold.advance(Timestamp((T0 + 8_000) * 1_000_000));
+    assert_eq!(fold.save().0, 1);
+}
+
+#[test]
 fn a_restart_from_a_snapshot_gives_the_same_closed_windows() {
     let mut fold = Windows::new(0);
     let mut out = fold_seconds(&mut fold, 0..17);

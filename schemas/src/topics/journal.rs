@@ -74,7 +74,7 @@ impl Payload for Fact {
 pub struct Heartbeat {
     /// The host whose agent speaks.
     pub host: HostId,
-    /// CLOCK_BOOTTIME of the host when this was sampled: lateness is judged by it, wall clocks play no part.
+    /// `CLOCK_BOOTTIME` of the host when this was sampled: lateness is judged by it, wall clocks play no part.
     pub boot_us: u64,
     /// The server process.
     pub process: Process,
@@ -121,7 +121,7 @@ pub enum Process {
 pub struct ProcessChanged {
     /// The host whose agent speaks.
     pub host: HostId,
-    /// CLOCK_BOOTTIME when the change was seen.
+    /// `CLOCK_BOOTTIME` when the change was seen.
     pub boot_us: u64,
     /// The state now.
     pub process: Process,
@@ -182,7 +182,7 @@ pub struct SemiSync {
     pub source_enabled: bool,
     /// The source side waits for acknowledgements now (false: it fell back to asynchronous).
     pub source_active: bool,
-    /// Lossless: AFTER_SYNC, unlimited time-out, waits without replicas.
+    /// Lossless: `AFTER_SYNC`, unlimited time-out, waits without replicas.
     pub lossless: bool,
     /// Replicas that acknowledge.
     pub acknowledgers: u32,
@@ -218,7 +218,7 @@ pub enum Canary {
 pub struct Gap {
     /// The host whose agent speaks.
     pub host: HostId,
-    /// Since when, by the agent's CLOCK_BOOTTIME.
+    /// Since when, by the agent's `CLOCK_BOOTTIME`.
     pub from_boot_us: u64,
     /// Until when.
     pub to_boot_us: u64,

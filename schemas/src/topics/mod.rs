@@ -51,7 +51,7 @@ pub enum Retention {
     Compacted,
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Topic {
     /// All of them, in the order of the data flow.

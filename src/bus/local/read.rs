@@ -121,9 +121,9 @@ impl LocalReader {
         let topics: Vec<Topic> = self.positions.iter().filter(|(_, at)| at.held).map(|(topic, _)| *topic).collect();
         for topic in topics {
             let next = self.positions[&topic].next;
-            let records = match self.from_memory(topic, next) {
+            let records = match self.read_memory(topic, next) {
                 Some(records) => records,
-                None => self.from_file(topic, next).map_err(|error| file::explain(&self.path, &error))?,
+                None => self.read_file(topic, next).map_err(|error| file::explain(&self.path, &error))?,
             };
             if let (Some(last), Some(position)) = (records.last(), self.positions.get_mut(&topic)) {
                 position.next = last.offset + 1;
@@ -134,7 +134,7 @@ impl LocalReader {
     }
 
     /// The records from `next` on, when all of them are still in memory.
-    fn from_memory(&self, topic: Topic, next: u64) -> Option<Vec<Record>> {
+    fn read_memory(&self, topic: Topic, next: u64) -> Option<Vec<Record>> {
         let state = self.shared.lock();
         let Some(tail) = state.tails.get(&topic) else { return Some(Vec::new()) };
         if next >= tail.end {
@@ -145,7 +145,7 @@ impl LocalReader {
         Some(tail.records.iter().skip(skip).take(POLL_RECORDS_MAX).cloned().collect())
     }
 
-    fn from_file(&self, topic: Topic, next: u64) -> rusqlite::Result<Vec<Record>> {
+    fn read_file(&self, topic: Topic, next: u64) -> rusqlite::Result<Vec<Record>> {
         let sql = format!(
             "SELECT offset, key, appended, headers, value FROM {} WHERE offset >= ?1 ORDER BY offset LIMIT ?2",
             file::table(topic)

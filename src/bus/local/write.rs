@@ -19,7 +19,7 @@ use crate::bus::{Error, Landed, Snapshot};
 /// 4,000 records in one commit take about 20 ms: the p99 that a producer may be asked to wait.
 const BATCH_RECORDS_MAX: usize = 4_000;
 /// Retention runs once a minute, between commits.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// 2,000 deletions in one transaction stay well under the 20 ms that a producer may wait.
 const EXPIRE_ROWS_MAX: usize = 2_000;
 

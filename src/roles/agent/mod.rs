@@ -70,10 +70,6 @@ struct Place {
 }
 
 impl Agent {
-    fn subject(&self, place: &Place) -> Subject {
-        Subject::instance(place.cluster.clone(), place.instance.clone())
-    }
-
     fn cluster_of(&self, instance: &InstanceId) -> Option<ClusterId> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
     }
@@ -85,6 +81,12 @@ impl Agent {
 
     fn bus_now(&self) -> Timestamp {
         *self.bus_now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn subject(&self) -> Subject {
+        Subject::instance(self.cluster.clone(), self.instance.clone())
     }
 }
 
@@ -120,7 +122,7 @@ pub async fn run(
     });
     say_host(&agent);
     if agent.hands.is_some() {
-        tokio::spawn(steps::run(Arc::clone(&agent)));
+        steps::run(Arc::clone(&agent));
     }
     if let Some(interface) = settings.capture.clone() {
         capture::start(&agent, interface);

@@ -119,6 +119,6 @@ impl Slowly {
             sql_bytes: entry.sql_bytes,
             suppressed,
         };
-        drop(self.agent.speaker.say(self.agent.subject(&self.place), None, Slow::Query(query)));
+        drop(self.agent.speaker.say(self.place.subject(), None, Slow::Query(query)));
     }
 }

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Offsets of steps that are being performed.
 type Underway = Arc<Mutex<BTreeSet<u64>>>;
 
-pub(super) async fn run(agent: Arc<Agent>) {
+pub(super) fn run(agent: Arc<Agent>) {
     let group = format!("agent-{}", agent.host);
     let assignment = Assignment::Group { group, topics: vec![Topic::Actions] };
     let reader = match agent.bus.reader(assignment) {

@@ -140,7 +140,7 @@ impl Watch {
         self.process = process.clone();
         let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process };
         // Not waited for: the next heartbeat restates it.
-        drop(self.agent.speaker.say(self.agent.subject(&self.place), None, Fact::ProcessChanged(fact)));
+        drop(self.agent.speaker.say(self.place.subject(), None, Fact::ProcessChanged(fact)));
     }
 
     async fn beat(&mut self, sample: Result<Sample, String>) {
@@ -175,11 +175,11 @@ impl Watch {
             server_error,
             canary,
         };
-        let said = self.agent.speaker.say(self.agent.subject(&self.place), None, Fact::Heartbeat(Box::new(heartbeat)));
+        let said = self.agent.speaker.say(self.place.subject(), None, Fact::Heartbeat(Box::new(heartbeat)));
         match said.await {
             Ok(landed) => landed.iter().for_each(|landed| self.agent.learn(landed.appended)),
             Err(error) => {
-                tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now")
+                tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now");
             }
         }
     }
@@ -223,7 +223,7 @@ impl Watch {
             version: sample.state.version.clone(),
             guarded: self.place.guarded.is_some(),
         });
-        drop(self.agent.speaker.say(self.agent.subject(&self.place), None, item));
+        drop(self.agent.speaker.say(self.place.subject(), None, item));
         let named = sample.status.server.slow_log_file.clone().filter(|_| sample.status.server.slow_log);
         if let Some(file) = self.place.slow_log.clone().or(named) {
             super::slow::start(&self.agent, &self.place, sample.state.flavour, file);
