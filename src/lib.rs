@@ -8,3 +8,4 @@ pub mod console;
 pub mod demo;
 pub mod journal;
 pub mod roles;
+pub mod simulation;

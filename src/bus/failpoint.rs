@@ -2,7 +2,7 @@
 //! Only in builds with debug assertions: a released binary has no way to be told to die.
 
 /// Every failpoint; a test kills a child at each of them.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 9] = [
     "append.received",
     "append.inserted",
     "append.committed",
@@ -12,17 +12,31 @@ pub const ALL: [&str; 10] = [
     "offset.written",
     "offset.committed",
     "retention.deleted",
-    "step.performed",
 ];
 
 /// The environment variable that names the failpoint to die at.
 pub const VARIABLE: &str = "MILLRACE_FAILPOINT";
+
+/// Dies by SIGKILL at a step of a runbook, when the environment asks for `PLACE:STEP`: the places are `step.asked` (an executor
+/// has appended the request) and `step.performed` (an agent has done it and not told anybody).
+pub fn at_step(place: &'static str, step: &str) {
+    #[cfg(debug_assertions)]
+    if std::env::var(VARIABLE).is_ok_and(|wanted| wanted.split_once(':') == Some((place, step))) {
+        die();
+    }
+    let _ = (place, step);
+}
 
 /// Dies here by SIGKILL when the environment asks for it.
 pub fn failpoint(name: &'static str) {
     debug_assert!(ALL.contains(&name), "{name} is not in the list of failpoints");
     #[cfg(debug_assertions)]
     if std::env::var(VARIABLE).is_ok_and(|wanted| wanted == name) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        die();
     }
+}
+
+#[cfg(debug_assertions)]
+fn die() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }

@@ -1,9 +1,11 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod doctor;
 mod events;
 mod journal;
 mod output;
+mod topology;
 mod why;
 
 use std::path::PathBuf;
@@ -58,6 +60,10 @@ enum Command {
     Why(why::Arguments),
     /// Follow a topic.
     Events(events::Arguments),
+    /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
+    Topology(topology::Arguments),
+    /// Say what is missing on this machine and its servers, what that costs, and what to do.
+    Doctor(doctor::Arguments),
     /// Be the parent of one server. Started by agents; needs no bus and no network.
     #[command(hide = true)]
     Guard {
@@ -79,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
+        Command::Topology(arguments) => topology::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),
     };
     match outcome {
@@ -96,12 +104,29 @@ pub fn main() -> ExitCode {
 #[error("a negative answer")]
 pub struct Negative;
 
+/// Ends of a command that have an exit code of their own.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// 2: the command line cannot be followed.
+    #[error("{0}")]
+    Usage(String),
+    /// 3: part of what was asked could not be read. The rest was said.
+    #[error("{0}")]
+    Partial(String),
+}
+
 async fn demo(wish: Wish) -> anyhow::Result<()> {
     if crate::demo::run(wish).await? { Ok(()) } else { Err(Negative.into()) }
 }
 
 /// Which exit code an error has, by the kinds that the conventions name.
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(end) = error.downcast_ref::<End>() {
+        return match end {
+            End::Usage(_) => 2,
+            End::Partial(_) => 3,
+        };
+    }
     if let Some(error) = error.downcast_ref::<bus::Error>() {
         return match error {
             bus::Error::OpenElsewhere { .. } => 4,

@@ -6,7 +6,7 @@ mod book;
 mod counts;
 mod load;
 mod screen;
-mod site;
+pub mod site;
 mod verdict;
 
 use std::path::PathBuf;

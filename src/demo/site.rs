@@ -25,6 +25,9 @@ use crate::roles::up::Up;
 
 /// Hosts of the demo.
 const HOSTS: u16 = 3;
+/// Where the servers' ports are looked for.
+const FIRST_PORT: u16 = 12_000;
+const LAST_PORT: u16 = 20_900;
 /// An epoch above all others: the end of the demo is the last word.
 const LAST: Epoch = Epoch(u64::MAX);
 /// 15 s for guards to close and stop their servers; MySQL takes 3.
@@ -76,7 +79,7 @@ impl Site {
             agents,
             clusters: Vec::new(),
         };
-        let spec = spec(wish.flavour, name, &hosts)?;
+        let spec = cluster_of(wish.flavour, name, &hosts)?;
         let up = Up::start(&settings)?;
         // Minted once, from what no other cluster has: this moment of this process.
         let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
@@ -151,7 +154,7 @@ impl Site {
         let instances: Vec<Instance> = members.iter().filter_map(|member| self.instance(member).ok()).collect();
         let dir = self.dir.clone();
         self.up.stop().await;
-        let stops = instances.iter().map(|instance| stop(instance.clone()));
+        let stops = instances.iter().map(|instance| end(instance.clone()));
         let mut tasks: Vec<_> = stops.map(tokio::spawn).collect();
         for task in &mut tasks {
             task.await?;
@@ -160,11 +163,10 @@ impl Site {
     }
 }
 
-/// Stops a server through its guard, then the guard.
-async fn stop(instance: Instance) {
+/// Ends a server through its guard, then the guard. For demo and tests: nothing of their data is wanted any more.
+pub async fn end(instance: Instance) {
     let guard = GuardClient::connect(&instance.dir);
     let Ok(Ok(state)) = tokio::time::timeout(STOP_WITHIN, guard.ready()).await else { return };
-    // Nothing of the demo's data is wanted any more: killing is quicker than closing, and loses nothing that counts.
     let _ = tokio::time::timeout(STOP_WITHIN, guard.ask(Request::Kill { epoch: LAST })).await;
     let mut states = guard.states();
     let down = |state: &Option<millrace_executors::guard::State>| {
@@ -181,11 +183,19 @@ async fn stop(instance: Instance) {
     }
 }
 
-fn spec(flavour: Flavour, template: &str, hosts: &[HostId]) -> anyhow::Result<ClusterSpec> {
+/// A cluster with one member on each of `hosts`, on free ports of loopback; the first one is the primary.
+pub fn cluster_of(flavour: Flavour, template: &str, hosts: &[HostId]) -> anyhow::Result<ClusterSpec> {
     let mut members = Vec::new();
-    // All listeners are held until every port is known, so that no port is given out twice.
-    let listeners: Vec<std::net::TcpListener> =
-        hosts.iter().map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    // All listeners are held until every port is known, so that no port is given out twice. The kernel gives ports from
+    // 32,768 on to clients, which could take one between now and the server's start: these lie below.
+    let from = FIRST_PORT + (std::process::id() % 80) as u16 * 100;
+    let listeners: Vec<std::net::TcpListener> = (from..LAST_PORT)
+        .filter_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
+        .take(hosts.len())
+        .collect();
+    if listeners.len() < hosts.len() {
+        bail!("no free ports between {from} and {LAST_PORT} on 127.0.0.1");
+    }
     for (number, (host, listener)) in hosts.iter().zip(&listeners).enumerate() {
         members.push(Member {
             instance: InstanceId::parse(format!("db{}", number + 1))?,

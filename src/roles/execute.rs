@@ -16,7 +16,7 @@ use millrace_schemas::topics::journal::Fact;
 use serde::{Deserialize, Serialize};
 
 use super::speaker::Speaker;
-use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
+use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot, failpoint};
 
 /// 100 ms: renewals and time-outs need no finer clock; everything else wakes the reader.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -106,7 +106,10 @@ fn append(speaker: &Speaker, todo: Do) {
         Do::Say(cluster, fact) => speaker.say(Subject::cluster(cluster), None, fact),
         Do::Ask(cluster, request) => {
             let subject = Subject::instance(cluster, request.instance.clone());
-            speaker.say(subject, Some(request.action), Order::Step(Box::new(request)))
+            let step = request.step.name();
+            let receipt = speaker.say(subject, Some(request.action), Order::Step(Box::new(request)));
+            failpoint::at_step("step.asked", step);
+            receipt
         }
     };
     // Not waited for: reading it back is the proof, and what does not come back is said again.

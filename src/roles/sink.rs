@@ -8,21 +8,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use millrace_schemas::metrics::{ARCHIVED, Registry};
-use millrace_schemas::topics::Topic;
-use millrace_sinks::archive::Archive;
+use millrace_sinks::archive::{Archive, TOPICS};
 
 use crate::bus::{Assignment, From, Polled, SharedBus};
 
 /// 500 ms: nobody waits for an archive.
 const WAIT: Duration = Duration::from_millis(500);
-/// What is archived.
-pub const ARCHIVED_TOPICS: [Topic; 3] = [Topic::Journal, Topic::Actions, Topic::Alerts];
 
 /// Runs the sink until `stop`.
 pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut archive =
         Archive::open(dir).with_context(|| format!("the archive in {} cannot be opened", dir.display()))?;
-    let from = ARCHIVED_TOPICS.map(|topic| (topic, From::Offset(archive.position(topic, 0))));
+    let from = TOPICS.map(|topic| (topic, From::Offset(archive.position(topic, 0))));
     let mut reader = bus.reader(Assignment::Manual(from.to_vec())).context("the archive sink cannot read")?;
     while !stop.load(Ordering::Relaxed) {
         let Ok(polled) = reader.poll(WAIT) else {

@@ -98,7 +98,7 @@ impl Agent {
         while let Some(record) = self.inbox.next() {
             let offset = record.offset;
             match library.read(&record) {
-                Word::Order(_, Order::Step(request)) if request.instance == *self.instance() => {
+                Word::Order(Order::Step(request)) if request.instance == *self.instance() => {
                     self.requests.push_back((offset, (**request).clone()));
                 }
                 _ => {}

@@ -102,7 +102,7 @@ impl Executor {
             _ => self.state.journal = record.offset + 1,
         }
         match library.read(record) {
-            Word::Order(_, order) => self.state.book.order(order, record.appended),
+            Word::Order(order) => self.state.book.order(order, record.appended),
             Word::Fact(cluster, fact) => self.state.book.fact(cluster, fact, record.appended),
             Word::Time => self.state.book.pass(record.appended),
         }

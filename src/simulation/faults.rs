@@ -35,7 +35,7 @@ pub(super) enum Fault {
 /// The faults of a schedule, in order.
 pub(super) fn draw(dice: &mut Dice, members: usize) -> Vec<(Timestamp, Fault)> {
     let mut faults = Vec::new();
-    let mut at = |dice: &mut Dice| Timestamp(1_000_000 + dice.below(WITHIN_US) as i64);
+    let at = |dice: &mut Dice| Timestamp(1_000_000 + dice.below(WITHIN_US) as i64);
     if dice.chance(850) {
         faults.push((at(dice), Fault::Primary));
     }

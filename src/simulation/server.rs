@@ -1,6 +1,7 @@
 //! A simulated server with its guard: its log, its relay log, what it follows, whether clients may write. In: what hands,
 //! guards and the network do to it. Out: what it reports. Behaviour is as the real servers were seen to behave: a crash keeps
-//! the log; MySQL keeps the relay log too, MariaDB forgets it and cuts off the tail that waited for an acknowledgement.
+//! the log; MySQL keeps the relay log too, MariaDB forgets it. A tail that nobody acknowledged goes at a start that says that
+//! another was promoted, and only then.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -70,6 +71,10 @@ pub(super) struct Server {
     pub(super) cursor: usize,
     /// Positions in `log` of writes that nobody has acknowledged, with the client's write.
     pub(super) waiting: Vec<(usize, Content)>,
+    /// Where in `log` the newest binary log begins: each start opens one.
+    newest_file: usize,
+    /// From where on a crash left transactions that MariaDB drops when it is told that another was promoted.
+    torn_from: Option<usize>,
     /// When the newest heartbeat row that it holds was written.
     pub(super) pulse: Timestamp,
 }
@@ -96,24 +101,44 @@ impl Server {
             have: BTreeSet::new(),
             cursor: 0,
             waiting: Vec::new(),
+            newest_file: 0,
+            torn_from: None,
             pulse: Timestamp::ZERO,
         }
     }
 
-    /// Starts closed, as its configuration on disk says.
-    pub(super) fn start(&mut self) {
-        if !self.running && self.exists {
-            self.pid += 1;
-            self.running = true;
-            self.hold = None;
+    /// Starts closed, as its configuration on disk says. `superseded`: another was promoted since it ran.
+    pub(super) fn start(&mut self, superseded: bool) {
+        if self.running || !self.exists {
+            return;
+        }
+        if let Some(from) = self.torn_from.take().filter(|_| superseded && self.flavour == Flavour::MariaDb) {
+            self.truncate(from);
+        }
+        self.newest_file = self.log.len();
+        self.pid += 1;
+        self.running = true;
+        self.hold = None;
+    }
+
+    /// Cuts what `keep` does not hold from the newest binary log of a MySQL server that is down.
+    pub(super) fn cut_tail(&mut self, keep: &GtidSet) {
+        if self.running || self.flavour == Flavour::MariaDb {
+            return;
+        }
+        let held = |one: &Transaction| parse(self.flavour, &gtid(self.flavour, *one)).is_subset(keep).unwrap_or(false);
+        if let Some(first) = self.log.iter().skip(self.newest_file).position(|one| !held(one)) {
+            self.truncate(self.newest_file + first);
         }
     }
 
-    /// Ends by SIGKILL. `torn` further transactions of a MariaDB log had their commit only in memory.
+    /// Ends by SIGKILL: both logs stay, MariaDB forgets its relay log. Up to `torn` transactions before the first that waits
+    /// have their commit only in memory.
     pub(super) fn crash(&mut self, torn: usize) {
         if !self.running {
             return;
         }
+        self.torn_from = self.waiting.first().map(|(first, _)| first.saturating_sub(torn));
         self.running = false;
         self.exited = true;
         self.open = false;
@@ -121,9 +146,6 @@ impl Server {
         self.receiver = false;
         self.applier = false;
         if self.flavour == Flavour::MariaDb {
-            if let Some((first, _)) = self.waiting.first().copied() {
-                self.truncate(first.saturating_sub(torn));
-            }
             self.forget_relay();
         }
         self.waiting.clear();
@@ -265,20 +287,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crash_cuts_off_what_waited_on_mariadb_only() {
-        let check = |flavour, expected: usize| {
+    fn what_waited_is_dropped_by_who_was_superseded_only() {
+        let check = |flavour, superseded: bool, expected: usize| {
             let mut server = Server::new(1, flavour);
             server.exists = true;
-            server.start();
+            server.start(false);
             server.write(Content::App(1));
+            let keep = server.executed();
             let at = server.write(Content::App(2));
             server.waiting.push((at, Content::App(2)));
             server.crash(0);
-            assert_eq!(server.log.len(), expected, "{flavour}");
             assert!(!server.open && !server.running);
+            if superseded {
+                server.cut_tail(&keep);
+            }
+            server.start(superseded);
+            assert_eq!(server.log.len(), expected, "{flavour}, superseded: {superseded}");
         };
-        check(Flavour::MariaDb, 1);
-        check(Flavour::MySql, 2);
+        for flavour in [Flavour::MySql, Flavour::MariaDb] {
+            check(flavour, false, 2);
+            check(flavour, true, 1);
+        }
     }
 
     #[test]

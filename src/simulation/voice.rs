@@ -100,7 +100,7 @@ impl Inbox {
 /// What a record says.
 #[derive(Clone, Debug)]
 pub(super) enum Word {
-    Order(ClusterId, Order),
+    Order(Order),
     Fact(ClusterId, Fact),
     /// Time only: heartbeats and ticks say nothing to executors.
     Time,
@@ -123,7 +123,7 @@ fn parse(record: &Record) -> Word {
     let starts = |kind: &str| value.windows(kind.len()).any(|window| window == kind.as_bytes());
     match record.topic {
         Topic::Actions => Event::<Order>::from_record(record)
-            .map_or(Word::Time, |event| Word::Order(event.subject.cluster, event.payload)),
+            .map_or(Word::Time, |event| Word::Order(event.payload)),
         Topic::Journal if starts("\"millrace.heartbeat.v1\"") || starts("\"millrace.tick.v1\"") => Word::Time,
         Topic::Journal => Event::<Fact>::from_record(record)
             .map_or(Word::Time, |event| Word::Fact(event.subject.cluster, event.payload)),

@@ -58,7 +58,7 @@ impl World {
     pub(super) fn settle(&mut self) {
         for at in 0..self.servers.len() {
             self.servers[at].exists = true;
-            self.servers[at].start();
+            self.servers[at].start(false);
             if at > 0 {
                 self.attach(at, 0);
             }
@@ -197,7 +197,7 @@ impl World {
         for at in 0..self.servers.len() {
             let lapsed = self.servers[at].hold.and_then(|hold| hold.lapses).is_some_and(|lapses| lapses <= self.now);
             if lapsed && self.host_down[at] <= self.now {
-                self.servers[at].start();
+                self.servers[at].start(false);
             }
         }
     }
@@ -223,7 +223,7 @@ impl World {
                 self.servers[at].exists = true;
                 Ok(Report::default())
             }
-            Step::StartClosed { .. } => self.start_closed(at, epoch),
+            Step::StartClosed { keep } => self.start_closed(at, epoch, keep.as_ref()),
             Step::Fence {} => self.fence(at, epoch),
             _ if !self.servers[at].running => Err("the server does not answer".to_owned()),
             Step::Follow { .. } => self.follow(at, source.ok_or("the source is no member")?),
@@ -250,11 +250,14 @@ impl World {
         Ok(())
     }
 
-    fn start_closed(&mut self, at: usize, epoch: u64) -> Result<Report, Trouble> {
+    fn start_closed(&mut self, at: usize, epoch: u64, keep: Option<&GtidSet>) -> Result<Report, Trouble> {
         self.guard_promises(at, epoch)?;
         let server = &mut self.servers[at];
+        if let Some(keep) = keep {
+            server.cut_tail(keep);
+        }
         server.hold = None;
-        server.start();
+        server.start(keep.is_some());
         if server.open {
             return Err("the server runs and is open".to_owned());
         }

@@ -114,6 +114,8 @@ pub(super) fn ended(state: &mut State, action: &Action, outcome: &Outcome, event
             raise(state, cluster, Some(&rejoin.instance), &says, out);
         }
         (ActionKind::Rejoin(rejoin), Outcome::Done { .. }) => {
+            // All members are in their places again: the switch is history, and the console's and the archive's to tell.
+            resolve_all(state, cluster, FailoverDone::NAME, out);
             resolve(state, cluster, fingerprint(cluster, ErrantTransactions::NAME, Some(&rejoin.instance)), out);
         }
         (ActionKind::Rejoin(_), Outcome::Abandoned { .. }) | (ActionKind::CreateCluster(_), Outcome::Done { .. }) => {}

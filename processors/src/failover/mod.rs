@@ -214,7 +214,8 @@ impl State {
         if action.epoch == self.epoch && !known && taken {
             return; // another action of this epoch was claimed first
         }
-        if action.epoch == self.epoch && !known && action.first_step < self.actions_in_epoch * STEPS_PER_ACTION {
+        let rival = self.current.as_ref().is_some_and(|current| current.action.first_step == action.first_step);
+        if action.epoch == self.epoch && !known && !rival && action.first_step < self.actions_in_epoch * STEPS_PER_ACTION {
             return; // an action of this epoch that has ended: somebody claims it late
         }
         if action.epoch > self.epoch {

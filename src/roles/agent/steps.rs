@@ -94,7 +94,7 @@ async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
     };
     agent.metrics.add(&STEPS, &[&result.step, outcome], 1);
     tracing::info!(instance = %result.instance, step = %result.step, epoch = %result.epoch, outcome, took_ms = result.took_us / 1_000, "step performed");
-    crate::bus::failpoint::failpoint("step.performed");
+    crate::bus::failpoint::at_step("step.performed", &result.step);
     let fact = Fact::StepDone(Box::new(result));
     while let Err(error) = agent.speaker.say(subject.clone(), Some(request.action), fact.clone()).await {
         tracing::warn!(%error, "a result could not be appended yet");

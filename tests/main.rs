@@ -1,0 +1,11 @@
+//! The integration tests of the root package, one binary: what the tree must look like, what every bus must do, that a replay
+//! decides as the live system did, what becomes of facts that cannot be read, and ten thousand simulated schedules.
+
+#![allow(clippy::print_stdout)] // a test says what it counted
+
+mod architecture;
+mod bus;
+mod real;
+mod replay;
+mod simulation;
+mod unreadable;

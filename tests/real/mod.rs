@@ -1,0 +1,5 @@
+//! Tests of the binary on real servers.
+
+mod resume;
+mod site;
+mod watching;
