@@ -1,0 +1,283 @@
+//! A cluster of three under a decider: `db1` is the primary, `db2` and `db3` follow it. Tests say what each agent tells and
+//! let time pass; the stage numbers, stamps and folds the records.
+
+use std::sync::Arc;
+
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::flavour::Flavour;
+use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
+use millrace_schemas::marks::Sequence;
+use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::actions::{Action, ActionKind, ClusterSpec, FailOver, Order};
+use millrace_schemas::topics::alerts::{Alert, Notice};
+use millrace_schemas::topics::journal::{
+    Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, Receiver, SemiSync, ServerState,
+};
+use millrace_schemas::topics::samples;
+
+use super::super::{Failover, State, Verdict, verdict};
+use crate::fold::Fold;
+
+const S: i64 = 1_000_000;
+const START: i64 = 1_000 * S;
+
+pub(super) const RUNS: Process = Process::Running { pid: 7 };
+pub(super) const KILLED: Process = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
+pub(super) const STOPPED: Process = Process::Exited { code: Some(0), signal: None, requested: true, held: false };
+
+/// What an agent tells of its server.
+#[derive(Clone, Debug)]
+pub(super) struct Tells {
+    pub(super) silent: bool,
+    pub(super) process: Process,
+    pub(super) open: bool,
+    pub(super) server: bool,
+    pub(super) canary: Canary,
+    pub(super) source: Option<usize>,
+    pub(super) receiving: bool,
+    pub(super) delay_us: Option<u64>,
+    pub(super) semi_sync: SemiSync,
+    /// How long its facts take to the bus.
+    pub(super) late_us: i64,
+}
+
+pub(super) struct Stage {
+    pub(super) fold: Fold<Failover>,
+    pub(super) spec: ClusterSpec,
+    pub(super) tells: Vec<Tells>,
+    pub(super) now: i64,
+    offset: u64,
+    pub(super) out: Vec<NewRecord>,
+}
+
+pub(super) fn id(at: usize) -> InstanceId {
+    samples::spec().members[at].instance.clone()
+}
+
+pub(super) fn cluster() -> ClusterId {
+    ClusterId::parse("c1").expect("a legal id")
+}
+
+impl Stage {
+    /// Enrolled with `change` made to the declaration, and healthy for three seconds.
+    pub(super) fn with(change: impl FnOnce(&mut ClusterSpec)) -> Self {
+        let mut spec = samples::spec();
+        change(&mut spec);
+        let tells = |at: usize| Tells {
+            silent: false,
+            process: RUNS,
+            open: at == 0,
+            server: true,
+            canary: if at == 0 { Canary::Written { took_us: 900 } } else { Canary::Off },
+            source: (at > 0).then_some(0),
+            receiving: at > 0,
+            delay_us: (at > 0).then_some(1_000),
+            semi_sync: SemiSync {
+                source_active: at == 0,
+                source_enabled: at == 0,
+                acknowledgers: 2,
+                ..SemiSync::default()
+            },
+            late_us: 0,
+        };
+        let members = spec.members.len();
+        let fold = Fold::new(Failover, 0);
+        let mut stage =
+            Self { fold, spec, tells: (0..members).map(tells).collect(), now: START, offset: 0, out: Vec::new() };
+        let command = Command::Enrol(Box::new(stage.spec.clone()));
+        stage.say(None, Fact::Command(command));
+        stage.seconds(3);
+        stage
+    }
+
+    pub(super) fn healthy() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// Folds a fact; what came out is kept and returned.
+    pub(super) fn say(&mut self, about: Option<usize>, payload: Fact) -> Vec<NewRecord> {
+        self.offset += 1;
+        let event = Event {
+            id: EventId::derive(&["stage", &self.offset.to_string()]),
+            source: format!("stage/{}", about.unwrap_or(9)),
+            sequence: Sequence { incarnation: 1, counter: self.offset },
+            at: Timestamp(1),
+            appended: Timestamp::ZERO,
+            subject: Subject { cluster: cluster(), instance: about.map(|at| self.spec.members[at].instance.clone()) },
+            cause: None,
+            payload,
+        };
+        let new = event.to_record();
+        self.put(&new)
+    }
+
+    /// Folds a record as the bus would hand it over now.
+    pub(super) fn put(&mut self, new: &NewRecord) -> Vec<NewRecord> {
+        let record = Record {
+            topic: Topic::Journal,
+            partition: 0,
+            offset: self.offset,
+            appended: Timestamp(self.now),
+            key: new.key.clone(),
+            headers: new.headers.clone(),
+            value: new.value.clone(),
+        };
+        let out = self.fold.fold(&record).out;
+        self.out.extend(out.iter().cloned());
+        out
+    }
+
+    /// Time passes: ticks each 200 ms, and each second a heartbeat of every agent that is not silent.
+    pub(super) fn seconds(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            for fifth in 0..5 {
+                self.now += S / 5;
+                if fifth == 4 {
+                    for at in 0..self.tells.len() {
+                        self.beat(at);
+                    }
+                }
+                self.say(None, Fact::Tick {});
+            }
+        }
+    }
+
+    pub(super) fn beat(&mut self, at: usize) {
+        let tells = self.tells[at].clone();
+        if tells.silent {
+            return;
+        }
+        let heartbeat = self.heartbeat(at, &tells);
+        self.say(Some(at), Fact::Heartbeat(Box::new(heartbeat)));
+    }
+
+    fn boot_us(&self, at: usize) -> u64 {
+        (self.now - START + 1_000 * S - self.tells[at].late_us) as u64
+    }
+
+    fn heartbeat(&self, at: usize, tells: &Tells) -> Heartbeat {
+        let receiver = tells.source.map(|source| Receiver {
+            source: self.spec.members[source].endpoint(),
+            receiving: tells.receiving,
+            applying: true,
+            error: None,
+            delay_us: tells.delay_us,
+        });
+        let running = tells.server && matches!(tells.process, Process::Running { .. });
+        let server = running.then(|| ServerState {
+            flavour: self.spec.flavour,
+            version: "test".to_owned(),
+            server_id: at as u32 + 1,
+            open: tells.open,
+            executed: None,
+            receiver,
+            semi_sync: tells.semi_sync,
+            queries_per_second: None,
+            threads_running: 1,
+            connections: 1,
+            host_load: None,
+        });
+        Heartbeat {
+            host: self.spec.members[at].host.clone(),
+            boot_us: self.boot_us(at),
+            process: tells.process.clone(),
+            promised: Epoch(0),
+            server_error: server.is_none().then(|| "connection refused".to_owned()),
+            server,
+            canary: tells.canary.clone(),
+        }
+    }
+
+    /// The process of `at` changes, and its agent tells at once.
+    pub(super) fn process(&mut self, at: usize, process: Process) -> Vec<NewRecord> {
+        self.tells[at].process = process.clone();
+        if !matches!(process, Process::Running { .. }) {
+            self.tells[at].open = false;
+        }
+        self.now += 20_000;
+        let (host, boot_us) = (self.spec.members[at].host.clone(), self.boot_us(at));
+        self.say(Some(at), Fact::ProcessChanged(ProcessChanged { host, boot_us, process }))
+    }
+
+    pub(super) fn state(&self) -> &State {
+        self.fold.state(&cluster()).expect("the cluster is known")
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        verdict::of(self.state(), Timestamp(self.now))
+    }
+
+    /// Every action so far.
+    pub(super) fn actions(&self) -> Vec<Action> {
+        actions(&self.out)
+    }
+
+    /// Every alert so far, as `NAME state: summary`.
+    pub(super) fn alerts(&self) -> Vec<Alert> {
+        let notices = self.out.iter().filter(|record| record.topic == Topic::Alerts);
+        notices
+            .map(|record| {
+                let Notice::Alert(alert) = read::<Notice>(record);
+                alert
+            })
+            .collect()
+    }
+
+    pub(super) fn alert(&self, name: &str) -> Option<Alert> {
+        self.alerts().into_iter().rfind(|alert| alert.name == name)
+    }
+
+    pub(super) fn claim(&mut self, action: &Action, executor: &str) -> Vec<NewRecord> {
+        self.say(None, Fact::Claimed(Claimed { action: Box::new(action.clone()), executor: executor.to_owned() }))
+    }
+
+    pub(super) fn end(&mut self, action: &Action, outcome: Outcome) -> Vec<NewRecord> {
+        self.say(None, Fact::Ended(Ended { action: action.id, epoch: action.epoch, outcome }))
+    }
+
+    /// The last action is claimed and done: `to` is the primary, and the others follow it.
+    pub(super) fn promoted(&mut self, to: usize) {
+        let action = self.actions().pop().expect("an action");
+        self.claim(&action, "e1");
+        for (at, tells) in self.tells.iter_mut().enumerate() {
+            tells.open = at == to;
+            let follows = at != to && matches!(tells.process, Process::Running { .. });
+            tells.source = follows.then_some(to);
+            tells.receiving = follows;
+            tells.canary = if at == to { Canary::Written { took_us: 900 } } else { Canary::Off };
+        }
+        self.end(&action, Outcome::Done { primary: id(to) });
+    }
+}
+
+pub(super) fn read<P: millrace_schemas::event::Payload>(record: &NewRecord) -> P {
+    Event::<P>::from_json(record.value.as_deref().unwrap_or_default(), false).expect("what was emitted is read").payload
+}
+
+pub(super) fn actions(records: &[NewRecord]) -> Vec<Action> {
+    let orders = records.iter().filter(|record| record.topic == Topic::Actions);
+    orders
+        .filter_map(|record| match read::<Order>(record) {
+            Order::Action(action) => Some(*action),
+            Order::Step(_) => None,
+        })
+        .collect()
+}
+
+pub(super) fn fail_over(action: &Action) -> &FailOver {
+    match &action.kind {
+        ActionKind::FailOver(fail_over) => fail_over,
+        other => panic!("a fail-over was expected, not {}", other.name()),
+    }
+}
+
+pub(super) fn mysql(spec: &mut ClusterSpec) {
+    spec.flavour = Flavour::MySql;
+}
+
+/// Bytes, for comparing two runs.
+pub(super) fn values(records: &[NewRecord]) -> Vec<Option<Arc<[u8]>>> {
+    records.iter().map(|record| record.value.clone()).collect()
+}
