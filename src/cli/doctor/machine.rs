@@ -89,13 +89,13 @@ fn captured(interface: &str, outcome: Result<(), CaptureError>) -> Finding {
 /// Whether a folder can be written to, or made where it is to be.
 pub(super) fn folder(check: &str, path: &Path) -> Finding {
     let Some(there) = existing(path) else {
-        return unwritable(check, path, "nothing of the path is there".to_owned());
+        return unwritable(check, path, "nothing of the path is there");
     };
     if !there.is_dir() {
-        return unwritable(check, path, format!("{} is no folder", there.display()));
+        return unwritable(check, path, &format!("{} is no folder", there.display()));
     }
     if let Err(error) = access(&there, Access::WRITE_OK | Access::EXEC_OK) {
-        return unwritable(check, path, format!("{} is not writable for this user: {error}", there.display()));
+        return unwritable(check, path, &format!("{} is not writable for this user: {error}", there.display()));
     }
     let free = statvfs(&there).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     let made = if there == path { String::new() } else { ", will be made".to_owned() };
@@ -108,7 +108,7 @@ fn existing(path: &Path) -> Option<PathBuf> {
     whole.ancestors().find(|part| part.exists()).map(Path::to_owned)
 }
 
-fn unwritable(check: &str, path: &Path, why: String) -> Finding {
+fn unwritable(check: &str, path: &Path, why: &str) -> Finding {
     let path = path.display();
     Finding::problem(
         check,

@@ -1,0 +1,3 @@
+//! The commands of the program as a user runs them, against real servers.
+
+mod topology;
