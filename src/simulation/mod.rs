@@ -85,6 +85,7 @@ struct Simulation {
     library: Library,
     deciders: Vec<Decider>,
     executors: Vec<Executor>,
+    operator: Voice,
     agents: Vec<Agent>,
     faults: Vec<(Timestamp, Fault)>,
     /// When the last fault is over.
@@ -107,6 +108,7 @@ pub fn run(seed: u64, options: Options) -> Outcome {
         {
             checked = now;
             let Some(trouble) = simulation.trouble() else { break };
+            simulation.approve();
             if now.since(simulation.calm_at) > options.converge_within {
                 simulation
                     .world
@@ -158,6 +160,7 @@ impl Simulation {
             agents: (0..MEMBERS).map(|at| Agent::new(&bus, &cluster, &spec, at)).collect(),
             world: World::new(dice, flavour, MEMBERS),
             library: Library::default(),
+            operator: Voice::new("operator/o".to_owned()),
             calm_at: Timestamp(3_000_000),
             bus_back_at: Timestamp::ZERO,
             bus,
@@ -177,9 +180,7 @@ impl Simulation {
             Command::Enrol(spec)
         };
         self.bus.set_now(self.world.now);
-        let subject = Subject::cluster(self.cluster.clone());
-        let record = Voice::new("operator/o".to_owned()).say(self.world.now, subject, None, Fact::Command(command));
-        while self.bus.append(vec![record.clone()]).wait().is_err() {}
+        self.tell(command);
     }
 
     /// Time moves, something breaks, and one actor does one thing.
@@ -276,11 +277,11 @@ impl Simulation {
         for at in (0..MEMBERS).filter(|at| *at != primary) {
             let member = &self.world.servers[at];
             let person = state.quarantined.get(&self.spec.members[at].instance).is_some_and(|one| one.needs_person);
-            if person && self.has_foreign_rows(at, primary) && member.running && !member.open {
+            if person && self.has_extra(at, primary) && member.running && !member.open {
                 continue;
             }
             if member.source != Some(primary) || !self.world.receives(at) || !member.applier {
-                return Some(format!("db{} does not follow db{}: {member:?}", at + 1, primary + 1));
+                return Some(format!("db{} does not follow db{}, it follows {:?}", at + 1, primary + 1, member.source));
             }
         }
         let rows = self.world.servers[primary].rows();
@@ -291,8 +292,21 @@ impl Simulation {
         None
     }
 
-    fn has_foreign_rows(&self, at: usize, primary: usize) -> bool {
-        !self.world.servers[at].rows().is_subset(&self.world.servers[primary].rows())
+    /// True when `at` executed what `primary` has not: only a person can decide about that.
+    fn has_extra(&self, at: usize, primary: usize) -> bool {
+        self.world.servers[at].log.iter().any(|one| !self.world.servers[primary].has(*one))
+    }
+
+    /// The operator approves what waits for approval: more failovers in ten minutes than are made without a person.
+    fn approve(&mut self) {
+        let Some(epoch) = self.deciders[0].fold.state(&self.cluster).and_then(|state| state.proposed) else { return };
+        self.tell(Command::Approve { epoch });
+    }
+
+    fn tell(&mut self, command: Command) {
+        let subject = Subject::cluster(self.cluster.clone());
+        let record = self.operator.say(self.world.now, subject, None, Fact::Command(command));
+        while self.bus.append(vec![record.clone()]).wait().is_err() {}
     }
 
     /// Checks that a replay decides the same, and sums up.

@@ -122,8 +122,7 @@ fn parse(record: &Record) -> Word {
     let value = record.value.as_deref().unwrap_or_default();
     let starts = |kind: &str| value.windows(kind.len()).any(|window| window == kind.as_bytes());
     match record.topic {
-        Topic::Actions => Event::<Order>::from_record(record)
-            .map_or(Word::Time, |event| Word::Order(event.payload)),
+        Topic::Actions => Event::<Order>::from_record(record).map_or(Word::Time, |event| Word::Order(event.payload)),
         Topic::Journal if starts("\"millrace.heartbeat.v1\"") || starts("\"millrace.tick.v1\"") => Word::Time,
         Topic::Journal => Event::<Fact>::from_record(record)
             .map_or(Word::Time, |event| Word::Fact(event.subject.cluster, event.payload)),

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use millrace_schemas::flavour::Flavour;
 use millrace_schemas::gtid::GtidSet;
-use millrace_schemas::topics::actions::{ExtraTransaction, Rejoin, Step, StepResult};
+use millrace_schemas::topics::actions::{ExtraTransaction, OWN_SCHEMA, Rejoin, Step, StepResult};
 use millrace_schemas::topics::journal::Outcome;
 
 use super::{Script, UnderWay, report, trouble};
@@ -60,6 +61,11 @@ pub(super) fn run(script: &mut Script<'_>, rejoin: &Rejoin) -> Result<Outcome, U
                 unblock: "an operator".to_owned(),
             });
         }
+        if rejoin.spec.flavour == Flavour::MariaDb {
+            let words = "; MariaDB cannot be given empty transactions of the same numbers";
+            let reason = describe(&extra, &report.transactions) + words;
+            return Ok(Outcome::Refused { reason, unblock: "a rebuild of the member".to_owned() });
+        }
         let neutralised = script.step(primary, Step::Neutralise { extra }, READ_WITHIN)?;
         if let Some(reason) = trouble(neutralised) {
             return Ok(abandoned(reason));
@@ -91,7 +97,11 @@ fn describe(extra: &GtidSet, transactions: &[ExtraTransaction]) -> String {
             format!("{} on {tables}", one.gtid)
         })
         .collect();
-    let words = if named.is_empty() { "which could not be named".to_owned() } else { named.join("; ") };
+    let words = match (transactions.is_empty(), named.is_empty()) {
+        (true, _) => "which could not be named".to_owned(),
+        (false, true) => format!("all on Millrace's own schema {OWN_SCHEMA}"),
+        (false, false) => named.join("; "),
+    };
     format!("it has transactions that the primary does not have: {extra} ({words})")
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::actions::{StepOutcome, StepResult};
 use millrace_schemas::topics::journal::{Canary, Fact, Process, ServerState};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,9 @@ pub struct Seen {
     /// Since when it does not follow the primary although it should.
     #[serde(default)]
     pub astray_since: Option<Timestamp>,
+    /// We stopped its receiver, or may have, and have not let it follow since.
+    #[serde(default)]
+    pub halted: bool,
     /// The write path.
     pub canary: Canary,
     /// The highest epoch that its agent promised.
@@ -60,6 +64,7 @@ impl Seen {
             server_error: None,
             closed_since: None,
             astray_since: None,
+            halted: false,
             canary: Canary::Off,
             promised: Epoch(0),
             fact: None,
@@ -160,7 +165,20 @@ fn is_astray(state: &State, instance: &InstanceId, event: &Event<Fact>) -> bool 
     if instance == primary || spec.member(instance).is_none() {
         return false;
     }
+    let halted = state.members.get(instance).is_some_and(|seen| seen.halted);
     server.receiver.as_ref().is_none_or(|receiver| {
-        receiver.source != source.endpoint() || (state.unsettled && !(receiver.receiving && receiver.applying))
+        receiver.source != source.endpoint() || (halted && !(receiver.receiving && receiver.applying))
     })
+}
+
+/// Folds the result of a step: whose receiver we stopped, and who was let follow again. A step that failed or timed out may
+/// have been done.
+pub(super) fn step_done(state: &mut State, result: &StepResult) {
+    let Some(seen) = state.members.get_mut(&result.instance) else { return };
+    match (result.step.as_str(), &result.outcome) {
+        (_, StepOutcome::Refused { .. }) => {}
+        ("stop-receiver", _) => seen.halted = true,
+        ("follow", StepOutcome::Done(_)) => seen.halted = false,
+        _ => {}
+    }
 }

@@ -76,10 +76,7 @@ pub struct State {
     approved: Option<Epoch>,
     /// Members that are closed on purpose and wait for a rejoin.
     pub quarantined: BTreeMap<InstanceId, Quarantine>,
-    /// A role change ended half done: receivers that it stopped may still stand.
-    #[serde(default)]
-    unsettled: bool,
-    /// When failovers were decided.
+    /// When the primary changed.
     failovers: VecDeque<Timestamp>,
     /// No decision before this time.
     not_before: Timestamp,
@@ -137,7 +134,8 @@ impl Processor for Failover {
             Fact::Command(command) => commands::fold(state, command, event, out),
             Fact::Claimed(claimed) => state.adopt(&claimed.action, Some(&claimed.executor), event.appended),
             Fact::Ended(ended) => state.end(ended, event, out),
-            Fact::Renewed(_) | Fact::StepDone(_) | Fact::Load(_) | Fact::Tick {} => {}
+            Fact::StepDone(result) => evidence::step_done(state, result),
+            Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => {}
         }
         if state.look_at.is_none() && state.spec.is_some() {
             state.look_at = Some(event.appended + LOOK_EVERY);
@@ -215,7 +213,11 @@ impl State {
             return; // another action of this epoch was claimed first
         }
         let rival = self.current.as_ref().is_some_and(|current| current.action.first_step == action.first_step);
-        if action.epoch == self.epoch && !known && !rival && action.first_step < self.actions_in_epoch * STEPS_PER_ACTION {
+        if action.epoch == self.epoch
+            && !known
+            && !rival
+            && action.first_step < self.actions_in_epoch * STEPS_PER_ACTION
+        {
             return; // an action of this epoch that has ended: somebody claims it late
         }
         if action.epoch > self.epoch {
@@ -249,7 +251,6 @@ impl State {
             (ActionKind::CreateCluster(_), Outcome::Done { primary }) => {
                 self.primary = Some(primary.clone());
                 self.may_be_open = BTreeSet::from([primary.clone()]);
-                self.unsettled = false;
             }
             (ActionKind::FailOver(fail_over), Outcome::Done { primary }) => {
                 self.settle(primary, &fail_over.old_primaries, now);
@@ -261,7 +262,6 @@ impl State {
                 {
                     self.may_be_open.extend(fail_over.candidates.iter().cloned());
                 }
-                self.unsettled = true;
                 self.not_before = now + RETRY_AFTER;
             }
         }
@@ -270,10 +270,13 @@ impl State {
     }
 
     fn settle(&mut self, primary: &InstanceId, old: &[InstanceId], now: Timestamp) {
+        // Only a change counts: attempts that were refused, and the same server opened again, are no flapping.
+        if self.primary.as_ref() != Some(primary) {
+            self.failovers.push_back(now);
+        }
         self.primary = Some(primary.clone());
         self.may_be_open = BTreeSet::from([primary.clone()]);
         self.quarantined.remove(primary);
-        self.unsettled = false;
         for seen in self.members.values_mut() {
             seen.astray_since = None; // whom to follow has just changed
         }
@@ -307,8 +310,8 @@ impl State {
         }
     }
 
-    /// Finds members that should follow the primary and do not: one that missed the turn to a new source, or whose receiver a
-    /// role change stopped that then was not done. One that somebody stopped, of a settled cluster, is left alone.
+    /// Finds members that should follow the primary and do not: one that missed the turn to a new source, or whose receiver
+    /// was stopped by us for a role change that went another way. One that somebody else stopped is left alone.
     fn find_astray(&mut self, now: Timestamp) {
         let astray = |seen: &Seen| seen.astray_since.is_some_and(|since| now.since(since) >= ASTRAY_AFTER);
         let found =
@@ -318,9 +321,7 @@ impl State {
             self.quarantine(instance, "it does not follow the primary", now);
         }
         let all_follow = self.members.values().all(|seen| seen.astray_since.is_none());
-        if all_follow && self.quarantined.is_empty() {
-            self.unsettled = false;
-        }
+        if all_follow && self.quarantined.is_empty() {}
     }
 
     /// Takes a member out until a rejoin has compared what it holds with the primary; it counts for nothing until then.
@@ -335,7 +336,6 @@ impl State {
         let claimed = current.executor.is_some();
         match &current.action.kind {
             ActionKind::FailOver(fail_over) if claimed => {
-                self.unsettled = true;
                 self.may_be_open.extend(fail_over.candidates.iter().cloned());
             }
             ActionKind::Rejoin(rejoin) => {

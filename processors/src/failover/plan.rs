@@ -28,7 +28,6 @@ pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdic
         );
         return;
     }
-    state.failovers.push_back(now);
     let kind = ActionKind::FailOver(Box::new(FailOver {
         spec,
         old_primaries: state.may_be_open.iter().cloned().collect(),

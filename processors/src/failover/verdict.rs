@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::actions::Member;
 use millrace_schemas::topics::journal::{Canary, Process};
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ pub enum Verdict {
     },
     /// It exited or runs closed, its guard started it again after nobody came.
     Closed,
-    /// Its agent is silent and a quorum of its acknowledgers has not seen its heartbeat rows.
+    /// Its agent is silent, and a quorum of its acknowledgers neither receives from it nor sees its heartbeat rows.
     Isolated {
         /// Who says so.
         witnesses: Vec<InstanceId>,
@@ -118,24 +119,29 @@ fn how(code: Option<i32>, signal: Option<i32>) -> String {
     }
 }
 
+/// The agent of the primary is silent. It is the agent that writes the heartbeat rows, so their age alone would take a dead
+/// agent for a dead server; a receiver that is connected hears the server itself, each half second (`replica_net_timeout` is
+/// 2 s, so one whose source hangs or is gone does not say so for longer).
 fn silent(state: &State, primary: &InstanceId, now: Timestamp) -> Verdict {
     let Some(spec) = &state.spec else { return Verdict::NoPrimaryYet };
     let window = u64::try_from(SILENT_AFTER.as_micros()).unwrap_or(u64::MAX);
-    let delay = |instance: &&InstanceId| {
-        let seen = state.members.get(*instance).filter(|seen| !seen.is_silent(now))?;
-        seen.server.as_ref()?.receiver.as_ref()?.delay_us
+    let source = spec.member(primary).map(Member::endpoint);
+    let streams = |instance: &InstanceId| {
+        let seen = state.members.get(instance).filter(|seen| !seen.is_silent(now))?;
+        let receiver =
+            seen.server.as_ref()?.receiver.as_ref().filter(|receiver| Some(&receiver.source) == source.as_ref())?;
+        let fresh = receiver.delay_us? <= window;
+        Some(fresh || receiver.receiving)
     };
-    let heard: Vec<(InstanceId, u64)> = spec
+    let heard: Vec<(InstanceId, bool)> = spec
         .acknowledgers_of(primary)
-        .filter_map(|instance| delay(&instance).map(|delay| (instance.clone(), delay)))
+        .filter_map(|instance| streams(instance).map(|streams| (instance.clone(), streams)))
         .collect();
-    let witnesses: Vec<InstanceId> =
-        heard.iter().filter(|(_, delay)| *delay > window).map(|(instance, _)| instance.clone()).collect();
-    if heard.iter().any(|(_, delay)| *delay <= window) {
+    if heard.iter().any(|(_, streams)| *streams) {
         return Verdict::AgentDead;
     }
-    if !witnesses.is_empty() && witnesses.len() >= spec.quorum(primary) {
-        return Verdict::Isolated { witnesses };
+    if !heard.is_empty() && heard.len() >= spec.quorum(primary) {
+        return Verdict::Isolated { witnesses: heard.into_iter().map(|(instance, _)| instance).collect() };
     }
     Verdict::Unknown {
         why: "its agent is silent, and too few of its acknowledgers can say whether it lives".to_owned(),

@@ -238,6 +238,19 @@ fn a_dead_primary_that_is_held_down_needs_no_answer_from_anybody_else_than_its_q
     assert!(played.on("follow").is_empty(), "who does not answer is turned later");
 }
 
+#[test]
+fn rejoin_of_a_mariadb_member_with_rows_of_our_own_asks_for_a_rebuild() {
+    let mut action = rejoin();
+    if let ActionKind::Rejoin(kind) = &mut action.kind {
+        kind.spec.flavour = Flavour::MariaDb;
+    }
+    let played = play(&action, well);
+    let Outcome::Refused { reason, unblock } = &played.outcome else { panic!("{:?}", played.outcome) };
+    assert!(reason.contains("all on Millrace's own schema"), "{reason}");
+    assert_eq!(unblock, "a rebuild of the member");
+    assert!(played.on("neutralise").is_empty(), "trying it every half minute would not help");
+}
+
 /// All steps of a play, in the order of a permutation.
 fn planned_with(action: &Action, results: &Results) -> Vec<Planned> {
     match next(action, results) {

@@ -1,7 +1,7 @@
 //! What is decided: one promotion per epoch, who may be promoted, who would unblock a refusal, modes, limits, rejoins.
 
 use millrace_schemas::ids::Epoch;
-use millrace_schemas::topics::actions::{ActionKind, Mode};
+use millrace_schemas::topics::actions::{ActionKind, Mode, StepOutcome, StepResult};
 use millrace_schemas::topics::journal::{Command, Fact, Outcome};
 
 use super::stage::{KILLED, RUNS, Stage, actions, fail_over, id, mysql};
@@ -188,6 +188,46 @@ fn more_than_three_automatic_failovers_in_ten_minutes_wait_for_a_person() {
     assert!(refused.contains("waits for approval of epoch 4"), "{refused}");
     stage.say(None, Fact::Command(Command::Approve { epoch: Epoch(4) }));
     assert_eq!(stage.state().epoch, Epoch(4));
+}
+
+#[test]
+fn attempts_that_were_refused_are_no_flapping() {
+    let mut stage = Stage::healthy();
+    stage.process(0, KILLED);
+    for epoch in 1..=8 {
+        let action = stage.actions().pop().expect("an action");
+        assert_eq!(action.epoch, Epoch(epoch), "30: it goes on when the acknowledger returns, however long that takes");
+        stage.claim(&action, "e1");
+        stage.end(&action, Outcome::Refused { reason: "no quorum".to_owned(), unblock: "db3".to_owned() });
+        stage.seconds(7);
+    }
+}
+
+#[test]
+fn a_receiver_that_we_stopped_is_started_again_and_one_that_somebody_stopped_is_not() {
+    let stop = |stage: &mut Stage| {
+        let action = millrace_schemas::ids::EventId(1);
+        let result = StepResult {
+            action,
+            epoch: Epoch(1),
+            number: 1,
+            instance: id(1),
+            step: "stop-receiver".to_owned(),
+            outcome: StepOutcome::Done(Box::default()),
+            took_us: 1,
+        };
+        stage.say(Some(1), Fact::StepDone(Box::new(result)));
+    };
+    for ours in [true, false] {
+        let mut stage = Stage::healthy();
+        if ours {
+            stop(&mut stage); // late: the role change that wanted it went another way
+        }
+        stage.tells[1].receiving = false;
+        stage.seconds(10);
+        let rejoins = stage.actions().iter().filter(|one| matches!(one.kind, ActionKind::Rejoin(_))).count();
+        assert_eq!(rejoins, usize::from(ours), "16");
+    }
 }
 
 #[test]

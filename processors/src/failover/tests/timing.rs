@@ -15,6 +15,7 @@ fn timers_run_without_tick_records() {
     stage.tells[0].silent = true;
     for at in [1, 2] {
         stage.tells[at].delay_us = Some(4_000_000);
+        stage.tells[at].receiving = false;
     }
     // A busy partition: 125 records a second, no tick record ever (A8).
     for _ in 0..625 {

@@ -26,22 +26,40 @@ fn an_exit_that_nobody_asked_for_and_a_held_server_is_dead_now() {
 
 #[test]
 fn a_silent_agent_is_judged_by_what_its_replicas_hear() {
-    let silent = |delays: [Option<u64>; 2]| {
+    let silent = |delays: [Option<u64>; 2], receiving: [bool; 2]| {
         move |stage: &mut Stage| {
             stage.tells[0].silent = true;
-            stage.tells[1].delay_us = delays[0];
-            stage.tells[2].delay_us = delays[1];
+            for at in [0, 1] {
+                stage.tells[at + 1].delay_us = delays[at];
+                stage.tells[at + 1].receiving = receiving[at];
+            }
             stage.seconds(5);
         }
     };
     let (old, new) = (Some(4_000_000), Some(1_000));
     let is_isolated = |verdict: &Verdict| matches!(verdict, Verdict::Isolated { witnesses } if witnesses.len() == 2);
-    check("nobody hears it", silent([old, old]), &is_isolated, true);
-    check("replicas still stream (5, 15)", silent([new, new]), &|verdict| *verdict == Verdict::AgentDead, false);
-    check("one still streams", silent([old, new]), &|verdict| *verdict == Verdict::AgentDead, false);
+    let agent = |verdict: &Verdict| *verdict == Verdict::AgentDead;
+    check("nobody hears it", silent([old, old], [false; 2]), &is_isolated, true);
+    check("replicas still stream (5)", silent([new, new], [true; 2]), &agent, false);
+    check("the agent is dead, so nobody writes heartbeat rows (15)", silent([old, old], [true; 2]), &agent, false);
+    check("one still streams", silent([old, old], [false, true]), &agent, false);
     let unknown = |verdict: &Verdict| matches!(verdict, Verdict::Unknown { .. });
-    check("one cannot say: unsampled is unknown", silent([old, None]), &unknown, false);
-    check("nobody can say", silent([None, None]), &unknown, false);
+    check("one cannot say: unsampled is unknown", silent([old, None], [false; 2]), &unknown, false);
+    check("nobody can say", silent([None, None], [false; 2]), &unknown, false);
+}
+
+#[test]
+fn who_follows_somebody_else_is_no_witness() {
+    let change = |stage: &mut Stage| {
+        stage.tells[0].silent = true;
+        for at in [1, 2] {
+            stage.tells[at].delay_us = Some(4_000_000);
+            stage.tells[at].receiving = false;
+        }
+        stage.tells[2].source = Some(1);
+        stage.seconds(4);
+    };
+    check("Q is 2, one hears another", change, &|verdict| matches!(verdict, Verdict::Unknown { .. }), false);
 }
 
 #[test]
@@ -50,6 +68,7 @@ fn silence_of_a_witness_is_no_evidence() {
         stage.tells[0].silent = true;
         stage.tells[2].silent = true;
         stage.tells[1].delay_us = Some(4_000_000);
+        stage.tells[1].receiving = false;
         stage.seconds(6);
     };
     check("Q is 2, one is left", change, &|verdict| matches!(verdict, Verdict::Unknown { .. }), false);

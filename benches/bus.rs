@@ -1,0 +1,122 @@
+//! How fast the local bus is: eight producers that wait for each answer, against bare SQLite on the same disk in the same run,
+//! so that the ratio tells of the code and not of the disk. Goals: 20,000 records a second, p99 of an append at most 20 ms.
+//! `cargo bench --bench bus`; with `--test` (as `cargo test --benches` runs it) only a second's worth.
+#![allow(clippy::print_stdout)] // the numbers are what it is for
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace::bus::local::LocalBus;
+use millrace::bus::{Bus as _, SharedBus};
+use millrace_schemas::metrics::Registry;
+use millrace_schemas::record::{Headers, NewRecord};
+use millrace_schemas::topics::Topic;
+use rusqlite::{Connection, params};
+
+const PRODUCERS: usize = 8;
+/// 100 records an append: what an agent's outbox holds under load.
+const BATCH: usize = 100;
+/// 400 bytes: a heartbeat without its sets.
+const VALUE_BYTES: usize = 400;
+
+fn record() -> NewRecord {
+    let headers = Headers::from([("content-type".to_owned(), "application/cloudevents+json".to_owned())]);
+    NewRecord {
+        topic: Topic::Journal,
+        partition_key: "c1".to_owned(),
+        key: "c1".to_owned(),
+        headers,
+        value: Some(Arc::from(vec![b'x'; VALUE_BYTES])),
+    }
+}
+
+/// Records a second, and the sorted times of single appends.
+struct Run {
+    rate: f64,
+    took: Vec<Duration>,
+}
+
+impl Run {
+    fn of(records: usize, began: Instant, mut took: Vec<Duration>) -> Self {
+        took.sort();
+        Self { rate: records as f64 / began.elapsed().as_secs_f64(), took }
+    }
+
+    fn quantile(&self, q: f64) -> f64 {
+        let at = ((self.took.len() - 1) as f64 * q) as usize;
+        self.took[at].as_secs_f64() * 1_000.0
+    }
+
+    fn print(&self, what: &str, peer: f64) {
+        let (p50, p99) = (self.quantile(0.5), self.quantile(0.99));
+        println!(
+            "{what:<42} {:>9.0} records/s  p50 {p50:>6.2} ms  p99 {p99:>6.2} ms  {:>6.2} x batches",
+            self.rate,
+            self.rate / peer
+        );
+    }
+}
+
+/// Producers that append `batch` records at a time and wait for the answer.
+fn bus(folder: &Path, batch: usize, each: usize) -> Run {
+    let path = folder.join(format!("bus-{batch}.db"));
+    let bus: SharedBus = Arc::new(LocalBus::open(&path, Arc::new(Registry::new())).expect("a new bus opens"));
+    let began = Instant::now();
+    let producer = |bus: SharedBus| {
+        move || {
+            let mut took = Vec::with_capacity(each);
+            for _ in 0..each {
+                let began = Instant::now();
+                bus.append(vec![record(); batch]).wait().expect("appended");
+                took.push(began.elapsed());
+            }
+            took
+        }
+    };
+    let threads: Vec<_> = (0..PRODUCERS).map(|_| std::thread::spawn(producer(Arc::clone(&bus)))).collect();
+    let took = threads.into_iter().flat_map(|thread| thread.join().expect("a producer ends")).collect();
+    Run::of(PRODUCERS * each * batch, began, took)
+}
+
+/// Bare SQLite with the same durability: one connection, `batch` rows per transaction.
+fn bare(folder: &Path, batch: usize, each: usize) -> Run {
+    let mut connection = Connection::open(folder.join(format!("bare-{batch}.db"))).expect("SQLite opens");
+    connection.pragma_update(None, "journal_mode", "wal").expect("set");
+    connection.pragma_update(None, "synchronous", "full").expect("set");
+    let table = "CREATE TABLE t(offset INTEGER PRIMARY KEY, key TEXT, appended INTEGER, headers TEXT, value BLOB)";
+    connection.execute_batch(table).expect("made");
+    let value = vec![b'x'; VALUE_BYTES];
+    let began = Instant::now();
+    let mut took = Vec::with_capacity(each);
+    for at in 0..each {
+        let one = Instant::now();
+        let transaction = connection.transaction().expect("begun");
+        for row in 0..batch {
+            transaction
+                .prepare_cached("INSERT INTO t VALUES(?1, ?2, ?3, ?4, ?5)")
+                .and_then(|mut insert| insert.execute(params![(at * batch + row) as i64, "c1", 0_i64, "{}", value]))
+                .expect("inserted");
+        }
+        transaction.commit().expect("committed");
+        took.push(one.elapsed());
+    }
+    Run::of(each * batch, began, took)
+}
+
+fn main() {
+    let short = std::env::args().any(|argument| argument == "--test");
+    let scale = if short { 1 } else { 10 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let batches = bare(folder.path(), BATCH, 100 * scale);
+    let peer = batches.rate;
+    batches.print("bare SQLite, 100 rows a commit", peer);
+    bare(folder.path(), 1, 100 * scale).print("bare SQLite, 1 row a commit", peer);
+    bus(folder.path(), 1, 200 * scale).print("bus, 8 producers, 1 record an append", peer);
+    bus(folder.path(), 10, 100 * scale).print("bus, 8 producers, 10 records an append", peer);
+    let full = bus(folder.path(), BATCH, 50 * scale);
+    full.print("bus, 8 producers, 100 records an append", peer);
+    let held = |good: bool| if good { "held" } else { "MISSED" };
+    println!("goal of 20,000 records/s: {}", held(full.rate >= 20_000.0));
+    println!("goal of p99 <= 20 ms: {}", held(full.quantile(0.99) <= 20.0));
+}

@@ -1,0 +1,57 @@
+//! Ten thousand schedules of crashes, duplicates, delays and step time-outs: without two primaries, without a second promotion
+//! in an epoch, without a lost write, without a server left down for good, and each replay decides the same.
+//! A failure prints its seed: `MILLRACE_SEED=N cargo test --test main one_schedule` runs that schedule alone.
+
+use millrace::simulation::{Options, run};
+
+const SCHEDULES: u64 = 10_000;
+
+#[test]
+fn ten_thousand_schedules_break_nothing() {
+    let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut broken = Vec::new();
+    let (mut promotions, mut acknowledged, mut longest) = (0, 0, std::time::Duration::ZERO);
+    for seed in from..from + SCHEDULES {
+        let outcome = run(seed, Options::default());
+        promotions += outcome.promotions;
+        acknowledged += outcome.acknowledged;
+        longest = longest.max(outcome.took);
+        broken.extend(outcome.violation);
+        if broken.len() >= 10 {
+            break;
+        }
+    }
+    assert!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
+    println!("{SCHEDULES} schedules: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}");
+    assert!(promotions as u64 > SCHEDULES / 2, "the schedules hardly promote anybody: {promotions}");
+    assert!(acknowledged as u64 > SCHEDULES * 5, "the clients hardly write: {acknowledged}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
+    for seed in 0..40 {
+        let (one, two) = (run(seed, Options::default()), run(seed, Options::default()));
+        assert_eq!(one.hash, two.hash, "seed {seed}");
+        assert_ne!(one.hash, run(seed + 1_000_000, Options::default()).hash, "seed {seed}");
+    }
+}
+
+#[test]
+fn where_nothing_breaks_nothing_is_done() {
+    for seed in 0..40 {
+        let outcome = run(seed, Options { faults: false, ..Options::default() });
+        assert_eq!(outcome.violation, None);
+        assert!(outcome.promotions <= 1, "seed {seed}: {} promotions without a fault", outcome.promotions);
+    }
+}
+
+#[test]
+fn one_schedule() {
+    let seed = std::env::var("MILLRACE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    let outcome = run(seed, Options::default());
+    for record in outcome.journal.iter().chain(&outcome.actions) {
+        let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
+        println!("{:>10} {} {} {value}", record.appended.0, record.topic, record.offset);
+    }
+    assert_eq!(outcome.violation, None);
+}
