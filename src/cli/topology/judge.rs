@@ -69,8 +69,10 @@ pub(super) struct ChannelView {
     pub(super) delay_seconds: u64,
     /// Transactions of its source that it has not executed.
     pub(super) missing: Option<u64>,
-    /// Transactions that none of its sources ever had.
+    /// Transactions that none of its sources ever had; at least so many, unless `extra_exact`.
     pub(super) extra: Option<u64>,
+    /// `MariaDB` does not tell who wrote each number, so of a run of them only the last may be certain.
+    pub(super) extra_exact: bool,
     pub(super) extra_transactions: Option<String>,
     /// Why the two counts are not known.
     pub(super) position_unknown: Option<String>,
@@ -220,7 +222,7 @@ fn channel(
     seen: &Seen,
     channel: &Channel,
     source: &Result<usize, String>,
-    extra: &Result<GtidSet, String>,
+    extra: &Result<Extra, String>,
 ) -> ChannelView {
     let answered = source.as_ref().ok().map(|at| &nodes[*at]);
     let missing = answered.and_then(|source| source.answer.as_ref().ok()).map(|source| missing(seen, source));
@@ -246,12 +248,13 @@ fn channel(
         lag_seconds: channel.seconds_behind,
         delay_seconds: channel.delay_seconds,
         missing: missing.as_ref().and_then(|missing| missing.as_ref().ok().copied()),
-        extra: extra.as_ref().ok().map(GtidSet::count),
+        extra: extra.as_ref().ok().map(|extra| extra.at_least),
+        extra_exact: extra.as_ref().is_ok_and(|extra| extra.at_least == extra.set.count()),
         extra_transactions: extra
             .as_ref()
             .ok()
-            .filter(|extra| !extra.is_empty())
-            .map(|extra| plain(&extra.to_string())),
+            .filter(|extra| !extra.set.is_empty())
+            .map(|extra| plain(&extra.set.to_string())),
         position_unknown: missing.and_then(Result::err).or_else(|| extra.as_ref().err().cloned()),
     }
 }
@@ -272,8 +275,16 @@ fn missing(replica: &Seen, source: &Seen) -> Result<u64, String> {
     rest.map(|rest| rest.count()).map_err(|error| error.to_string())
 }
 
+/// What a replica holds and its sources never had.
+#[derive(Debug)]
+struct Extra {
+    set: GtidSet,
+    /// How many of `set` are certain.
+    at_least: u64,
+}
+
 /// What a replica holds and none of its sources had, even when asked again later.
-fn extra(nodes: &[Node], replica: &Seen, sources: &[Result<usize, String>]) -> Result<GtidSet, String> {
+fn extra(nodes: &[Node], replica: &Seen, sources: &[Result<usize, String>]) -> Result<Extra, String> {
     let own = &replica.status.source;
     let mut theirs = GtidSet::empty(own.executed.flavour());
     for source in sources {
@@ -287,7 +298,18 @@ fn extra(nodes: &[Node], replica: &Seen, sources: &[Result<usize, String>]) -> R
         theirs = theirs.union(confirmed).map_err(|error: GtidError| error.to_string())?;
     }
     // On MariaDB the state of the binlog names who wrote what, which the joined set no longer does for all.
-    own.binlog_state.as_ref().unwrap_or(&own.executed).extra_to(&theirs).map_err(|error| error.to_string())
+    let held = own.binlog_state.as_ref().unwrap_or(&own.executed);
+    let compared = held.extra_to(&theirs).and_then(|set| Ok((set, held.subtract(&theirs)?)));
+    let (set, beyond) = compared.map_err(|error| error.to_string())?;
+    let at_least = match &set {
+        GtidSet::MySql(set) => set.count(),
+        // Certain are the last number of each writer, and every number that the sources do not have at all.
+        GtidSet::MariaDb(set) => {
+            let last: usize = set.domains().map(|(domain, _)| set.servers(domain).count()).sum();
+            beyond.count().max(last as u64)
+        }
+    };
+    Ok(Extra { set, at_least })
 }
 
 fn roles(servers: &mut [ServerView]) {
@@ -318,11 +340,17 @@ fn problems_of(server: &ServerView) -> Vec<String> {
         found.push(format!(
             "{}: {} errant transactions, which its source never had: {}",
             server.address,
-            channel.extra.unwrap_or(0),
+            errant(channel),
             channel.extra_transactions.as_deref().unwrap_or_default()
         ));
     }
     found
+}
+
+/// How many transactions of a channel are errant, in words.
+pub(super) fn errant(channel: &ChannelView) -> String {
+    let at_least = if channel.extra_exact { "" } else { "at least " };
+    format!("{at_least}{}", channel.extra.unwrap_or(0))
 }
 
 fn unknowns_of(server: &ServerView) -> Vec<String> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::judge::{ChannelView, Report, ServerView};
+use super::judge::{ChannelView, Report, ServerView, errant};
 
 /// The width that every terminal has.
 const COLUMNS: usize = 80;
@@ -121,7 +121,7 @@ fn position(server: &ServerView, channel: &ChannelView) -> String {
     parts.push(match channel.extra {
         None => "extra unknown".to_owned(),
         Some(0) => "nothing extra".to_owned(),
-        Some(extra) => format!("{extra} errant"),
+        Some(_) => format!("{} errant", errant(channel)),
     });
     parts.extend(server.semi_sync_replica.map(|how| format!("semi-sync {how}")));
     parts.join(", ")
