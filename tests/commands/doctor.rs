@@ -1,0 +1,85 @@
+//! `millrace doctor` as a user runs it: what it says to grant is enough, on real servers of both families.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use millrace_mysql::Flavour;
+use millrace_test_servers::{Options, Server};
+use serde_json::Value;
+
+/// Runs the program and returns its exit code and its findings about the server's grants and settings.
+fn doctor(config: &Path) -> (Option<i32>, Vec<Value>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .args(["doctor", "--output", "json", "--config"])
+        .arg(config)
+        .output()
+        .expect("the program runs");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code(), report["findings"].as_array().expect("findings").clone())
+}
+
+fn problems(findings: &[Value]) -> Vec<&Value> {
+    findings.iter().filter(|finding| finding["level"] == "problem").collect()
+}
+
+async fn what_doctor_says_to_grant_is_enough(flavour: Flavour) {
+    let server = Server::start(flavour, &Options::default()).await;
+    let open: &[&str] = match flavour {
+        Flavour::MySql => &["SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF"],
+        Flavour::MariaDb => &["SET GLOBAL read_only=OFF"],
+    };
+    server.run(open).await;
+    server.run(&["CREATE USER poor@'127.0.0.1' IDENTIFIED BY 's3cret-Poor'"]).await;
+    let home = tempfile::tempdir().expect("a folder");
+    let password = home.path().join("password");
+    std::fs::write(&password, "s3cret-Poor\n").expect("the password is written");
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).expect("it is closed");
+    let config = home.path().join("millrace.toml");
+    let text = format!(
+        "[bus]\nfile = \"{home}/bus.db\"\n[[agent]]\nhost = \"h1\"\nstate-dir = \"{home}/state\"\n[[agent.instance]]\n\
+         id = \"db1\"\ncluster = \"shop\"\nport = {}\nuser = \"poor\"\npassword-file = \"{}\"\n\
+         [[cluster]]\nid = \"shop\"\nflavour = \"{flavour}\"\nprimary = \"db1\"\n",
+        server.port(),
+        password.display(),
+        home = home.path().display(),
+    );
+    std::fs::write(&config, text).expect("the configuration is written");
+
+    let (code, findings) = doctor(&config);
+    assert_eq!(code, Some(1), "{findings:#?}");
+    let grants: Vec<String> =
+        problems(&findings).iter().filter_map(|finding| finding["do"].as_str()).map(str::to_owned).collect();
+    let grants: Vec<&str> = grants.iter().map(String::as_str).filter(|text| text.starts_with("GRANT ")).collect();
+    assert!(grants.len() >= 4, "{findings:#?}");
+    server.run(&grants).await;
+
+    let (code, findings) = doctor(&config);
+    assert_eq!((code, problems(&findings).len()), (Some(0), 0), "{findings:#?}");
+    let transport = findings.iter().find(|finding| finding["check"] == "server db1: transport").expect("is told");
+    assert!(!transport["found"].to_string().contains("not known"), "{transport}");
+
+    std::fs::write(&password, "wrong\n").expect("the password is written");
+    let (code, findings) = doctor(&config);
+    assert_eq!(code, Some(1));
+    assert!(problems(&findings)[0]["do"].to_string().contains("password-file"), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn what_doctor_says_to_grant_on_mysql_is_enough() {
+    what_doctor_says_to_grant_is_enough(Flavour::MySql).await;
+}
+
+#[tokio::test]
+async fn what_doctor_says_to_grant_on_mariadb_is_enough() {
+    what_doctor_says_to_grant_is_enough(Flavour::MariaDb).await;
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2() {
+    let home = tempfile::tempdir().expect("a folder");
+    let config = home.path().join("millrace.toml");
+    std::fs::write(&config, "[bus]\nfil = 1\n").expect("it is written");
+    let output = Command::new(env!("CARGO_BIN_EXE_millrace")).args(["doctor", "--config"]).arg(&config).output();
+    assert_eq!(output.expect("the program runs").status.code(), Some(2));
+}
