@@ -18,7 +18,7 @@ pub(super) fn place(host: &str) -> Place {
 
 /// The set of the first `count` transactions of the first server.
 pub(super) fn first(count: u64) -> GtidSet {
-    GtidSet::parse(Flavour::MySql, &format!("{UUID}:1-{count}")).unwrap()
+    GtidSet::parse(Flavour::MySql, &format!("{UUID}:1-{count}")).expect("a set")
 }
 
 fn server(id: u32, port: u16, more: &[(&str, &str)]) -> Server {
