@@ -8,6 +8,7 @@ mod output;
 mod topology;
 mod why;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -141,7 +142,11 @@ fn log_to_stderr(quiet: bool) {
     use tracing_subscriber::EnvFilter;
     let usual = if quiet { "error" } else { "info" };
     let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
 }
 
 fn async_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace::bus::local::LocalBus;
 use millrace::bus::SharedBus;
+use millrace::bus::local::LocalBus;
 use millrace::demo::site::{cluster_of, end};
 use millrace::roles::speaker::Speaker;
 use millrace_executors::hands::files::Instance;
@@ -47,7 +47,7 @@ pub(super) fn millrace() -> Command {
 
 impl Site {
     /// A configuration with three hosts, and a journal in which an operator asks for a cluster.
-    pub(super) fn new(flavour: Flavour) -> Self {
+    pub(super) async fn new(flavour: Flavour) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-").tempdir().expect("a folder");
         let dir = folder.path().to_owned();
         let hosts: Vec<HostId> = (1..=3).map(|n| HostId::parse(format!("h{n}")).expect("legal")).collect();
@@ -63,17 +63,16 @@ impl Site {
         }
         std::fs::write(dir.join("millrace.toml"), config).expect("writable");
         let site = Self { dir, spec, up: None, _folder: folder };
-        site.command(journal::Command::CreateCluster(Box::new(site.spec.clone())));
+        site.command(journal::Command::CreateCluster(Box::new(site.spec.clone()))).await;
         site
     }
 
-    fn command(&self, command: journal::Command) {
+    async fn command(&self, command: journal::Command) {
         let bus: SharedBus =
             Arc::new(LocalBus::open(&self.dir.join("bus.db"), Arc::new(Registry::new())).expect("a bus"));
         let speaker = Speaker::new("operator/test".to_owned(), &self.dir, Arc::clone(&bus)).expect("a speaker");
         let cluster = ClusterId::parse("c-test").expect("legal");
-        speaker.say(Subject::cluster(cluster), None, journal::Fact::Command(command)).wait().expect("appended");
-        assert!(bus.end(millrace_schemas::topics::Topic::Journal, 0).expect("an end") > 0);
+        speaker.say(Subject::cluster(cluster), None, journal::Fact::Command(command)).await.expect("appended");
     }
 
     /// Starts `millrace up`, which is to die at `failpoint`.
@@ -122,13 +121,31 @@ impl Site {
             match self.look().await {
                 Ok(primary) => return primary,
                 Err(why) if Instant::now() > until => {
-                    let log = std::fs::read_to_string(self.dir.join("up.log")).unwrap_or_default();
-                    let tail: Vec<&str> = log.lines().rev().take(40).collect();
-                    panic!("the cluster did not settle: {why}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                    panic!("the cluster did not settle: {why}\n{}", self.log());
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// Waits until the agents that were just started have been heard: three beats.
+    pub(super) async fn heard(&self) {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+
+    /// The end of what `millrace up` said.
+    pub(super) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.join("up.log")).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Stops, and says why the cluster is as it is.
+    pub(super) fn why(&mut self) -> String {
+        self.stop();
+        let output =
+            millrace().args(["why", "c-test", "--bus"]).arg(self.dir.join("bus.db")).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     async fn look(&self) -> Result<Member, String> {

@@ -22,7 +22,8 @@ async fn a_real_server_is_watched_and_not_touched() {
         let port = server.port();
         let held = millrace_test_servers::free_port();
         let console = held.number;
-        let password = target.account.password_file.as_ref().map(|file| format!("password-file = \"{}\"\n", file.display()));
+        let password =
+            target.account.password_file.as_ref().map(|file| format!("password-file = \"{}\"\n", file.display()));
         let config = format!(
             "[bus]\nfile = \"{0}/bus.db\"\n[console]\nlisten = \"127.0.0.1:{console}\"\n[[agent]]\nhost = \"h1\"\n\
              state-dir = \"{0}/agent\"\n[[agent.instance]]\nid = \"db1\"\ncluster = \"c1\"\nport = {port}\nuser = \"{1}\"\n{2}\
@@ -72,14 +73,16 @@ fn heartbeat(console: u16) -> Fact {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         let mut events = millrace()
-            .args(["events", "journal", "--from", "start", "--console", &url, "-n", "20"])
+            .args(["events", "journal", "--from", "start", "--console", &url, "-n", "100"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("it runs");
         let lines = BufReader::new(events.stdout.take().expect("piped")).lines();
         for line in lines.map_while(Result::ok) {
-            if let Ok(event) = Event::<Fact>::from_json(line.as_bytes(), true)
+            let line: serde_json::Value = serde_json::from_str(&line).expect("each line is JSON");
+            assert_eq!(line["schema_version"], 1);
+            if let Ok(event) = Event::<Fact>::from_json(line["value"].to_string().as_bytes(), true)
                 && matches!(&event.payload, Fact::Heartbeat(heartbeat) if heartbeat.server.is_some())
             {
                 let _ = events.kill();

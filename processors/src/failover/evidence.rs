@@ -150,7 +150,7 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
         }
         _ => {}
     }
-    if ended && state.primary.as_ref().is_some_and(|primary| primary != instance) {
+    if ended && state.primary.as_ref() != Some(instance) {
         // What it had received and not applied may be gone: it is absent until it holds what the primary has executed.
         state.quarantine(instance.clone(), "its server ended, so what it had received may be gone", now);
     }

@@ -251,6 +251,7 @@ impl State {
             (ActionKind::CreateCluster(_), Outcome::Done { primary }) => {
                 self.primary = Some(primary.clone());
                 self.may_be_open = BTreeSet::from([primary.clone()]);
+                self.quarantined.remove(primary);
             }
             (ActionKind::FailOver(fail_over), Outcome::Done { primary }) => {
                 self.settle(primary, &fail_over.old_primaries, now);

@@ -4,7 +4,7 @@ use millrace_schemas::event::Subject;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Mode, Order, Rejoin};
-use millrace_schemas::topics::journal::Process;
+use millrace_schemas::topics::journal::{Outcome, Process};
 
 use super::{
     ACTION_DEADLINE, CREATE_DEADLINE, Current, FAILOVERS_MAX, FAILOVERS_WITHIN, Failover, STEPS_PER_ACTION, State,
@@ -70,11 +70,28 @@ fn refusal(
         }
         Mode::Approve | Mode::Auto => {}
     }
+    if left_down(state, primary) {
+        return None;
+    }
     if sorted.allowed.is_empty() {
         let reasons: Vec<_> = sorted.excluded.iter().map(|one| format!("{}: {}", one.instance, one.reason)).collect();
         return Some(format!("no member may be promoted ({})", reasons.join("; ")));
     }
     quorum_missing(state, primary, sorted, verdict)
+}
+
+/// True when our own last attempt held the primary down and did not bring it to an end: nobody leaves a server down, so the
+/// next one is made even if it can only be refused again, for its runbook lets go what it holds.
+fn left_down(state: &State, primary: &InstanceId) -> bool {
+    let down =
+        state.members.get(primary).is_some_and(|seen| matches!(seen.process, Process::Exited { held: true, .. }));
+    let ours = state.last.as_ref().is_some_and(|past| match &past.action.kind {
+        ActionKind::FailOver(fail_over) => {
+            fail_over.old_primaries.contains(primary) && !matches!(past.outcome, Outcome::Done { .. })
+        }
+        ActionKind::CreateCluster(_) | ActionKind::Rejoin(_) => false,
+    });
+    down && ours
 }
 
 /// Names the members whose return would complete the quorum.

@@ -204,6 +204,20 @@ fn attempts_that_were_refused_are_no_flapping() {
 }
 
 #[test]
+fn a_server_that_our_own_attempt_left_down_is_not_left_down() {
+    let mut stage = Stage::healthy();
+    stage.process(0, KILLED);
+    let first = stage.actions()[0].clone();
+    stage.claim(&first, "e1");
+    stage.process(1, KILLED); // the candidate dies in the middle of its promotion
+    stage.end(&first, Outcome::Abandoned { reason: "promote failed".to_owned(), may_have_opened: true });
+    stage.seconds(6);
+    let second = stage.actions().pop().expect("an action");
+    assert_eq!(second.epoch, Epoch(2), "it cannot have its quorum, but its runbook lets go what the first one holds");
+    assert_eq!(fail_over(&second).old_primaries.len(), 3);
+}
+
+#[test]
 fn a_receiver_that_we_stopped_is_started_again_and_one_that_somebody_stopped_is_not() {
     let stop = |stage: &mut Stage| {
         let action = millrace_schemas::ids::EventId(1);
