@@ -5,6 +5,7 @@
 
 mod architecture;
 mod bus;
+mod commands;
 mod real;
 mod replay;
 mod simulation;

@@ -19,7 +19,7 @@ use millrace_schemas::flavour::Flavour;
 use crate::bus;
 use crate::config;
 use crate::demo::Wish;
-use crate::roles::up::Up;
+use crate::roles::up::{Roles, Up};
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
 #[derive(Debug, Parser)]
@@ -32,11 +32,17 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run every role in this process, on the local bus.
-    Up {
-        /// The configuration.
-        #[arg(long, value_name = "FILE", default_value = "/etc/millrace/millrace.toml")]
-        config: PathBuf,
-    },
+    Up(Configured),
+    /// Run the agents alone.
+    Agent(Configured),
+    /// Run the processors alone.
+    Process(Configured),
+    /// Run an executor alone.
+    Execute(Configured),
+    /// Run the archive sink alone.
+    Sink(Configured),
+    /// Serve the console alone: to look at the bus file of a site that is stopped, for instance.
+    Console(Configured),
     /// The main job on real servers: create a cluster, load it, kill its primary, check everything.
     Demo {
         /// Which server.
@@ -74,12 +80,25 @@ enum Command {
     },
 }
 
+/// What a role needs.
+#[derive(Debug, clap::Args)]
+struct Configured {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/millrace/millrace.toml")]
+    config: PathBuf,
+}
+
 /// Reads the arguments and runs the command.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr(matches!(arguments.command, Command::Demo { .. }));
     let outcome = match arguments.command {
-        Command::Up { config } => async_runtime(up(config)),
+        Command::Up(arguments) => async_runtime(up(arguments, Roles::ALL)),
+        Command::Agent(arguments) => async_runtime(up(arguments, Roles { agents: true, ..Roles::NONE })),
+        Command::Process(arguments) => async_runtime(up(arguments, Roles { process: true, ..Roles::NONE })),
+        Command::Execute(arguments) => async_runtime(up(arguments, Roles { execute: true, ..Roles::NONE })),
+        Command::Sink(arguments) => async_runtime(up(arguments, Roles { sink: true, ..Roles::NONE })),
+        Command::Console(arguments) => async_runtime(up(arguments, Roles { console: true, ..Roles::NONE })),
         Command::Demo { server, template, keep, console } => {
             async_runtime(demo(Wish { flavour: server, template, keep, console }))
         }
@@ -153,9 +172,9 @@ fn async_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
 }
 
-async fn up(config: PathBuf) -> anyhow::Result<()> {
-    let settings = config::load(&config)?;
-    let up = Up::start(&settings)?;
+async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
+    let settings = config::load(&arguments.config)?;
+    let up = Up::start(&settings, roles)?;
     tracing::info!(bus = %settings.bus_file.display(), "up");
     stopped().await;
     up.stop().await;

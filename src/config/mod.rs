@@ -253,6 +253,16 @@ mod tests {
     }
 
     #[test]
+    fn every_example_is_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples");
+        let files: Vec<_> = std::fs::read_dir(folder).expect("the examples").flatten().collect();
+        assert!(files.len() >= 2);
+        for file in files {
+            load(&file.path()).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
     fn syntax_errors_have_lines_too() {
         let problems = parse("[bus]\nfile = \n").expect_err("no value");
         assert_eq!(problems[0].line, 2, "{problems:#?}");

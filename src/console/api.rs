@@ -1,12 +1,12 @@
 //! What programs ask: metrics, health, the state and explanations as JSON. Every JSON document begins with its version.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::view::{AlertLine, ReplicaLine, TopDigest};
 use super::{Console, wall};
@@ -80,11 +80,29 @@ pub(super) async fn state(State(console): State<Console>) -> Response {
     Json(shown).into_response()
 }
 
-pub(super) async fn why(State(console): State<Console>, Path(id): Path<String>) -> Response {
+/// How an explanation is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    /// `text`, or JSON.
+    output: Option<String>,
+    /// As of this time.
+    at: Option<String>,
+}
+
+pub(super) async fn why(
+    State(console): State<Console>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let at = match asked.at.as_deref().map(str::parse::<Timestamp>).transpose() {
+        Ok(at) => at,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
     let bus = std::sync::Arc::clone(&console.bus);
     // The journal is read from its start: on a thread that may block.
-    let explained = tokio::task::spawn_blocking(move || journal::why(journal::appended(&bus)?, &id, None)).await;
+    let explained = tokio::task::spawn_blocking(move || journal::why(journal::appended(&bus)?, &id, at)).await;
     match explained {
+        Ok(Ok(why)) if asked.output.as_deref() == Some("text") => why.to_string().into_response(),
         Ok(Ok(why)) => Json(why).into_response(),
         Ok(Err(error)) => (StatusCode::NOT_FOUND, format!("{error:#}\n")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("the explanation failed: {error}\n")).into_response(),

@@ -21,7 +21,7 @@ use super::Wish;
 use super::load::{Login, TABLES, connect};
 use crate::config::{Agent, Settings};
 use crate::roles::speaker::{Speaker, now};
-use crate::roles::up::Up;
+use crate::roles::up::{Roles, Up};
 
 /// Hosts of the demo.
 const HOSTS: u16 = 3;
@@ -80,7 +80,7 @@ impl Site {
             clusters: Vec::new(),
         };
         let spec = cluster_of(wish.flavour, name, &hosts)?;
-        let up = Up::start(&settings)?;
+        let up = Up::start(&settings, Roles::ALL)?;
         // Minted once, from what no other cluster has: this moment of this process.
         let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
         let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;

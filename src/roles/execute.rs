@@ -2,6 +2,7 @@
 //! It changes no server; it may be killed anywhere, and any executor goes on from the records.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -64,8 +65,9 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow
         }
         sent.retain(|_, at| at.elapsed() < AGAIN_AFTER);
         for todo in state.book.next(speaker.source()) {
-            let name = name(&todo);
-            if sent.insert(name, Instant::now()).is_none() {
+            // Looking at it again must not renew its time: what was lost on the way would never be said again.
+            if let Entry::Vacant(new) = sent.entry(name(&todo)) {
+                new.insert(Instant::now());
                 append(speaker, todo);
             }
         }

@@ -1,5 +1,7 @@
-//! `millrace up`: every role in one process, on the local bus. Started and stopped as one; the demo runs the same.
+//! `millrace up`: every role in one process, on the local bus; or one of them. Started and stopped as one; the demo runs
+//! the same.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +23,29 @@ use crate::config::Settings;
 /// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Which roles run in a process. With the local bus there is one process, so one role alone is for looking at a bus file or
+/// for taking a role out; with a broker, fleets spread them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Agents of the hosts in the configuration.
+    pub agents: bool,
+    /// Processors: failover, routes, windows, digests.
+    pub process: bool,
+    /// An executor.
+    pub execute: bool,
+    /// The archive.
+    pub sink: bool,
+    /// The console.
+    pub console: bool,
+}
+
+impl Roles {
+    /// None.
+    pub const NONE: Self = Self { agents: false, process: false, execute: false, sink: false, console: false };
+    /// All: `millrace up`.
+    pub const ALL: Self = Self { agents: true, process: true, execute: true, sink: true, console: true };
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Up {
@@ -36,20 +61,30 @@ pub struct Up {
 }
 
 impl Up {
-    /// Starts every role that `settings` name. Needs a tokio runtime around it.
-    pub fn start(settings: &Settings) -> anyhow::Result<Self> {
+    /// Starts `roles` as `settings` say. Needs a tokio runtime around it.
+    pub fn start(settings: &Settings, roles: Roles) -> anyhow::Result<Self> {
         let metrics = Arc::new(Registry::new());
         let bus: SharedBus = Arc::new(LocalBus::open(&settings.bus_file, Arc::clone(&metrics))?);
         let state = settings.bus_file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
         let (signal, _) = watch::channel(false);
         let mut up = Self { bus, metrics, state, signal, flag: Arc::default(), threads: Vec::new() };
-        up.start_deciders()?;
-        up.start_executor()?;
-        for agent in &settings.agents {
+        if roles.process {
+            up.start_deciders()?;
+            up.start_windows()?;
+            up.enrol(settings)?;
+        }
+        if roles.execute {
+            up.start_executor()?;
+        }
+        for agent in settings.agents.iter().filter(|_| roles.agents) {
             up.start_agent(agent.clone());
         }
-        up.start_views(settings)?;
-        up.enrol(settings)?;
+        if let Some(dir) = settings.archive.clone().filter(|_| roles.sink) {
+            up.start_sink(dir)?;
+        }
+        if let Some(listen) = settings.console.filter(|_| roles.console) {
+            up.start_console(listen);
+        }
         Ok(up)
     }
 
@@ -96,26 +131,27 @@ impl Up {
         });
     }
 
-    /// Windows and digests for people, the archive, the console.
-    fn start_views(&mut self, settings: &Settings) -> anyhow::Result<()> {
+    /// Windows and digests, for people.
+    fn start_windows(&mut self) -> anyhow::Result<()> {
         let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
         self.thread("windows", move |stop| windows::run(&bus, &metrics, &stop))?;
         let bus = Arc::clone(&self.bus);
         let speaker = Speaker::new("digests.1".to_owned(), &self.state, Arc::clone(&self.bus))?;
-        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, &stop))?;
-        if let Some(dir) = settings.archive.clone() {
-            let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-            self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, &stop))?;
-        }
-        if let Some(listen) = settings.console {
-            let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
-            tokio::spawn(async move {
-                if let Err(error) = crate::console::run(bus, listen, metrics, stop).await {
-                    tracing::error!("the console ended: {error:#}");
-                }
-            });
-        }
-        Ok(())
+        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, &stop))
+    }
+
+    fn start_sink(&mut self, dir: PathBuf) -> anyhow::Result<()> {
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, &stop))
+    }
+
+    fn start_console(&self, listen: SocketAddr) {
+        let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
+        tokio::spawn(async move {
+            if let Err(error) = crate::console::run(bus, listen, metrics, stop).await {
+                tracing::error!("the console ended: {error:#}");
+            }
+        });
     }
 
     /// Tells the journal of the clusters that the configuration says to watch.
