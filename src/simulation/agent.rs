@@ -25,7 +25,6 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Working {
     request: StepRequest,
-    offset: u64,
     done_at: Timestamp,
 }
 
@@ -40,6 +39,7 @@ pub(super) struct Agent {
     /// On disk: the promise and the position.
     promised: (u64, u32),
     position: u64,
+    read_to: u64,
     inbox: Inbox,
     requests: VecDeque<(u64, StepRequest)>,
     working: Option<Working>,
@@ -59,6 +59,7 @@ impl Agent {
             slow_until: Timestamp::ZERO,
             promised: (0, 0),
             position: 0,
+            read_to: 0,
             inbox: inbox(bus, 0),
             requests: VecDeque::new(),
             working: None,
@@ -84,6 +85,7 @@ impl Agent {
         self.requests.clear();
         self.outbox = Outbox::default();
         self.told = None;
+        self.read_to = self.position;
         self.inbox = inbox(bus, self.position);
         self.voice.restart();
     }
@@ -97,6 +99,7 @@ impl Agent {
         let told = self.outbox.flush(bus);
         while let Some(record) = self.inbox.next() {
             let offset = record.offset;
+            self.read_to = offset + 1;
             match library.read(&record) {
                 Word::Order(Order::Step(request)) if request.instance == *self.instance() => {
                     self.requests.push_back((offset, (**request).clone()));
@@ -105,8 +108,8 @@ impl Agent {
             }
         }
         // The position moves only after the result is appended.
-        if told && self.working.is_none() {
-            self.position = self.position.max(self.requests.front().map_or(self.position, |(offset, _)| *offset));
+        if told && self.working.is_none() && self.outbox.0.is_empty() {
+            self.position = self.requests.front().map_or(self.read_to, |(offset, _)| *offset);
         }
         self.work(world);
     }
@@ -133,7 +136,6 @@ impl Agent {
                     Err(error) => StepOutcome::Failed { error },
                 };
                 self.answer(world, &working.request, outcome);
-                self.position = self.position.max(working.offset);
             }
             Some(working) => self.working = Some(working),
             None => self.begin(world),
@@ -142,7 +144,12 @@ impl Agent {
 
     /// Promises, then begins.
     fn begin(&mut self, world: &mut World) {
-        let Some((offset, request)) = self.requests.pop_front() else { return };
+        let Some((_, request)) = self.requests.pop_front() else { return };
+        if world.now > request.deadline {
+            let reason = "its deadline had passed before it was begun".to_owned();
+            self.answer(world, &request, StepOutcome::Refused { reason });
+            return;
+        }
         let asked = (request.epoch.0, request.number);
         if asked < self.promised {
             let reason = format!("epoch and step {asked:?} are over: {:?} were promised", self.promised);
@@ -153,7 +160,7 @@ impl Agent {
         let slow = world.now < self.slow_until || world.dice.chance(20);
         let takes = if slow { 1_000_000 + world.dice.below(8_000_000) } else { 2_000 + world.dice.below(60_000) };
         let takes = if matches!(request.step, Step::StartClosed { .. }) { takes + 500_000 } else { takes };
-        self.working = Some(Working { request, offset, done_at: world.now + Duration::from_micros(takes) });
+        self.working = Some(Working { request, done_at: world.now + Duration::from_micros(takes) });
     }
 
     fn perform(&self, world: &mut World, request: &StepRequest) -> Result<StepOutcome, String> {

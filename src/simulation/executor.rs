@@ -1,6 +1,7 @@
 //! An executor: folds `actions` and `journal` into its book and appends what the book says is next. Between deciding what to
 //! say and saying it, it may be frozen or die: what a zombie says late must do no harm.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -90,7 +91,8 @@ impl Executor {
         }
         self.sent.retain(|_, at| world.now.since(*at) < AGAIN_AFTER);
         for todo in self.state.book.next(self.voice.name()) {
-            if self.sent.insert(name(&todo), world.now).is_none() {
+            if let Entry::Vacant(new) = self.sent.entry(name(&todo)) {
+                new.insert(world.now);
                 self.planned.push_back(todo);
             }
         }

@@ -85,21 +85,28 @@ impl Held<'_> {
     }
 
     /// Rule 4: the sets of Q acknowledgers, or the old primary's own, read while it runs closed: nobody has told its guard that
-    /// it was superseded, so its log is whole. Who may not be promoted does not count: it may have lost what it acknowledged.
+    /// it was superseded, so its log is whole. Who restarted may have lost what it acknowledged, and does not count.
     fn has_data(&self, old: &InstanceId) -> bool {
         let own = self.fence(old).and_then(report).is_some_and(|report| report.executed.is_some());
-        let whole = |instance: &&InstanceId| self.action.candidates.contains(*instance);
+        let whole = |instance: &&InstanceId| self.counts(instance) && !self.action.restarted.contains(*instance);
         own || self.stopped(old).filter(whole).count() >= self.action.spec.quorum(old)
     }
 
-    /// Every set that was read, with its owner.
+    /// Whether what it holds counts: of who may be promoted, and of who was open. A member that was superseded may hold what
+    /// nobody acknowledged, and must not stand in the way of everybody else.
+    fn counts(&self, instance: &InstanceId) -> bool {
+        self.action.candidates.contains(instance) || self.action.old_primaries.contains(instance)
+    }
+
+    /// Every set that counts, with its owner.
     fn sets(&self) -> Vec<(&InstanceId, &GtidSet)> {
-        let all = self.fences.iter().chain(self.stops);
-        all.filter_map(|result| {
-            let report = report(result)?;
-            Some((&result.instance, report.received.as_ref().or(report.executed.as_ref())?))
-        })
-        .collect()
+        let all = self.fences.iter().copied().chain(self.stops.iter().copied());
+        all.filter(|result| self.counts(&result.instance))
+            .filter_map(|result| {
+                let report = report(result)?;
+                Some((&result.instance, report.received.as_ref().or(report.executed.as_ref())?))
+            })
+            .collect()
     }
 
     fn choose(&self) -> Result<Choice, Outcome> {
@@ -171,9 +178,10 @@ fn open(script: &mut Script<'_>, action: &FailOver, held: &Held<'_>, choice: Cho
     };
     let promote = Step::Promote { apply: choice.apply, acknowledgements: spec.acknowledgements };
     let mut wanted = vec![Wanted::new(primary, promote, PROMOTE_WITHIN)];
-    // Who may have been open is compared before it follows: that is the rejoin's work.
+    // Who was open, or is out, is compared before it follows: that is the rejoin's work.
     let follows = |stop: &&&StepResult| {
-        stop.instance != choice.primary && !action.old_primaries.contains(&stop.instance) && report(stop).is_some()
+        let clean = action.candidates.contains(&stop.instance) && !action.old_primaries.contains(&stop.instance);
+        clean && stop.instance != choice.primary && report(stop).is_some()
     };
     for stop in held.stops.iter().filter(follows) {
         if let Some(member) = spec.member(&stop.instance) {

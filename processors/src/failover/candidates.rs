@@ -49,7 +49,7 @@ fn objection(
     if seen.is_silent(now) {
         return Some(format!("its agent has been silent for {} s", now.since(seen.heard).as_secs()));
     }
-    if let Some(quarantine) = state.quarantined.get(instance) {
+    if let Some(quarantine) = state.quarantined.get(instance).filter(|quarantine| !quarantine.restarted) {
         return Some(format!("it is quarantined: {}", quarantine.reason));
     }
     if !spec.acknowledgers.contains(instance) {

@@ -152,7 +152,7 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
     }
     if ended && state.primary.as_ref() != Some(instance) {
         // What it had received and not applied may be gone: it is absent until it holds what the primary has executed.
-        state.quarantine(instance.clone(), "its server ended, so what it had received may be gone", now);
+        state.quarantine(instance.clone(), "its server ended, so what it had received may be gone", true, now);
     }
 }
 

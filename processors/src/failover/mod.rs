@@ -108,6 +108,9 @@ pub struct Quarantine {
     pub not_before: Timestamp,
     /// True when only a person can decide: it holds transactions of its own.
     pub needs_person: bool,
+    /// True when it is out only because its server ended: it may have lost what it received, but holds nothing of its own.
+    #[serde(default)]
+    pub restarted: bool,
 }
 
 /// An action that ended.
@@ -252,6 +255,9 @@ impl State {
                 self.primary = Some(primary.clone());
                 self.may_be_open = BTreeSet::from([primary.clone()]);
                 self.quarantined.remove(primary);
+                if let Some(seen) = self.members.get_mut(primary) {
+                    seen.promoted(now);
+                }
             }
             (ActionKind::FailOver(fail_over), Outcome::Done { primary }) => {
                 self.settle(primary, &fail_over.old_primaries, now);
@@ -286,7 +292,7 @@ impl State {
         }
         for instance in old.iter().filter(|instance| *instance != primary) {
             let reason = format!("it was the primary before epoch {}", self.epoch);
-            self.quarantine(instance.clone(), &reason, now);
+            self.quarantine(instance.clone(), &reason, false, now);
         }
     }
 
@@ -299,14 +305,10 @@ impl State {
                 }
             }
             Outcome::Refused { reason, .. } => {
-                let quarantine =
-                    Quarantine { reason: reason.clone(), not_before: now + REJOIN_EVERY, needs_person: true };
-                self.quarantined.insert(instance.clone(), quarantine);
+                self.keep_out(instance, reason, now + REJOIN_EVERY, true);
             }
             Outcome::Abandoned { reason, .. } => {
-                let quarantine =
-                    Quarantine { reason: reason.clone(), not_before: now + REJOIN_EVERY, needs_person: false };
-                self.quarantined.insert(instance.clone(), quarantine);
+                self.keep_out(instance, reason, now + REJOIN_EVERY, false);
             }
         }
     }
@@ -319,16 +321,22 @@ impl State {
             self.members.iter().filter(|(instance, seen)| astray(seen) && !self.quarantined.contains_key(*instance));
         let found: Vec<InstanceId> = found.map(|(instance, _)| instance.clone()).collect();
         for instance in found {
-            self.quarantine(instance, "it does not follow the primary", now);
+            self.quarantine(instance, "it does not follow the primary", false, now);
         }
-        let all_follow = self.members.values().all(|seen| seen.astray_since.is_none());
-        if all_follow && self.quarantined.is_empty() {}
     }
 
-    /// Takes a member out until a rejoin has compared what it holds with the primary; it counts for nothing until then.
-    fn quarantine(&mut self, instance: InstanceId, reason: &str, now: Timestamp) {
-        let quarantine = Quarantine { reason: reason.to_owned(), not_before: now, needs_person: false };
-        self.quarantined.entry(instance).or_insert(quarantine);
+    /// Takes a member out until a rejoin has compared what it holds with the primary.
+    fn quarantine(&mut self, instance: InstanceId, reason: &str, restarted: bool, now: Timestamp) {
+        let quarantine = Quarantine { reason: reason.to_owned(), not_before: now, needs_person: false, restarted };
+        let known = self.quarantined.entry(instance).or_insert(quarantine);
+        known.restarted &= restarted;
+    }
+
+    /// A rejoin did not bring it back.
+    fn keep_out(&mut self, instance: &InstanceId, reason: &str, not_before: Timestamp, needs_person: bool) {
+        let restarted = !needs_person && self.quarantined.get(instance).is_some_and(|before| before.restarted);
+        let quarantine = Quarantine { reason: reason.to_owned(), not_before, needs_person, restarted };
+        self.quarantined.insert(instance.clone(), quarantine);
     }
 
     /// Gives up an action whose deadline has passed without an end: nobody leaves a server down because nobody came.

@@ -34,6 +34,7 @@ pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdic
         silent: sorted.silent,
         candidates: sorted.allowed,
         excluded: sorted.excluded,
+        restarted: restarted(state),
     }));
     let evidence = evidence_of(state, &primary);
     act(state, cluster, reason, evidence, kind, out);
@@ -59,7 +60,7 @@ fn refusal(
         }
         Mode::Approve if !approved => {
             state.proposed = Some(next);
-            return Some(format!("waits for approval: millrace approve {next}"));
+            return Some(format!("waits for an operator to approve epoch {next}"));
         }
         Mode::Auto if !approved && state.failovers.len() >= FAILOVERS_MAX => {
             state.proposed = Some(next);
@@ -78,6 +79,12 @@ fn refusal(
         return Some(format!("no member may be promoted ({})", reasons.join("; ")));
     }
     quorum_missing(state, primary, sorted, verdict)
+}
+
+/// Members that may have lost what they acknowledged.
+fn restarted(state: &State) -> Vec<InstanceId> {
+    let found = state.quarantined.iter().filter(|(_, quarantine)| quarantine.restarted);
+    found.map(|(instance, _)| instance.clone()).collect()
 }
 
 /// True when our own last attempt held the primary down and did not bring it to an end: nobody leaves a server down, so the

@@ -202,6 +202,10 @@ pub struct FailOver {
     pub candidates: Vec<InstanceId>,
     /// Members that may not, each with the reason.
     pub excluded: Vec<Excluded>,
+    /// Members whose server ended since they followed: what they had received and acknowledged may be gone, so they do not
+    /// count for a quorum. What they hold counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarted: Vec<InstanceId>,
 }
 
 /// A member that may not be promoted.

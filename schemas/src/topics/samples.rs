@@ -70,6 +70,7 @@ pub fn action() -> Action {
             silent: vec![instance("db3")],
             candidates: vec![instance("db2")],
             excluded: vec![Excluded { instance: instance("db3"), reason: "its agent is silent".to_owned() }],
+            restarted: vec![],
         })),
     }
 }

@@ -120,27 +120,48 @@ fn the_closed_primary_itself_stands_in_for_the_quorum_when_it_runs() {
 
 #[test]
 fn nobody_is_opened_who_lacks_what_another_holds() {
+    // db1 runs closed and holds more than anybody, but may not be opened.
     let action = failing_over(|kind| {
-        kind.candidates = vec![id(3)];
-        kind.excluded = vec![Excluded { instance: id(2), reason: "it must not".to_owned() }];
-        kind.spec.acknowledgements = 2; // Q is 1: the data of db3 alone would do
+        kind.excluded = vec![Excluded { instance: id(1), reason: "it must not".to_owned() }];
     });
-    let (reason, _) = refusal(&play(&action, well));
+    let (reason, _) = refusal(&play(&action, |one| match &one.step {
+        Step::Fence {} => closed("1-12"),
+        _ => well(one),
+    }));
     assert!(
-        reason.contains("no candidate holds everything") && reason.contains("db2 may not: it must not"),
+        reason.contains("no candidate holds everything") && reason.contains("db1 may not: it must not"),
         "{reason}"
     );
 }
 
 #[test]
-fn who_is_no_candidate_does_not_count_for_the_quorum() {
+fn who_restarted_does_not_count_for_the_quorum_but_what_it_holds_does() {
     // A5: a member that restarted may have lost what it acknowledged.
-    let action = failing_over(|kind| {
-        kind.candidates = vec![id(3)];
-        kind.excluded = vec![Excluded { instance: id(2), reason: "it restarted".to_owned() }];
-    });
+    let action = failing_over(|kind| kind.restarted = vec![id(2)]);
     let (reason, _) = refusal(&play(&action, well));
     assert!(reason.contains("may have acknowledged writes"), "{reason}");
+    // The old primary's own log is whole, and the member that restarted holds all of it.
+    let played = play(&action, |one| match &one.step {
+        Step::Fence {} => closed("1-10"),
+        _ => well(one),
+    });
+    assert_eq!(played.outcome, Outcome::Done { primary: id(2) });
+}
+
+#[test]
+fn what_a_superseded_member_holds_stands_in_nobodys_way() {
+    // db3 was the primary of an earlier epoch and holds two writes that nobody acknowledged; k = 2, so Q is 1.
+    let action = failing_over(|kind| {
+        kind.candidates = vec![id(2)];
+        kind.excluded = vec![Excluded { instance: id(3), reason: "it was the primary before epoch 1".to_owned() }];
+        kind.spec.acknowledgements = 2;
+    });
+    let played = play(&action, |one| match &one.step {
+        Step::StopReceiver {} if one.instance == id(3) => received("1-12"),
+        _ => well(one),
+    });
+    assert_eq!(played.outcome, Outcome::Done { primary: id(2) });
+    assert!(played.on("follow").is_empty(), "it is compared before it follows");
 }
 
 #[test]

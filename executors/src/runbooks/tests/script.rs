@@ -60,7 +60,14 @@ pub(super) fn action(kind: ActionKind) -> Action {
 pub(super) fn fail_over() -> FailOver {
     let mut spec = samples::spec();
     spec.flavour = Flavour::MySql;
-    FailOver { spec, old_primaries: vec![id(1)], silent: vec![], candidates: vec![id(2), id(3)], excluded: vec![] }
+    FailOver {
+        spec,
+        old_primaries: vec![id(1)],
+        silent: vec![],
+        candidates: vec![id(2), id(3)],
+        excluded: vec![],
+        restarted: vec![],
+    }
 }
 
 pub(super) fn create() -> Action {

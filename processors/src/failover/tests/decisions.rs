@@ -117,7 +117,7 @@ fn a_member_that_is_down_or_mute_is_no_candidate() {
         assert!(found.reason.contains(reason), "{}", found.reason);
         assert_eq!(fail_over(&action).candidates, [id(2)]);
     };
-    check(&|stage| drop(stage.process(1, KILLED)), "its server ended");
+    check(&|stage| drop(stage.process(1, KILLED)), "its server is down");
     check(&|stage| stage.tells[1].server = false, "connection refused");
 }
 
