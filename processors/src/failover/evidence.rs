@@ -15,6 +15,9 @@ use super::State;
 /// 3 s without a fresh fact: three missed heartbeats, more than a slow fsync or a pause of the scheduler explains.
 pub const SILENT_AFTER: Duration = Duration::from_secs(3);
 
+/// Why a member is out whose server ended.
+pub(super) const RESTARTED: &str = "its server ended, so what it had received may be gone";
+
 /// What is known of one member.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
@@ -42,6 +45,9 @@ pub struct Seen {
     /// We stopped its receiver, or may have, and have not let it follow since.
     #[serde(default)]
     pub halted: bool,
+    /// Its server ended and was not let follow anybody since.
+    #[serde(default)]
+    pub detached: bool,
     /// The write path.
     pub canary: Canary,
     /// The highest epoch that its agent promised.
@@ -65,6 +71,7 @@ impl Seen {
             closed_since: None,
             astray_since: None,
             halted: false,
+            detached: false,
             canary: Canary::Off,
             promised: Epoch(0),
             fact: None,
@@ -136,6 +143,7 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
         _ => None,
     };
     let ended = process.is_some_and(|process| seen.ends(process));
+    seen.detached |= ended;
     match &event.payload {
         Fact::ProcessChanged(change) => seen.set_process(&change.process, event),
         Fact::Heartbeat(heartbeat) => {
@@ -152,7 +160,7 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
     }
     if ended && state.primary.as_ref() != Some(instance) {
         // What it had received and not applied may be gone: it is absent until it holds what the primary has executed.
-        state.quarantine(instance.clone(), "its server ended, so what it had received may be gone", true, now);
+        state.quarantine(instance.clone(), RESTARTED, true, now);
     }
 }
 
@@ -178,7 +186,10 @@ pub(super) fn step_done(state: &mut State, result: &StepResult) {
     match (result.step.as_str(), &result.outcome) {
         (_, StepOutcome::Refused { .. }) => {}
         ("stop-receiver", _) => seen.halted = true,
-        ("follow", StepOutcome::Done(_)) => seen.halted = false,
+        ("follow", StepOutcome::Done(_)) => {
+            seen.halted = false;
+            seen.detached = false;
+        }
         _ => {}
     }
 }

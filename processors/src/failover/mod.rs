@@ -300,8 +300,11 @@ impl State {
         match outcome {
             Outcome::Done { .. } => {
                 self.quarantined.remove(instance);
-                if let Some(seen) = self.members.get_mut(instance) {
-                    seen.astray_since = None; // heartbeats sampled before say nothing about it
+                let Some(seen) = self.members.get_mut(instance) else { return };
+                seen.astray_since = None; // heartbeats sampled before say nothing about it
+                if seen.detached {
+                    // It ended again after it had caught up and before that was said.
+                    self.quarantine(instance.clone(), evidence::RESTARTED, true, now);
                 }
             }
             Outcome::Refused { reason, .. } => {

@@ -175,10 +175,10 @@ fn more_than_three_automatic_failovers_in_ten_minutes_wait_for_a_person() {
         stage.tells[primary].receiving = true;
         stage.tells[primary].delay_us = Some(1_000);
         stage.seconds(1);
-        while let Some(current) = stage.state().current.clone() {
-            stage.claim(&current.action, "e1");
-            stage.end(&current.action, Outcome::Done { primary: id(next) });
-        }
+        let rejoin = stage.actions().pop().expect("the old primary is brought back");
+        stage.claim(&rejoin, "e1");
+        stage.followed(primary);
+        stage.end(&rejoin, Outcome::Done { primary: id(next) });
         stage.seconds(2);
         primary = next;
     }
@@ -305,6 +305,25 @@ fn a_replica_that_crashed_is_brought_back_and_does_not_count_until_then() {
 }
 
 #[test]
+fn a_member_that_ends_again_before_its_rejoin_is_said_to_be_done_stays_out() {
+    for again in [false, true] {
+        let mut stage = Stage::healthy();
+        stage.process(0, KILLED);
+        stage.promoted(1);
+        stage.seconds(1);
+        let rejoin = stage.actions().pop().expect("an action");
+        stage.claim(&rejoin, "e1");
+        stage.process(0, RUNS);
+        stage.followed(0);
+        if again {
+            stage.process(0, KILLED);
+        }
+        stage.end(&rejoin, Outcome::Done { primary: id(1) });
+        assert_eq!(stage.state().quarantined.contains_key(&id(0)), again);
+    }
+}
+
+#[test]
 fn a_member_that_follows_somebody_else_is_turned() {
     let mut stage = Stage::healthy();
     stage.process(0, KILLED);
@@ -321,6 +340,7 @@ fn a_member_that_follows_somebody_else_is_turned() {
     stage.seconds(1);
     let first = rejoin(&stage, 0).expect("the old primary is brought back first");
     stage.claim(&first, "e1");
+    stage.followed(0);
     stage.end(&first, Outcome::Done { primary: id(1) });
     stage.seconds(8);
     assert!(rejoin(&stage, 2).is_some(), "nobody leaves a member behind");

@@ -10,7 +10,7 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{Action, ActionKind, ClusterSpec, FailOver, Order};
+use millrace_schemas::topics::actions::{Action, ActionKind, ClusterSpec, FailOver, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::alerts::{Alert, Notice};
 use millrace_schemas::topics::journal::{
     Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, Receiver, SemiSync, ServerState,
@@ -235,6 +235,20 @@ impl Stage {
 
     pub(super) fn end(&mut self, action: &Action, outcome: Outcome) -> Vec<NewRecord> {
         self.say(None, Fact::Ended(Ended { action: action.id, epoch: action.epoch, outcome }))
+    }
+
+    /// The result of a step that let `at` follow the primary.
+    pub(super) fn followed(&mut self, at: usize) {
+        let result = StepResult {
+            action: EventId(1),
+            epoch: Epoch(1),
+            number: 5,
+            instance: id(at),
+            step: "follow".to_owned(),
+            outcome: StepOutcome::Done(Box::default()),
+            took_us: 1,
+        };
+        self.say(Some(at), Fact::StepDone(Box::new(result)));
     }
 
     /// The last action is claimed and done: `to` is the primary, and the others follow it.
