@@ -42,11 +42,11 @@ pub(crate) struct Story {
 }
 
 fn cluster() -> ClusterId {
-    ClusterId::parse("c1").unwrap()
+    ClusterId::parse("c1").expect("the story is well formed")
 }
 
 fn db(number: u16) -> InstanceId {
-    InstanceId::parse(format!("db{number}")).unwrap()
+    InstanceId::parse(format!("db{number}")).expect("the story is well formed")
 }
 
 impl Story {
@@ -140,7 +140,8 @@ impl Story {
         out.extend(self.routes.fold(&record).out);
         for record in out {
             if record.topic == Topic::Actions {
-                let event = Event::<Order>::from_json(record.value.as_deref().unwrap(), true).unwrap();
+                let event = Event::<Order>::from_json(record.value.as_deref().expect("the story is well formed"), true)
+                    .expect("the story is well formed");
                 if let Order::Action(action) = event.payload {
                     self.actions.push(*action);
                 }
@@ -179,7 +180,7 @@ impl Story {
             partition_key: "c1".to_owned(),
             key: db(primary).to_string(),
             headers: pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Headers>(),
-            value: Some(Arc::from(queries::encode(&rows).unwrap())),
+            value: Some(Arc::from(queries::encode(&rows).expect("the story is well formed"))),
         };
         let record = self.append_at(T0 + second * SECOND + 10_000, record);
         for out in self.windows.fold(&record).out {
@@ -201,7 +202,7 @@ impl Story {
     }
 
     fn append(&mut self, record: NewRecord) -> Record {
-        let landed = self.bus.append(vec![record.clone()]).wait().unwrap()[0];
+        let landed = self.bus.append(vec![record.clone()]).wait().expect("the story is well formed")[0];
         Record {
             topic: record.topic,
             partition: landed.partition,
@@ -220,7 +221,7 @@ fn boot(at: i64) -> u64 {
 
 fn heartbeat(number: u16, primary: u16, at: i64) -> Fact {
     let Fact::Heartbeat(sample) = samples::facts().remove(0) else { panic!("the first sample is a heartbeat") };
-    let mut server = sample.server.clone().unwrap();
+    let mut server = sample.server.clone().expect("the story is well formed");
     server.server_id = u32::from(number);
     server.open = number == primary;
     server.semi_sync = SemiSync { lossless: true, ..SemiSync::default() };

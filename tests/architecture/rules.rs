@@ -46,8 +46,14 @@ const CHANGES: [&str; 22] = [
 
 /// Who may: the hands and the guard; the one place that knows the words; the failpoint, which ends its own process; and the
 /// demo, which is a user of the product: it kills a server of its own and runs the program a second time.
-const MAY_CHANGE: [&str; 5] =
-    ["executors/src/hands", "executors/src/guard", "mysql/src/flavour/", "src/bus/failpoint.rs", "src/demo/"];
+const MAY_CHANGE: [&str; 6] = [
+    "executors/src/hands",
+    "executors/src/guard",
+    "mysql/src/flavour/",
+    "schemas/src/digest/", // names the kinds of statements, and sends none
+    "src/bus/failpoint.rs",
+    "src/demo/",
+];
 
 /// Longer functions that stand, each with the length it has and must not outgrow, and why.
 const LONG_FUNCTIONS: [(&str, usize); 0] = [];

@@ -1,3 +1,5 @@
+//! Where entries begin and end, under forgeries and cuts.
+
 use proptest::prelude::*;
 
 use super::*;

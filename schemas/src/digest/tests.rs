@@ -1,3 +1,5 @@
+//! The statement digest under tables and properties.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -15,6 +15,10 @@ use crate::bus::Error;
 pub(super) const FORMAT: i64 = 1;
 /// "MLRC": tells a bus file from any other SQLite file.
 const APPLICATION_ID: i64 = 0x4d4c_5243;
+/// SQLite's header; the application id stands in its bytes 68 to 71.
+const HEADER_BYTES: usize = 100;
+/// A file of one page of 4 KiB holds no table of anybody yet.
+const FIRST_PAGE_BYTES: u64 = 4_096;
 /// 256 MiB are checked whole at each start (about a second); of larger files only the schema is.
 const CHECKED_BYTES_MAX: u64 = 256 << 20;
 
@@ -51,6 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, Error> {
             .map_err(|error| Error::Unavailable(format!("cannot make the folder {}: {error}", folder.display())))?;
     }
     let lock = lock(path)?;
+    refuse_foreign(path)?;
     let connection = connect(path)?;
     let explained = |error: rusqlite::Error| explain(path, &error);
     check(path, &connection)?;
@@ -91,6 +96,23 @@ fn lock(path: &Path) -> Result<File, Error> {
     }
     file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id())).map_err(io)?;
     Ok(file)
+}
+
+/// Refuses another program's database before anything is written to it: opening in WAL mode changes its header.
+fn refuse_foreign(path: &Path) -> Result<(), Error> {
+    let mut header = [0; HEADER_BYTES];
+    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    let long = file.metadata().is_ok_and(|meta| meta.len() > FIRST_PAGE_BYTES);
+    // With a write-ahead log beside it the header may be older than what the log says: the check below reads both.
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let logged = std::fs::metadata(log).is_ok_and(|meta| meta.len() > 0);
+    let application = APPLICATION_ID.to_be_bytes();
+    if long && !logged && file.read_exact(&mut header).is_ok() && header[68..72] != application[4..] {
+        let problem = "it is no bus file: another program wrote it".to_owned();
+        return Err(Error::Damaged { path: path.display().to_string(), problem });
+    }
+    Ok(())
 }
 
 fn check(path: &Path, connection: &Connection) -> Result<(), Error> {
