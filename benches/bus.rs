@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millrace::bus::SharedBus;
 use millrace::bus::local::LocalBus;
-use millrace::bus::{Bus as _, SharedBus};
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::{Headers, NewRecord};
 use millrace_schemas::topics::Topic;

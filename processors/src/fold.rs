@@ -180,6 +180,11 @@ impl<P: Processor> Fold<P> {
 
     /// Folds one record.
     pub fn fold(&mut self, record: &Record) -> Folded {
+        self.fold_read(record, &Event::from_record(record))
+    }
+
+    /// Folds one record that was read already: several processors of one topic need not each read it.
+    pub fn fold_read(&mut self, record: &Record, read: &Result<Event<P::In>, Unreadable>) -> Folded {
         let producer = self.producer.clone();
         let mut out = Out {
             producer: &producer,
@@ -188,11 +193,11 @@ impl<P: Processor> Fold<P> {
             records: Vec::new(),
         };
         self.advance(record.appended, &mut out);
-        let fate = match Event::<P::In>::from_record(record) {
-            Ok(event) => self.step(&event, &mut out),
-            Err(Unreadable::Malformed(reason)) => Fate::Dead(reason),
-            Err(Unreadable::UnknownKind(kind)) => Fate::Skipped(kind),
-            Err(Unreadable::UnknownEvidence(kind)) => self.unknown(record, &kind, &mut out),
+        let fate = match read {
+            Ok(event) => self.step(event, &mut out),
+            Err(Unreadable::Malformed(reason)) => Fate::Dead(reason.clone()),
+            Err(Unreadable::UnknownKind(kind)) => Fate::Skipped(kind.clone()),
+            Err(Unreadable::UnknownEvidence(kind)) => self.unknown(record, kind, &mut out),
         };
         Folded { out: out.records, fate }
     }

@@ -293,7 +293,8 @@ impl MemoryReader {
             }
             let next = self.positions[&(topic, partition)].0;
             let Some(log) = world.logs.get(&(topic, partition)) else { continue };
-            let mut fresh: Vec<Record> = log.records.iter().filter(|record| record.offset >= next).cloned().collect();
+            let from = log.records.partition_point(|record| record.offset < next);
+            let mut fresh = log.records[from..].to_vec();
             let Faults { late, .. } = world.faults;
             if !fresh.is_empty() && world.dice.chance(late) {
                 fresh.truncate(world.dice.below(fresh.len() as u64) as usize);

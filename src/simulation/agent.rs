@@ -100,11 +100,11 @@ impl Agent {
         while let Some(record) = self.inbox.next() {
             let offset = record.offset;
             self.read_to = offset + 1;
-            match library.read(&record) {
-                Word::Order(Order::Step(request)) if request.instance == *self.instance() => {
-                    self.requests.push_back((offset, (**request).clone()));
-                }
-                _ => {}
+            if let Word::Order(Ok(event)) = library.read(&record)
+                && let Order::Step(request) = &event.payload
+                && request.instance == *self.instance()
+            {
+                self.requests.push_back((offset, (**request).clone()));
             }
         }
         // The position moves only after the result is appended.

@@ -8,18 +8,20 @@ use millrace_processors::fold::Fold;
 use millrace_processors::routes::Routes;
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::ClusterId;
+use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::Fact;
 
-use super::voice::{Inbox, Outbox, Voice};
+use super::voice::{Inbox, Library, Outbox, Voice};
 use super::world::World;
 use crate::bus::memory::MemoryBus;
 use crate::bus::{Assignment, Bus as _, From, Snapshot};
 
 /// 500 ms: below the gap of 1 s that restarts silence timers, and few enough records for ten thousand schedules.
 const TICK_AFTER: Duration = Duration::from_millis(500);
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
+/// 4 s: some deciders die with a fresh snapshot, some with an old one, some with none.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(4);
 
 /// A decider.
 pub(super) struct Decider {
@@ -71,16 +73,14 @@ impl Decider {
     }
 
     /// Does one thing.
-    pub(super) fn step(&mut self, bus: &MemoryBus, world: &mut World) {
+    pub(super) fn step(&mut self, bus: &MemoryBus, library: &mut Library, world: &mut World) {
         if world.now < self.back_at || !self.outbox.flush(bus) {
             return;
         }
         for _ in 0..=world.dice.below(6) {
             let Some(record) = self.inbox.next() else { break };
             self.quiet_since = world.now;
-            self.next = record.offset + 1;
-            self.outbox.0.extend(self.fold.fold(&record).out);
-            self.outbox.0.extend(self.routes.fold(&record).out);
+            self.take(library, &record);
         }
         if self.outbox.0.is_empty() && world.now.since(self.quiet_since) > TICK_AFTER {
             self.quiet_since = world.now;
@@ -93,13 +93,18 @@ impl Decider {
         }
     }
 
+    fn take(&mut self, library: &mut Library, record: &Record) {
+        self.next = record.offset + 1;
+        let read = library.fact(record);
+        self.outbox.0.extend(self.fold.fold_read(record, read).out);
+        self.outbox.0.extend(self.routes.fold_read(record, read).out);
+    }
+
     /// Folds and appends everything that there is.
-    pub(super) fn finish(&mut self, bus: &MemoryBus) {
+    pub(super) fn finish(&mut self, bus: &MemoryBus, library: &mut Library) {
         for _ in 0..1_000 {
             while let Some(record) = self.inbox.next() {
-                self.next = record.offset + 1;
-                self.outbox.0.extend(self.fold.fold(&record).out);
-                self.outbox.0.extend(self.routes.fold(&record).out);
+                self.take(library, &record);
             }
             self.outbox.flush(bus);
             let end = bus.end(Topic::Journal, 0).unwrap_or(u64::MAX);

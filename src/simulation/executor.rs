@@ -104,9 +104,9 @@ impl Executor {
             _ => self.state.journal = record.offset + 1,
         }
         match library.read(record) {
-            Word::Order(order) => self.state.book.order(order, record.appended),
-            Word::Fact(cluster, fact) => self.state.book.fact(cluster, fact, record.appended),
-            Word::Time => self.state.book.pass(record.appended),
+            Word::Order(Ok(event)) => self.state.book.order(&event.payload, record.appended),
+            Word::Fact(Ok(event)) => self.state.book.fact(&event.subject.cluster, &event.payload, record.appended),
+            Word::Order(Err(_)) | Word::Fact(Err(_)) => {}
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn draw(dice: &mut Dice, members: usize) -> Vec<(Timestamp, Fault)> {
     if dice.chance(850) {
         faults.push((at(dice), Fault::Primary));
     }
-    for _ in 0..1 + dice.below(4) {
+    for _ in 0..=dice.below(4) {
         let when = at(dice);
         faults.push((when, one(dice, members)));
     }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use millrace_schemas::event::{Event, Payload, Subject};
-use millrace_schemas::ids::{ClusterId, EventId};
+use millrace_schemas::event::{Event, Payload, Subject, Unreadable};
+use millrace_schemas::ids::EventId;
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
@@ -98,12 +98,10 @@ impl Inbox {
 }
 
 /// What a record says.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Word {
-    Order(Order),
-    Fact(ClusterId, Fact),
-    /// Time only: heartbeats and ticks say nothing to executors.
-    Time,
+    Order(Result<Event<Order>, Unreadable>),
+    Fact(Result<Event<Fact>, Unreadable>),
 }
 
 /// Every record of `actions` and `journal`, parsed once.
@@ -114,18 +112,17 @@ pub(super) struct Library {
 
 impl Library {
     pub(super) fn read(&mut self, record: &Record) -> &Word {
-        self.words.entry((record.topic, record.offset)).or_insert_with(|| parse(record))
+        self.words.entry((record.topic, record.offset)).or_insert_with(|| match record.topic {
+            Topic::Actions => Word::Order(Event::from_record(record)),
+            _ => Word::Fact(Event::from_record(record)),
+        })
     }
-}
 
-fn parse(record: &Record) -> Word {
-    let value = record.value.as_deref().unwrap_or_default();
-    let starts = |kind: &str| value.windows(kind.len()).any(|window| window == kind.as_bytes());
-    match record.topic {
-        Topic::Actions => Event::<Order>::from_record(record).map_or(Word::Time, |event| Word::Order(event.payload)),
-        Topic::Journal if starts("\"millrace.heartbeat.v1\"") || starts("\"millrace.tick.v1\"") => Word::Time,
-        Topic::Journal => Event::<Fact>::from_record(record)
-            .map_or(Word::Time, |event| Word::Fact(event.subject.cluster, event.payload)),
-        _ => Word::Time,
+    /// A record of the journal.
+    pub(super) fn fact(&mut self, record: &Record) -> &Result<Event<Fact>, Unreadable> {
+        match self.read(record) {
+            Word::Fact(fact) => fact,
+            Word::Order(_) => unreachable!("an order was read where facts are"),
+        }
     }
 }

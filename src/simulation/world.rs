@@ -67,7 +67,7 @@ impl World {
         self.servers[0].open = true;
     }
 
-    pub(super) fn fail(&mut self, what: String) {
+    pub(super) fn fail(&mut self, what: &str) {
         if self.violation.is_none() {
             self.violation = Some(format!("at {} us: {what}", self.now.0));
         }
@@ -102,7 +102,7 @@ impl World {
         let writers: Vec<u8> =
             (0..self.servers.len()).filter(|at| self.can_acknowledge(*at)).map(|at| self.servers[at].number).collect();
         if writers.len() > 1 {
-            self.fail(format!("two servers can acknowledge a write: {writers:?}"));
+            self.fail(&format!("two servers can acknowledge a write: {writers:?}"));
         }
     }
 
@@ -332,12 +332,12 @@ impl World {
     fn check_opening(&mut self, at: usize, epoch: u64) {
         let first = *self.opened.entry(epoch).or_insert(at);
         if first != at {
-            self.fail(format!("epoch {epoch} opened server {} after server {}", at + 1, first + 1));
+            self.fail(&format!("epoch {epoch} opened server {} after server {}", at + 1, first + 1));
         }
         let rows = self.servers[at].rows();
         let lost: Vec<u32> = self.acknowledged.difference(&rows).copied().collect();
         if !lost.is_empty() {
-            self.fail(format!("server {} was opened in epoch {epoch} without acknowledged writes {lost:?}", at + 1));
+            self.fail(&format!("server {} was opened in epoch {epoch} without acknowledged writes {lost:?}", at + 1));
         }
         self.check_writers();
     }

@@ -20,11 +20,14 @@ const TASK: &str = "MILLRACE_TEST_BUS_TASK";
 /// Records per append: a half one would show.
 pub(super) const BATCH: usize = 3;
 
+/// Rounds per child: enough that there is something to lose.
+const ROUNDS: usize = 3;
+
 /// What a child is told to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Task {
-    /// This many rounds of append, snapshot, commit, retention.
-    Write(usize),
+    /// Rounds of append, snapshot, commit, retention.
+    Write,
     /// Open, say so, and wait to be killed.
     Hold,
     /// Write until the disk is full, then with room again, and see that nothing is broken.
@@ -76,30 +79,28 @@ fn entry() {
     match task.as_str() {
         "Hold" => hold(path),
         "FillTheDisk" => fill_the_disk(path),
-        other => {
-            let rounds = other.strip_prefix("Write(").and_then(|rest| rest.strip_suffix(')')).expect("a task");
-            write_rounds(path, rounds.parse().expect("a number"));
-        }
+        "Write" => write_rounds(path),
+        other => panic!("{other} is no task"),
     }
 }
 
 fn hold(path: &Path) {
     let _bus = open(path).expect("it opens");
     println!("held");
-    std::thread::sleep(Duration::from_secs(600)); // it is killed long before
+    std::thread::sleep(Duration::from_mins(10)); // it is killed long before
 }
 
 fn note(file: &mut File, what: &str, number: usize) {
     writeln!(file, "{what} {number}").expect("noted");
 }
 
-fn write_rounds(path: &Path, rounds: usize) {
+fn write_rounds(path: &Path) {
     let bus = open(path).expect("it opens");
     let mut notes = OpenOptions::new().create(true).append(true).open(notes(path)).expect("notes");
     let mut member =
         bus.reader(Assignment::Group { group: "g".to_owned(), topics: vec![Topic::Journal] }).expect("a member");
     let before = bus.end(Topic::Journal, 0).expect("an end") as usize / BATCH;
-    for round in before..before + rounds {
+    for round in before..before + ROUNDS {
         let batch: Vec<_> = (0..BATCH).map(|part| plain(Topic::Journal, "a", &format!("{round} {part}"))).collect();
         bus.append(batch).wait().expect("appended");
         note(&mut notes, "append", round);
@@ -115,7 +116,7 @@ fn write_rounds(path: &Path, rounds: usize) {
         member.commit(Topic::Journal, 0, round as u64).expect("committed");
         note(&mut notes, "offset", round);
     }
-    let days = Duration::from_secs(4 * 86_400); // queries go after three, the journal stays
+    let days = Duration::from_hours(4 * 24); // queries go after three, the journal stays
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") + days;
     bus.expire(Timestamp(i64::try_from(now.as_micros()).expect("a time"))).expect("retention runs");
 }

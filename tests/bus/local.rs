@@ -28,12 +28,12 @@ fn ended(child: std::process::Child) -> std::process::Output {
 fn a_child_killed_at_each_failpoint_loses_nothing_that_was_acknowledged() {
     for point in failpoint::ALL {
         let (_folder, path) = folder();
-        let first = ended(child::start(&path, Task::Write(3), None, &[]));
+        let first = ended(child::start(&path, Task::Write, None, &[]));
         assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
-        let killed = ended(child::start(&path, Task::Write(3), Some(point), &[]));
+        let killed = ended(child::start(&path, Task::Write, Some(point), &[]));
         assert_eq!(killed.status.signal(), Some(9), "{point}: {}", String::from_utf8_lossy(&killed.stdout));
         check_whole(&path, point);
-        let third = ended(child::start(&path, Task::Write(3), None, &[]));
+        let third = ended(child::start(&path, Task::Write, None, &[]));
         assert!(third.status.success(), "{point}: {}", String::from_utf8_lossy(&third.stderr));
         check_whole(&path, point);
     }
@@ -133,7 +133,7 @@ fn a_damaged_file_is_refused() {
         assert!(error.to_string().contains("bus.db"), "{what}: the message names the file: {error}");
     };
     check("garbage", &|path| {
-        fs::write(path, "this is no database, whatever its name says. ".repeat(200)).expect("written")
+        fs::write(path, "this is no database, whatever its name says. ".repeat(200)).expect("written");
     });
     check("cut in the middle", &|path| {
         filled(path);

@@ -242,7 +242,7 @@ pub(super) fn poison_goes_to_dead_unchanged(lab: &mut impl Lab) {
     assert!(!grave.headers["millrace.errors.message"].is_empty());
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn retention_removes_records_and_keeps_offsets(lab: &mut impl Lab) {
     let bus = lab.bus();

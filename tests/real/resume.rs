@@ -44,8 +44,7 @@ async fn fail_over(site: &mut Site, failpoint: &str, rows: usize) {
     let now = site.settled().await;
     let count = site.session(&now).await.value("SELECT COUNT(*) FROM shop.kept").await.expect("readable");
     assert_eq!(count, Some(rows.to_string()), "{failpoint}: an acknowledged row is missing");
-    if now.instance == primary.instance {
-        panic!("{failpoint}: nobody else was promoted\n{}\n{}", site.log(), site.why());
-    }
+    let promoted = now.instance != primary.instance;
+    assert!(promoted, "{failpoint}: nobody else was promoted\n{}\n{}", site.log(), site.why());
     site.stop();
 }

@@ -1,5 +1,6 @@
 //! A site for tests: a folder, a configuration, `millrace up` as a child process, and a cluster of real servers.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use millrace_schemas::topics::actions::{ClusterSpec, Member};
 use millrace_schemas::topics::journal;
 
 /// 60 s for what takes 5: a busy machine must not fail a test.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) struct Site {
     pub(super) dir: PathBuf,
@@ -30,11 +31,15 @@ pub(super) struct Site {
 
 /// The folder of the templates that `make servers` makes.
 pub(super) fn templates() -> PathBuf {
-    let root = std::env::var_os("MILLRACE_SERVERS").map(PathBuf::from).unwrap_or_else(|| {
-        let home = std::env::var_os("HOME").expect("HOME is set");
-        let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| Path::new(&home).join(".cache"), PathBuf::from);
-        cache.join("millrace/servers")
-    });
+    let root = std::env::var_os("MILLRACE_SERVERS").map_or_else(
+        || {
+            let home = std::env::var_os("HOME").expect("HOME is set");
+            let cache =
+                std::env::var_os("XDG_CACHE_HOME").map_or_else(|| Path::new(&home).join(".cache"), PathBuf::from);
+            cache.join("millrace/servers")
+        },
+        PathBuf::from,
+    );
     let templates = root.join("templates");
     assert!(templates.is_dir(), "{} is missing: run `make servers`", templates.display());
     templates
@@ -55,11 +60,12 @@ impl Site {
         let spec = cluster_of(flavour, template, &hosts).expect("free ports");
         let mut config = format!("[bus]\nfile = \"{}\"\n", dir.join("bus.db").display());
         for host in &hosts {
-            config.push_str(&format!(
+            let _ = write!(
+                config,
                 "[[agent]]\nhost = \"{host}\"\nstate-dir = \"{0}/{host}-agent\"\ninstances-dir = \"{0}/{host}\"\ntemplates-dir = \"{1}\"\n",
                 dir.display(),
                 templates().display()
-            ));
+            );
         }
         std::fs::write(dir.join("millrace.toml"), config).expect("writable");
         let site = Self { dir, spec, up: None, _folder: folder };

@@ -331,11 +331,7 @@ fn a_member_that_follows_somebody_else_is_turned() {
     stage.tells[2].source = Some(0); // it missed the turn
     stage.tells[2].receiving = false;
     let rejoin = |stage: &Stage, at: usize| {
-        let found = stage
-            .actions()
-            .into_iter()
-            .rfind(|one| matches!(&one.kind, ActionKind::Rejoin(one) if one.instance == id(at)));
-        found
+        stage.actions().into_iter().rfind(|one| matches!(&one.kind, ActionKind::Rejoin(one) if one.instance == id(at)))
     };
     stage.seconds(1);
     let first = rejoin(&stage, 0).expect("the old primary is brought back first");
