@@ -10,11 +10,12 @@ const SCHEDULES: u64 = 10_000;
 fn ten_thousand_schedules_break_nothing() {
     let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut broken = Vec::new();
-    let (mut promotions, mut acknowledged, mut longest) = (0, 0, std::time::Duration::ZERO);
+    let (mut promotions, mut acknowledged, mut refused, mut longest) = (0, 0, 0, std::time::Duration::ZERO);
     for seed in from..from + SCHEDULES {
         let outcome = run(seed, Options::default());
         promotions += outcome.promotions;
         acknowledged += outcome.acknowledged;
+        refused += u64::from(outcome.refused);
         longest = longest.max(outcome.took);
         broken.extend(outcome.violation);
         if broken.len() >= 10 {
@@ -23,6 +24,8 @@ fn ten_thousand_schedules_break_nothing() {
     }
     assert!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
     println!("{SCHEDULES} schedules: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}");
+    println!("{refused} ended in a refusal for a person, because histories had gone apart");
+    assert!(refused < SCHEDULES / 1_000, "{refused} refusals for a person are more than double faults explain");
     assert!(promotions as u64 > SCHEDULES / 2, "the schedules hardly promote anybody: {promotions}");
     assert!(acknowledged as u64 > SCHEDULES * 5, "the clients hardly write: {acknowledged}");
 }

@@ -20,8 +20,8 @@ use crate::bus::{Assignment, Bus as _, From, Snapshot};
 
 /// 500 ms: below the gap of 1 s that restarts silence timers, and few enough records for ten thousand schedules.
 const TICK_AFTER: Duration = Duration::from_millis(500);
-/// 4 s: some deciders die with a fresh snapshot, some with an old one, some with none.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(4);
+/// 5 s, as in the role: some deciders die with a fresh snapshot, some with an old one, some with none.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 
 /// A decider.
 pub(super) struct Decider {

@@ -20,6 +20,9 @@ use crate::bus::{Assignment, Bus as _, From};
 /// As in the role: what was said and has not come back after a second is said again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// As in the role: renewals and time-outs need no finer clock.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// What it stores from time to time.
 #[derive(Clone, Debug, Default)]
 struct Saved {
@@ -35,6 +38,7 @@ pub(super) struct Executor {
     stored: Saved,
     stored_at: Timestamp,
     inbox: Inbox,
+    looked: Timestamp,
     sent: BTreeMap<String, Timestamp>,
     planned: VecDeque<Do>,
     voice: Voice,
@@ -48,6 +52,7 @@ impl Executor {
             stored: Saved::default(),
             stored_at: Timestamp::ZERO,
             inbox: inbox(bus, &Saved::default()),
+            looked: Timestamp::ZERO,
             sent: BTreeMap::new(),
             planned: VecDeque::new(),
             voice: Voice::new(format!("executor/{number}")),
@@ -78,8 +83,13 @@ impl Executor {
             self.say(bus, todo, world.now);
             return;
         }
+        let mut news = false;
         while let Some(record) = self.inbox.next() {
             self.fold(library, &record);
+            news = true;
+        }
+        if !news && world.now.since(self.looked) < LOOK_EVERY {
+            return;
         }
         let end = |topic| bus.end(topic, 0).unwrap_or(u64::MAX);
         if self.state.actions < end(Topic::Actions) || self.state.journal < end(Topic::Journal) {
@@ -89,6 +99,7 @@ impl Executor {
             self.stored_at = world.now;
             self.stored = self.state.clone();
         }
+        self.looked = world.now;
         self.sent.retain(|_, at| world.now.since(*at) < AGAIN_AFTER);
         for todo in self.state.book.next(self.voice.name()) {
             if let Entry::Vacant(new) = self.sent.entry(name(&todo)) {

@@ -6,8 +6,8 @@ use millrace_schemas::time::Timestamp;
 
 use crate::bus::memory::Dice;
 
-/// 8 s: faults come close together, while the answer to the one before is under way.
-const WITHIN_US: u64 = 8_000_000;
+/// 6 s: faults come close together, while the answer to the one before is under way.
+const WITHIN_US: u64 = 6_000_000;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,12 @@ fn one(dice: &mut Dice, members: usize) -> Fault {
     match dice.below(9) {
         0 => Fault::Primary,
         1 => Fault::Server(member),
-        2 => Fault::Agent(member, lasts(dice, 9_000)),
-        3 => Fault::Slow(member, lasts(dice, 9_000)),
-        4 => Fault::Host(member, lasts(dice, 15_000)),
+        2 => Fault::Agent(member, lasts(dice, 7_000)),
+        3 => Fault::Slow(member, lasts(dice, 7_000)),
+        4 => Fault::Host(member, lasts(dice, 13_000)),
         5 => Fault::Decider(pair, lasts(dice, 5_000)),
         6 => Fault::Executor(pair, lasts(dice, 5_000)),
-        7 => Fault::Frozen(pair, lasts(dice, 8_000)),
+        7 => Fault::Frozen(pair, lasts(dice, 6_000)),
         _ => Fault::Bus(lasts(dice, 4_000)),
     }
 }

@@ -22,7 +22,7 @@ use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
-use millrace_schemas::topics::journal::{Command, Fact};
+use millrace_schemas::topics::journal::{Command, Fact, Outcome as End};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::bus::memory::{Dice, Faults, MemoryBus};
@@ -68,6 +68,8 @@ pub struct Outcome {
     pub promotions: usize,
     /// Writes that clients were told are safe.
     pub acknowledged: usize,
+    /// It ended in a refusal that only a person can lift: histories that went apart.
+    pub refused: bool,
     /// How long it took, in simulated time.
     pub took: Duration,
     /// The journal, for replays.
@@ -88,6 +90,7 @@ struct Simulation {
     operator: Voice,
     agents: Vec<Agent>,
     faults: Vec<(Timestamp, Fault)>,
+    refused: bool,
     /// When the last fault is over.
     calm_at: Timestamp,
     bus_back_at: Timestamp,
@@ -108,6 +111,10 @@ pub fn run(seed: u64, options: Options) -> Outcome {
         {
             checked = now;
             let Some(trouble) = simulation.trouble() else { break };
+            if simulation.is_for_a_person() {
+                simulation.refused = true;
+                break;
+            }
             simulation.approve();
             if now.since(simulation.calm_at) > options.converge_within {
                 simulation
@@ -163,6 +170,7 @@ impl Simulation {
             operator: Voice::new("operator/o".to_owned()),
             calm_at: Timestamp(3_000_000),
             bus_back_at: Timestamp::ZERO,
+            refused: false,
             bus,
             cluster,
             spec,
@@ -185,7 +193,7 @@ impl Simulation {
 
     /// Time moves, something breaks, and one actor does one thing.
     fn turn(&mut self) {
-        let pace = if self.world.dice.chance(30) { 60_000 } else { 10_000 };
+        let pace = if self.world.dice.chance(30) { 60_000 } else { 12_000 };
         self.world.now = self.world.now + Duration::from_micros(1 + self.world.dice.below(pace));
         self.bus.set_now(self.world.now);
         self.bus.set_away(self.world.now < self.bus_back_at);
@@ -255,6 +263,19 @@ impl Simulation {
             }
         }
         self.calm_at = self.calm_at.max(until);
+    }
+
+    /// True when nobody holds everything that somebody holds, all servers run closed, and the refusal says so: the servers have
+    /// crashed in such an order that each may hold what no other has, and which of it counts no machine can know.
+    fn is_for_a_person(&self) -> bool {
+        let servers = &self.world.servers;
+        let everything = |one: &server::Server| servers.iter().all(|other| other.log.iter().all(|it| one.has(*it)));
+        let Some(last) = self.deciders[0].fold.state(&self.cluster).and_then(|state| state.last.as_ref()) else {
+            return false;
+        };
+        matches!(&last.outcome, End::Refused { unblock, .. } if unblock.contains("operator"))
+            && servers.iter().all(|one| one.running && !one.open)
+            && !servers.iter().any(everything)
     }
 
     /// What is not well; nothing when the cluster is as it should be.
@@ -337,6 +358,7 @@ impl Simulation {
             hash: hash.digest128(),
             promotions: self.world.promotions(),
             acknowledged: self.world.acknowledged.len(),
+            refused: self.refused,
             took: self.world.now.since(Timestamp::ZERO),
             journal,
             actions,
