@@ -2,27 +2,53 @@
 //! in an epoch, without a lost write, without a server left down for good, and each replay decides the same.
 //! A failure prints its seed: `MILLRACE_SEED=N cargo test --test main one_schedule` runs that schedule alone.
 
+use std::time::Duration;
+
 use millrace::simulation::{Options, run};
 
 const SCHEDULES: u64 = 10_000;
 
-#[test]
-fn ten_thousand_schedules_break_nothing() {
-    let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut broken = Vec::new();
-    let (mut promotions, mut acknowledged, mut refused, mut longest) = (0, 0, 0, std::time::Duration::ZERO);
-    for seed in from..from + SCHEDULES {
+/// What came of a range of schedules.
+#[derive(Default)]
+struct Sum {
+    broken: Vec<String>,
+    promotions: usize,
+    acknowledged: usize,
+    refused: u64,
+    longest: Duration,
+}
+
+/// Ten broken schedules show enough of what is wrong.
+const BROKEN_MAX: usize = 10;
+
+fn schedules(seeds: impl Iterator<Item = u64>) -> Sum {
+    let mut sum = Sum::default();
+    for seed in seeds {
         let outcome = run(seed, Options::default());
-        promotions += outcome.promotions;
-        acknowledged += outcome.acknowledged;
-        refused += u64::from(outcome.refused);
-        longest = longest.max(outcome.took);
-        broken.extend(outcome.violation);
-        if broken.len() >= 10 {
+        sum.promotions += outcome.promotions;
+        sum.acknowledged += outcome.acknowledged;
+        sum.refused += u64::from(outcome.refused);
+        sum.longest = sum.longest.max(outcome.took);
+        sum.broken.extend(outcome.violation);
+        if sum.broken.len() >= BROKEN_MAX {
             break;
         }
     }
+    sum
+}
+
+#[test]
+fn ten_thousand_schedules_break_nothing() {
+    let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let seeds = from..from + SCHEDULES;
+    let (one, two) = std::thread::scope(|scope| {
+        let odd = scope.spawn(|| schedules(seeds.clone().filter(|seed| seed % 2 == 1)));
+        (schedules(seeds.clone().filter(|seed| seed % 2 == 0)), odd.join().expect("a schedule does not panic"))
+    });
+    let broken: Vec<String> = [one.broken, two.broken].concat();
     assert!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
+    let (promotions, acknowledged) = (one.promotions + two.promotions, one.acknowledged + two.acknowledged);
+    let (refused, longest) = (one.refused + two.refused, one.longest.max(two.longest));
     println!("{SCHEDULES} schedules: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}");
     println!("{refused} ended in a refusal for a person, because histories had gone apart");
     assert!(refused < SCHEDULES / 1_000, "{refused} refusals for a person are more than double faults explain");

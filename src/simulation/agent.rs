@@ -17,7 +17,6 @@ use super::server::Content;
 use super::voice::{Inbox, Library, Outbox, Voice, Word};
 use super::world::World;
 use crate::bus::memory::MemoryBus;
-use crate::bus::{Assignment, Bus as _, From};
 
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
@@ -60,7 +59,7 @@ impl Agent {
             promised: (0, 0),
             position: 0,
             read_to: 0,
-            inbox: inbox(bus, 0),
+            inbox: Inbox::new(bus, &[(Topic::Actions, 0)]),
             requests: VecDeque::new(),
             working: None,
             outbox: Outbox::default(),
@@ -86,7 +85,7 @@ impl Agent {
         self.outbox = Outbox::default();
         self.told = None;
         self.read_to = self.position;
-        self.inbox = inbox(bus, self.position);
+        self.inbox = Inbox::new(bus, &[(Topic::Actions, self.position)]);
         self.voice.restart();
     }
 
@@ -97,7 +96,7 @@ impl Agent {
         }
         self.watch(world);
         let told = self.outbox.flush(bus);
-        while let Some(record) = self.inbox.next() {
+        while let Some(record) = self.inbox.next(bus) {
             let offset = record.offset;
             self.read_to = offset + 1;
             if let Word::Order(Ok(event)) = library.read(&record)
@@ -247,9 +246,4 @@ impl Agent {
             host_load: None,
         })
     }
-}
-
-fn inbox(bus: &MemoryBus, position: u64) -> Inbox {
-    let assignment = Assignment::Manual(vec![(Topic::Actions, From::Offset(position))]);
-    Inbox::new(bus.reader(assignment).expect("the memory bus always gives a reader"))
 }

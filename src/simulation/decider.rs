@@ -16,7 +16,7 @@ use millrace_schemas::topics::journal::Fact;
 use super::voice::{Inbox, Library, Outbox, Voice};
 use super::world::World;
 use crate::bus::memory::MemoryBus;
-use crate::bus::{Assignment, Bus as _, From, Snapshot};
+use crate::bus::{Bus as _, Snapshot};
 
 /// 500 ms: below the gap of 1 s that restarts silence timers, and few enough records for ten thousand schedules.
 const TICK_AFTER: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ impl Decider {
             back_at: Timestamp::ZERO,
             fold: Fold::new(Failover, 0),
             routes: Fold::new(Routes, 0),
-            inbox: inbox(bus, 0),
+            inbox: Inbox::new(bus, &[(Topic::Journal, 0)]),
             next: 0,
             outbox: Outbox::default(),
             saved: Timestamp::ZERO,
@@ -67,7 +67,7 @@ impl Decider {
             restored.expect("a fold reads what it wrote");
         }
         self.next = next.unwrap_or(0);
-        self.inbox = inbox(bus, self.next);
+        self.inbox = Inbox::new(bus, &[(Topic::Journal, self.next)]);
         self.outbox = Outbox::default();
         self.voice.restart();
     }
@@ -78,7 +78,7 @@ impl Decider {
             return;
         }
         for _ in 0..=world.dice.below(6) {
-            let Some(record) = self.inbox.next() else { break };
+            let Some(record) = self.inbox.next(bus) else { break };
             self.quiet_since = world.now;
             self.take(library, &record);
         }
@@ -103,7 +103,7 @@ impl Decider {
     /// Folds and appends everything that there is.
     pub(super) fn finish(&mut self, bus: &MemoryBus, library: &mut Library) {
         for _ in 0..1_000 {
-            while let Some(record) = self.inbox.next() {
+            while let Some(record) = self.inbox.next(bus) {
                 self.take(library, &record);
             }
             self.outbox.flush(bus);
@@ -123,9 +123,4 @@ impl Decider {
         all.extend(snapshots(Fold::<Routes>::stored_as(), self.routes.save()));
         drop(bus.save(all)); // what was not stored is folded again
     }
-}
-
-fn inbox(bus: &MemoryBus, next: u64) -> Inbox {
-    let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offset(next))]);
-    Inbox::new(bus.reader(assignment).expect("the memory bus always gives a reader"))
 }

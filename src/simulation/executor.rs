@@ -14,8 +14,8 @@ use millrace_schemas::topics::journal::Fact;
 
 use super::voice::{Inbox, Library, Voice, Word};
 use super::world::World;
+use crate::bus::Bus as _;
 use crate::bus::memory::MemoryBus;
-use crate::bus::{Assignment, Bus as _, From};
 
 /// As in the role: what was said and has not come back after a second is said again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ impl Executor {
             return;
         }
         let mut news = false;
-        while let Some(record) = self.inbox.next() {
+        while let Some(record) = self.inbox.next(bus) {
             self.fold(library, &record);
             news = true;
         }
@@ -134,8 +134,7 @@ impl Executor {
 }
 
 fn inbox(bus: &MemoryBus, state: &Saved) -> Inbox {
-    let topics = vec![(Topic::Actions, From::Offset(state.actions)), (Topic::Journal, From::Offset(state.journal))];
-    Inbox::new(bus.reader(Assignment::Manual(topics)).expect("the memory bus always gives a reader"))
+    Inbox::new(bus, &[(Topic::Actions, state.actions), (Topic::Journal, state.journal)])
 }
 
 fn name(todo: &Do) -> String {

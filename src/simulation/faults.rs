@@ -6,8 +6,8 @@ use millrace_schemas::time::Timestamp;
 
 use crate::bus::memory::Dice;
 
-/// 6 s: faults come close together, while the answer to the one before is under way.
-const WITHIN_US: u64 = 6_000_000;
+/// 4 s: faults come close together, while the answer to the one before is under way.
+const WITHIN_US: u64 = 4_000_000;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

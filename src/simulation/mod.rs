@@ -193,7 +193,10 @@ impl Simulation {
 
     /// Time moves, something breaks, and one actor does one thing.
     fn turn(&mut self) {
-        let pace = if self.world.dice.chance(30) { 60_000 } else { 12_000 };
+        // Coarser once everything that breaks has broken: what is left is mostly waiting.
+        let calm = self.faults.is_empty() && self.world.now > self.calm_at;
+        let usual = if calm { 30_000 } else { 12_000 };
+        let pace = if self.world.dice.chance(30) { 60_000 } else { usual };
         self.world.now = self.world.now + Duration::from_micros(1 + self.world.dice.below(pace));
         self.bus.set_now(self.world.now);
         self.bus.set_away(self.world.now < self.bus_back_at);

@@ -14,7 +14,7 @@ use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal::Fact;
 
 use crate::bus::memory::MemoryBus;
-use crate::bus::{Bus as _, Polled, Reader};
+use crate::bus::{Assignment, Bus as _, From, Polled, Reader};
 
 /// An actor's name, incarnation and counters.
 #[derive(Debug)]
@@ -76,24 +76,33 @@ impl Outbox {
 /// Records that a reader got and its actor has not looked at yet.
 pub(super) struct Inbox {
     reader: Box<dyn Reader>,
+    /// The next offset of each topic that it reads.
+    topics: BTreeMap<Topic, u64>,
     records: VecDeque<Record>,
 }
 
 impl Inbox {
-    pub(super) fn new(reader: Box<dyn Reader>) -> Self {
-        Self { reader, records: VecDeque::new() }
+    /// Reads these topics, each from its offset on.
+    pub(super) fn new(bus: &MemoryBus, topics: &[(Topic, u64)]) -> Self {
+        let from = topics.iter().map(|(topic, next)| (*topic, From::Offset(*next))).collect();
+        let reader = bus.reader(Assignment::Manual(from)).expect("the memory bus always gives a reader");
+        Self { reader, topics: topics.iter().copied().collect(), records: VecDeque::new() }
     }
 
-    /// The next record; polls when none is at hand.
-    pub(super) fn next(&mut self) -> Option<Record> {
-        if self.records.is_empty() {
+    /// The next record; polls when none is at hand and the topics have grown, for most looks find nothing.
+    pub(super) fn next(&mut self, bus: &MemoryBus) -> Option<Record> {
+        if self.records.is_empty()
+            && self.topics.iter().any(|(topic, next)| bus.end(*topic, 0).is_ok_and(|end| end > *next))
+        {
             let polled = self.reader.poll(Duration::ZERO).unwrap_or_default();
             self.records.extend(polled.into_iter().filter_map(|item| match item {
                 Polled::Record(record) => Some(record),
                 Polled::Gained { .. } | Polled::Lost { .. } => None,
             }));
         }
-        self.records.pop_front()
+        let record = self.records.pop_front()?;
+        self.topics.insert(record.topic, record.offset + 1);
+        Some(record)
     }
 }
 
