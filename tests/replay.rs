@@ -47,12 +47,23 @@ fn holds(outcome: &Outcome, text: &str) -> bool {
     outcome.journal.iter().chain(&outcome.actions).any(has)
 }
 
+/// A new primary, and the old one brought back.
+fn smooth(one: &Outcome) -> bool {
+    let troubled =
+        ["\"is\":\"refused\"", "\"is\":\"abandoned\"", "\"is\":\"timed-out\""].iter().any(|word| holds(one, word));
+    !troubled
+        && one.promotions == 1
+        && holds(one, "\"do\":\"rejoin\"")
+        && holds(one, "\"step\":\"catch-up\"")
+        && holds(one, "enrol")
+}
+
 /// The journals, each with what a schedule must show to become it.
 const JOURNALS: [(&str, Wanted); 5] = [
-    ("failover-mariadb", |one| one.promotions == 1 && holds(one, "\"flavour\":\"mariadb\"") && holds(one, "enrol")),
-    ("failover-mysql", |one| one.promotions == 1 && holds(one, "\"flavour\":\"mysql\"") && holds(one, "enrol")),
+    ("failover-mariadb", |one| smooth(one) && holds(one, "\"flavour\":\"mariadb\"") && holds(one, "fail-over")),
+    ("failover-mysql", |one| smooth(one) && holds(one, "\"flavour\":\"mysql\"") && holds(one, "fail-over")),
     ("created-then-failover", |one| one.promotions == 2 && holds(one, "create-cluster")),
-    ("refused-then-done", |one| one.promotions >= 1 && holds(one, "\"is\":\"refused\"")),
+    ("refused-then-done", |one| one.promotions >= 1 && holds(one, "\"is\":\"refused\"") && holds(one, "timed-out")),
     ("three-epochs", |one| one.promotions >= 3),
 ];
 
