@@ -55,8 +55,12 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow
             }
         };
         for item in &polled {
-            if let Polled::Record(record) = item {
-                fold(&mut state, record);
+            match item {
+                Polled::Record(record) => fold(&mut state, record),
+                // What retention has taken is not waited for.
+                Polled::Gained { topic: Topic::Actions, next, .. } => state.actions = state.actions.max(*next),
+                Polled::Gained { topic: Topic::Journal, next, .. } => state.journal = state.journal.max(*next),
+                Polled::Gained { .. } | Polled::Lost { .. } => {}
             }
         }
         // Nothing is done before everything that is there was read: the book of a moment ago may have ended since.

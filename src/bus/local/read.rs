@@ -63,13 +63,14 @@ impl LocalReader {
 
     /// The oldest offset that is kept, from `offset` on.
     fn oldest(&self, topic: Topic, offset: u64) -> Result<u64, Error> {
+        // The end is read first: a record that is appended while the file is asked must not be stepped over.
+        let end = self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end);
         let sql = format!("SELECT min(offset) FROM {} WHERE offset >= ?1", file::table(topic));
         let found: Option<i64> = self
             .connection
             .query_row(&sql, params![offset as i64], |row| row.get(0))
             .map_err(|error| file::explain(&self.path, &error))?;
-        let end = self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end);
-        Ok(found.map_or(end.max(offset.min(end)), |found| found as u64))
+        Ok(found.map_or(end, |found| found as u64))
     }
 
     fn join(&mut self, group: String, topics: Vec<Topic>) {
