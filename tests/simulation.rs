@@ -40,15 +40,10 @@ fn schedules(seeds: impl Iterator<Item = u64>) -> Sum {
 #[test]
 fn ten_thousand_schedules_break_nothing() {
     let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let seeds = from..from + SCHEDULES;
-    let (one, two) = std::thread::scope(|scope| {
-        let odd = scope.spawn(|| schedules(seeds.clone().filter(|seed| seed % 2 == 1)));
-        (schedules(seeds.clone().filter(|seed| seed % 2 == 0)), odd.join().expect("a schedule does not panic"))
-    });
-    let broken: Vec<String> = [one.broken, two.broken].concat();
+    // Linux lowers the priority of this thread alone: tests with real servers run beside it, and their seconds are real.
+    rustix::process::nice(10).expect("anybody may be nicer");
+    let Sum { broken, promotions, acknowledged, refused, longest, .. } = schedules(from..from + SCHEDULES);
     assert!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
-    let (promotions, acknowledged) = (one.promotions + two.promotions, one.acknowledged + two.acknowledged);
-    let (refused, longest) = (one.refused + two.refused, one.longest.max(two.longest));
     println!("{SCHEDULES} schedules: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}");
     println!("{refused} ended in a refusal for a person, because histories had gone apart");
     assert!(refused < SCHEDULES / 1_000, "{refused} refusals for a person are more than double faults explain");
