@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod cluster;
 mod doctor;
 mod events;
 mod journal;
@@ -58,6 +59,11 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:7070")]
         console: std::net::SocketAddr,
     },
+    /// Create a cluster, say how much may be done to it, approve what waits for you.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::Command,
+    },
     /// Export the journal to an archive, or replay one.
     Journal {
         #[command(subcommand)]
@@ -102,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Demo { server, template, keep, console } => {
             async_runtime(demo(Wish { flavour: server, template, keep, console }))
         }
+        Command::Cluster { command } => cluster::run(command),
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
@@ -133,6 +140,12 @@ enum End {
     /// 3: part of what was asked could not be read. The rest was said.
     #[error("{0}")]
     Partial(String),
+    /// 4: refused for safety; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// 5: it was begun, and what came of it is not known.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 async fn demo(wish: Wish) -> anyhow::Result<()> {
@@ -145,6 +158,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return match end {
             End::Usage(_) => 2,
             End::Partial(_) => 3,
+            End::Refused(_) => 4,
+            End::Unknown(_) => 5,
         };
     }
     if let Some(error) = error.downcast_ref::<bus::Error>() {
@@ -175,7 +190,10 @@ fn async_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
 async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
     let settings = config::load(&arguments.config)?;
     let up = Up::start(&settings, roles)?;
-    tracing::info!(bus = %settings.bus_file.display(), "up");
+    match &settings.bus {
+        config::Bus::File { file, .. } => tracing::info!(bus = %file.display(), "up"),
+        config::Bus::Remote { address, .. } => tracing::info!(bus = %address, "up"),
+    }
     stopped().await;
     up.stop().await;
     Ok(())

@@ -19,7 +19,7 @@ use mysql_async::prelude::Queryable as _;
 
 use super::Wish;
 use super::load::{Login, TABLES, connect};
-use crate::config::{Agent, Settings};
+use crate::config::{Agent, Bus, Settings};
 use crate::roles::speaker::{Speaker, now};
 use crate::roles::up::{Roles, Up};
 
@@ -73,7 +73,8 @@ impl Site {
             })
             .collect();
         let settings = Settings {
-            bus_file: dir.join("bus.db"),
+            name: "demo".to_owned(),
+            bus: Bus::File { file: dir.join("bus.db"), listen: None, token_file: dir.join("bus.token") },
             console: Some(wish.console),
             archive: Some(dir.join("archive")),
             agents,

@@ -77,7 +77,8 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
     Ok(())
 }
 
-fn restore<P: Processor>(bus: &SharedBus, fold: &mut Fold<P>) -> anyhow::Result<Option<u64>> {
+/// Gives `fold` its newest snapshots; the offset that they stand for, when there are any.
+pub fn restore<P: Processor>(bus: &SharedBus, fold: &mut Fold<P>) -> anyhow::Result<Option<u64>> {
     let snapshots = bus.load(&Fold::<P>::stored_as()).context("snapshots cannot be loaded")?;
     let next = snapshots.iter().map(|snapshot| snapshot.next).max();
     let saved: Vec<Saved> = snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect();
