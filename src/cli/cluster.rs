@@ -3,7 +3,8 @@
 
 mod ledger;
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -109,7 +110,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
         Command::List(asking) => list(&asking),
         Command::Create(create) => self::create(create),
         Command::Mode { cluster, mode, asking } => set_mode(cluster, mode, &asking),
-        Command::Approve { cluster, epoch, asking } => approve(cluster, epoch.map(Epoch), &asking),
+        Command::Approve { cluster, epoch, asking } => approve(&cluster, epoch.map(Epoch), &asking),
     }
 }
 
@@ -146,12 +147,12 @@ fn table(lines: &[Line]) -> String {
     let mut text = format!("{:width$}  MODE     EPOCH  PRIMARY", "CLUSTER");
     for line in lines {
         let primary = line.primary.as_ref().map_or("none", InstanceId::as_str);
-        text += &format!("\n{:width$}  {:7}  {:>5}  {primary}", line.cluster, line.mode, line.epoch);
+        let _ = write!(text, "\n{:width$}  {:7}  {:>5}  {primary}", line.cluster, line.mode, line.epoch);
         if let Some(under_way) = &line.under_way {
-            text += &format!("\n  under way: {under_way}");
+            let _ = write!(text, "\n  under way: {under_way}");
         }
         if let Some(epoch) = line.proposed {
-            text += &format!("\n  waits for you: millrace cluster approve {} {epoch}", line.cluster);
+            let _ = write!(text, "\n  waits for you: millrace cluster approve {} {epoch}", line.cluster);
         }
     }
     text
@@ -202,9 +203,9 @@ fn set_mode(cluster: ClusterId, mode: Mode, asking: &Asking) -> anyhow::Result<(
     answer(asking.output, &changed, |changed| format!("{}: {} (was {})", changed.cluster, changed.mode, changed.before))
 }
 
-fn approve(cluster: ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow::Result<()> {
+fn approve(cluster: &ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow::Result<()> {
     let mut ledger = Ledger::open(&asking.config)?;
-    let state = ledger.known(&cluster)?;
+    let state = ledger.known(cluster)?;
     let Some(proposed) = state.proposed else {
         return Err(End::Refused(format!("nothing of {cluster} waits for approval: nothing was changed")).into());
     };
@@ -215,11 +216,11 @@ fn approve(cluster: ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow:
         ))
         .into());
     }
-    if epoch.is_none() && !agreed(&cluster, proposed, state, ledger.now())? {
+    if epoch.is_none() && !agreed(cluster, proposed, state, ledger.now())? {
         return Err(End::Refused("nothing was changed".to_owned()).into());
     }
-    let said = ledger.say(&cluster, journal::Command::Approve { epoch: proposed })?;
-    ledger.follow(&cluster, said, asking.output)
+    let said = ledger.say(cluster, journal::Command::Approve { epoch: proposed })?;
+    ledger.follow(cluster, said, asking.output)
 }
 
 /// Shows what is proposed, and asks.
@@ -230,7 +231,6 @@ fn agreed(cluster: &ClusterId, epoch: Epoch, state: &State, now: Timestamp) -> a
         return Err(End::Usage(format!("no terminal to ask on: millrace cluster approve {cluster} {epoch}")).into());
     }
     eprint!("approve epoch {epoch} of {cluster}? [y/N] ");
-    std::io::stderr().flush()?;
     let mut said = String::new();
     std::io::stdin().lock().read_line(&mut said)?;
     Ok(matches!(said.trim(), "y" | "Y" | "yes"))

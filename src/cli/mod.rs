@@ -12,15 +12,18 @@ mod why;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use millrace_collectors::wire::CaptureError;
 use millrace_schemas::flavour::Flavour;
 
 use crate::bus;
 use crate::config;
+use crate::console::table::table;
 use crate::demo::Wish;
-use crate::roles::up::{Roles, Up};
+use crate::roles::up::{Roles, Taken, Up};
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
 #[derive(Debug, Parser)]
@@ -168,7 +171,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             _ => 2,
         };
     }
-    if error.is::<config::Error>() { 2 } else { 1 }
+    let environment = error.is::<config::Error>() || error.is::<Taken>() || error.is::<CaptureError>();
+    if environment { 2 } else { 1 }
 }
 
 /// The demo tells its own story; everything else says what it does.
@@ -187,6 +191,9 @@ fn async_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
 }
 
+/// 5 s between two tables on the terminal of `millrace up`: readable while they scroll.
+const TABLE_EVERY: Duration = Duration::from_secs(5);
+
 async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
     let settings = config::load(&arguments.config)?;
     let up = Up::start(&settings, roles)?;
@@ -194,7 +201,20 @@ async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
         config::Bus::File { file, .. } => tracing::info!(bus = %file.display(), "up"),
         config::Bus::Remote { address, .. } => tracing::info!(bus = %address, "up"),
     }
-    stopped().await;
+    // For a person at a terminal: a service that logs to a file has the console.
+    let live = (roles == Roles::ALL && std::io::stdout().is_terminal()).then(|| up.shown());
+    let tables = async {
+        let Some(shown) = live else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(TABLE_EVERY).await;
+            // A terminal that is gone is no reason to stop.
+            let _ = output::say(&table(&shown.view()));
+        }
+    };
+    tokio::select! {
+        () = stopped() => {}
+        () = tables => {}
+    }
     up.stop().await;
     Ok(())
 }

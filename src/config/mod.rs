@@ -180,10 +180,11 @@ fn name(root: &mut Section<'_, '_>, bus: Option<&Bus>, problems: &mut Problems<'
     {
         problems.note(*at, format!("name: {error}"));
     }
-    given.map(|(name, _)| name).unwrap_or_else(|| match bus {
+    let usual = || match bus {
         Some(Bus::Remote { .. }) => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
         _ => "local".to_owned(),
-    })
+    };
+    given.map_or_else(usual, |(name, _)| name)
 }
 
 fn bus(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Bus> {

@@ -30,7 +30,10 @@ async fn served() -> Served {
     let (stop, stopped) = watch::channel(false);
     let registry = Arc::new(Registry::new());
     registry.add(&millrace_schemas::metrics::BUS_APPENDED, &["journal"], 3);
-    let running = tokio::spawn(serve(bus, listener, registry, stopped));
+    let running = tokio::spawn({
+        let shown = Shown::follow(&bus, stopped.clone());
+        serve(bus, shown, listener, registry, stopped)
+    });
     let client = Client::builder().no_proxy().build().unwrap();
     let served = Served { base, client, stop, running, action };
     served.wait_until_read().await;

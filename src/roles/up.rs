@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::local::LocalBus;
 use crate::config::{self, Settings, Watched};
+use crate::console::Shown;
 
 /// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -58,8 +59,11 @@ pub struct Up {
     pub metrics: Arc<Registry>,
     /// Where this process keeps its own state.
     pub state: PathBuf,
+    /// Where other processes reach the bus.
+    pub bus_address: Option<SocketAddr>,
     /// Who it is among the processes of the site.
     name: String,
+    shown: OnceLock<Shown>,
     signal: watch::Sender<bool>,
     flag: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -73,9 +77,14 @@ impl Up {
         let state = settings.bus.state().to_owned();
         let (signal, _) = watch::channel(false);
         let name = settings.name.clone();
-        let mut up = Self { bus, metrics, state, name, signal, flag: Arc::default(), threads: Vec::new() };
+        let bus_address = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let (flag, shown, threads) = (Arc::default(), OnceLock::new(), Vec::new());
+        let mut up = Self { bus, metrics, state, bus_address, name, shown, signal, flag, threads };
         if let Some((listener, token)) = served {
             up.serve_bus(listener, token)?;
+        }
+        if let Some(listen) = settings.console.filter(|_| roles.console) {
+            up.start_console(listen)?;
         }
         if roles.process {
             up.start_deciders()?;
@@ -90,9 +99,6 @@ impl Up {
         }
         if let Some(dir) = settings.archive.clone().filter(|_| roles.sink) {
             up.start_sink(dir)?;
-        }
-        if let Some(listen) = settings.console.filter(|_| roles.console) {
-            up.start_console(listen);
         }
         Ok(up)
     }
@@ -160,18 +166,25 @@ impl Up {
         self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, stop))
     }
 
-    fn start_console(&self, listen: SocketAddr) {
-        let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
+    fn start_console(&self, listen: SocketAddr) -> anyhow::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(bind("the console", listen)?)?;
+        let (bus, shown, metrics) = (Arc::clone(&self.bus), self.shown(), Arc::clone(&self.metrics));
+        let stop = self.stopping();
         tokio::spawn(async move {
-            if let Err(error) = crate::console::run(bus, listen, metrics, stop).await {
+            if let Err(error) = crate::console::serve(bus, shown, listener, metrics, stop).await {
                 tracing::error!("the console ended: {error:#}");
             }
         });
+        Ok(())
+    }
+
+    /// What the bus has told, for people; followed from the first time it is asked for.
+    pub fn shown(&self) -> Shown {
+        self.shown.get_or_init(|| Shown::follow(&self.bus, self.stopping())).clone()
     }
 
     /// Lets other processes of this host use the bus.
     fn serve_bus(&self, listener: std::net::TcpListener, token: Token) -> anyhow::Result<()> {
-        listener.set_nonblocking(true)?;
         let (bus, stop) = (Arc::clone(&self.bus), self.stopping());
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {
@@ -208,6 +221,23 @@ impl Up {
     }
 }
 
+/// An address that a process must have and cannot.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} cannot listen on {address}: {error}; stop what listens there, or configure another address")]
+pub struct Taken {
+    what: &'static str,
+    address: SocketAddr,
+    error: std::io::Error,
+}
+
+fn bind(what: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, Taken> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| Taken { what, address, error })
+}
+
 /// Who asks for the bus at the address, and with what.
 type Served = Option<(std::net::TcpListener, Token)>;
 
@@ -217,9 +247,7 @@ fn open(bus: &config::Bus, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus
         config::Bus::File { file, listen, token_file } => {
             let bus = Arc::new(LocalBus::open(file, Arc::clone(metrics))?);
             let Some(listen) = listen else { return Ok((bus, None)) };
-            let listener = std::net::TcpListener::bind(listen).with_context(|| {
-                format!("the bus cannot listen on {listen}: give bus.listen another address or stop what listens there")
-            })?;
+            let listener = bind("the bus", *listen)?;
             Ok((bus, Some((listener, Token::read_or_make(token_file)?))))
         }
         config::Bus::Remote { address, token_file, .. } => {

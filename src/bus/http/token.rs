@@ -74,7 +74,9 @@ fn make(file: &Path) -> io::Result<()> {
     }
     let mut bytes = [0; BYTES];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = bytes.chunks_exact(8).fold(String::new(), |text, eight| {
+        text + &format!("{:016x}", u64::from_ne_bytes(eight.try_into().expect("eight of them")))
+    });
     let new = file.with_extension(format!("{}.new", std::process::id()));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).and_then(|mut out| {
         writeln!(out, "{text}")?;

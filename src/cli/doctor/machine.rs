@@ -331,7 +331,10 @@ mod tests {
     fn a_bus_file_is_new_free_taken_or_broken() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("bus.db");
-        let look = |level, part: &str| check(&bus_and_console(&file, None)[1], level, part);
+        let look = |level, part: &str| {
+            let bus = Bus::File { file: file.clone(), listen: None, token_file: file.with_extension("token") };
+            check(&bus_and_console(&bus, None)[1], level, part);
+        };
         look(Level::Ok, "not there yet");
         assert!(!file.exists());
         let bus = LocalBus::open(&file, Arc::new(Registry::new())).unwrap();
