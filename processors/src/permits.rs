@@ -68,8 +68,12 @@ impl Processor for Permits {
         match &event.payload {
             Fact::PermitAsked(asked) => {
                 state.forget(now);
+                // Whoever waits comes first; the one who asks may be among them.
+                let waited = state.wait_for(asked.permit, asked.epoch);
                 state.serve(event.id, now, out);
-                state.ask(asked, event.id, now, out);
+                if !(waited && state.counts(asked.permit)) {
+                    state.ask(asked, event.id, now, out);
+                }
             }
             Fact::PermitReturned(returned) => {
                 state.granted.retain(|one| one.permit != returned.permit);
@@ -104,6 +108,16 @@ impl State {
         self.waiting.retain(|one| now.since(one.until) < USE_WITHIN);
     }
 
+    fn counts(&self, permit: EventId) -> bool {
+        self.granted.iter().any(|one| one.permit == permit)
+    }
+
+    /// Notes the epoch that a permit is waited for; false when nobody waits for it.
+    fn wait_for(&mut self, permit: EventId, epoch: Epoch) -> bool {
+        let place = self.waiting.iter_mut().find(|one| one.permit == permit);
+        place.map(|place| place.epoch = epoch).is_some()
+    }
+
     fn has_room(&self) -> bool {
         self.unknown.is_none() && self.granted.len() < FAILOVERS_MAX
     }
@@ -117,8 +131,7 @@ impl State {
     }
 
     fn ask(&mut self, asked: &PermitAsked, cause: EventId, now: Timestamp, out: &mut Out<'_>) {
-        let counts = self.granted.iter().any(|one| one.permit == asked.permit);
-        if self.unknown.is_none() && (counts || self.has_room()) {
+        if self.unknown.is_none() && (self.counts(asked.permit) || self.has_room()) {
             self.grant(asked.permit, &asked.cluster, asked.epoch, cause, now, out);
             return;
         }

@@ -18,7 +18,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::digests::Entry;
 use millrace_schemas::topics::journal::{
-    Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, SemiSync,
+    Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, Process, ProcessChanged, SemiSync,
 };
 use millrace_schemas::topics::queries::{self, Row, Source};
 use millrace_schemas::topics::samples;
@@ -88,15 +88,27 @@ impl Story {
 
     /// An action that nothing in the journal calls for, in the decider's name.
     pub(crate) fn forge_action(&mut self) {
+        let payload = Order::Action(Box::new(samples::action()));
+        self.forge(format!("{}.{}/journal/0", Failover::NAME, Failover::VERSION), payload);
+    }
+
+    /// A permit that nobody asked for, in the fleet's name.
+    pub(crate) fn forge_permit(&mut self) {
+        let (permit, until) = (EventId::derive(&["forged"]), Timestamp(T0));
+        let answer = PermitAnswered { permit, epoch: Epoch(9), granted: true, reason: "forged".to_owned(), until };
+        self.forge(format!("{}.{}/journal/0", Permits::NAME, Permits::VERSION), Fact::PermitAnswered(answer));
+    }
+
+    fn forge<P: Payload>(&mut self, source: String, payload: P) {
         let event = Event {
             id: EventId::derive(&["forged"]),
-            source: format!("{}.{}/journal/0", Failover::NAME, Failover::VERSION),
+            source,
             sequence: Sequence { incarnation: 1, counter: 0 },
             at: Timestamp(T0),
             appended: Timestamp::ZERO,
             subject: Subject::cluster(cluster()),
             cause: None,
-            payload: Order::Action(Box::new(samples::action())),
+            payload,
         };
         self.append(event.to_record());
     }
