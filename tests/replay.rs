@@ -54,6 +54,7 @@ fn smooth(one: &Outcome) -> bool {
     let troubled =
         ["\"is\":\"refused\"", "\"is\":\"abandoned\"", "\"is\":\"timed-out\""].iter().any(|word| holds(one, word));
     !troubled
+        && one.refused_by_fleet == 0
         && one.promotions == 1
         && holds(one, "\"do\":\"rejoin\"")
         && holds(one, "\"step\":\"catch-up\"")

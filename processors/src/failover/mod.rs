@@ -78,6 +78,8 @@ pub struct State {
     approved_change: bool,
     /// The fleet's permit for it, where no person did.
     permit: Option<permit::Permit>,
+    /// How many permits were asked for so far.
+    permits: u64,
     /// No decision before this time.
     not_before: Timestamp,
     /// Alerts that fire.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Mode;
 use millrace_schemas::topics::journal::{Fact, PermitAnswered, PermitAsked, PermitReturned, fleet};
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A permit that was asked for and not given back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Permit {
-    /// Its name: the id of the first question.
+    /// Its name, the same from the first question to the end.
     id: EventId,
     /// The epoch that it was last asked for.
     epoch: Epoch,
@@ -71,15 +70,21 @@ pub(super) fn look(state: &mut State, cluster: &ClusterId, reason: &str, out: &m
 
 fn ask(state: &mut State, cluster: &ClusterId, reason: &str, out: &mut Out<'_>) {
     let (now, epoch) = (out.now, state.epoch.next());
-    let subject = Subject::cluster(fleet());
-    let event = out.mint(&subject, None, Topic::Journal.name());
     let before = state.permit.take();
-    let id = before.as_ref().map_or(event, |permit| permit.id);
+    let id = before.as_ref().map_or_else(|| name(state, cluster, now), |permit| permit.id);
     let unanswered = before.filter(|permit| permit.epoch == epoch && permit.answer.is_none());
     let since = unanswered.map_or(now, |permit| permit.since);
     state.permit = Some(Permit { id, epoch, asked: now, since, answer: None });
     let asked = PermitAsked { permit: id, cluster: cluster.clone(), epoch, reason: reason.to_owned() };
-    out.emit_as(event, subject, None, Fact::PermitAsked(asked));
+    out.emit(Subject::cluster(fleet()), None, Fact::PermitAsked(asked));
+}
+
+/// A name that no permit of the cluster had before. Deciders of two versions that want it for one reason at one time name it
+/// alike, so that the fleet counts it once.
+fn name(state: &mut State, cluster: &ClusterId, now: Timestamp) -> EventId {
+    state.permits += 1;
+    let parts = [state.epoch.next().to_string(), now.0.to_string(), state.permits.to_string()];
+    EventId::derive(&["permit", cluster.as_str(), &parts[0], &parts[1], &parts[2]])
 }
 
 /// Folds an answer. One to a question that is not asked any more says nothing: what was granted was given back.
