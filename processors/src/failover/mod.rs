@@ -141,9 +141,8 @@ impl Processor for Failover {
             Fact::Ended(ended) => state.end(ended, event, out),
             Fact::StepDone(result) => evidence::step_done(state, result),
             Fact::PermitAnswered(answer) => permit::answered(state, answer),
-            Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => {}
-            // Said to the fleet, under its own key.
-            Fact::PermitAsked(_) | Fact::PermitReturned(_) => {}
+            // The last two are said to the fleet, under its own key.
+            Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} | Fact::PermitAsked(_) | Fact::PermitReturned(_) => {}
         }
         if state.look_at.is_none() && state.spec.is_some() {
             state.look_at = Some(event.appended + LOOK_EVERY);

@@ -82,7 +82,7 @@ fn it_is_asked_for_once_and_the_answer_makes_the_failover() {
 fn the_same_answer_twice_makes_one_failover() {
     let mut stage = Stage::healthy();
     let out = stage.process(0, KILLED);
-    let answer = out.iter().filter(|one| one.topic == Topic::Journal).next_back().expect("an answer").clone();
+    let answer = out.iter().rfind(|one| one.topic == Topic::Journal).expect("an answer").clone();
     let before = stage.actions().len();
     stage.put(&answer);
     assert_eq!(stage.actions().len(), before);
