@@ -274,7 +274,7 @@ fn agent(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Ag
 
 fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<WatchedServer> {
     let instance = section.parsed("id", problems, |text| InstanceId::parse(text));
-    let cluster = section.parsed("cluster", problems, |text| ClusterId::parse(text));
+    let cluster = section.parsed("cluster", problems, |text| ClusterId::declared(text));
     let address = section.text("address", problems).map_or_else(|| "127.0.0.1".to_owned(), |(text, _)| text);
     let port = section.port("port", problems).unwrap_or(3306);
     let user = section.required("user", problems).map(|(text, _)| text);
@@ -285,7 +285,7 @@ fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<W
 }
 
 fn cluster(mut section: Section<'_, '_>, agents: &[Agent], problems: &mut Problems<'_>) -> Option<Watched> {
-    let id = section.parsed("id", problems, |text| ClusterId::parse(text));
+    let id = section.parsed("id", problems, |text| ClusterId::declared(text));
     let name = section.text("name", problems).map(|(text, _)| text);
     let flavour = section.parsed("flavour", problems, str::parse::<Flavour>);
     let primary = section.parsed("primary", problems, |text| InstanceId::parse(text));

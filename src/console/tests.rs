@@ -58,7 +58,8 @@ impl Served {
             let (_, text) = self.get("/api/state").await;
             let state: Value = serde_json::from_str(&text).unwrap();
             let settled = state["clusters"][0]["primary"] == "db2" && state["digests"][0]["per_second"].is_number();
-            if settled && state["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()) {
+            // Topics are read side by side: the last alert of the story may come later than its last route.
+            if settled && state["alerts"].to_string().contains("FailoverDone") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
