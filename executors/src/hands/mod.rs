@@ -239,11 +239,8 @@ async fn finish(owned: Owned, outcome: Result<Report, Trouble>) -> Result<Report
 
 fn replication(instance: &Instance) -> Result<Replication, Trouble> {
     let account = &instance.accounts.replication;
-    let file = instance.dir.join(&account.password_file);
-    let password = std::fs::read_to_string(&file).map_err(|error| {
-        Trouble::Unfit(format!("the replication password {} cannot be read: {error}", file.display()))
-    })?;
-    Ok(Replication { user: account.user.clone(), password: password.trim_end_matches(['\r', '\n']).to_owned() })
+    let password = account.password(&instance.dir).map_err(unfit)?;
+    Ok(Replication { user: account.user.clone(), password })
 }
 
 /// The guard's state as a fact.

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_executors::hands::server::{self, Owned, Replication};
+use millrace_executors::hands::server::{self, Owned};
 use millrace_mysql::flavour::Source;
 use millrace_mysql::{Dialect, Flavour, GtidSet};
 use millrace_schemas::ids::{HostId, InstanceId};
@@ -39,7 +39,7 @@ impl Half {
         let link = Link::to(source.port()).await;
         let mut session = replica.session().await;
         let dialect = Dialect::detect(&mut session).await.unwrap();
-        let account = account(&source);
+        let account = source.replication();
         let spec = Source {
             host: "127.0.0.1".into(),
             port: link.port,
@@ -74,11 +74,6 @@ impl Half {
     }
 }
 
-fn account(server: &Server) -> Replication {
-    let account = &server.template().accounts.replication;
-    Replication { user: account.user.clone(), password: account.password() }
-}
-
 #[tokio::test]
 async fn half_a_transaction_does_not_hold_up_a_promotion() {
     let half = Half::make().await;
@@ -106,7 +101,9 @@ async fn half_a_transaction_does_not_hold_up_a_quarantine_and_is_fetched_anew() 
         port: half.source.port(),
     };
     let until = Instant::now() + WAIT_MAX;
-    server::follow(&mut owned, &source, &account(&half.source), until).await.unwrap_or_else(|error| panic!("{error}"));
+    server::follow(&mut owned, &source, &half.source.replication(), until)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     let mut theirs = Owned::take(&half.source.target("a")).await.unwrap();
     let executed = theirs.executed().await.unwrap();
     assert_eq!(executed.count(), 3);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub use cluster::Cluster;
 pub use ports::{Port, free_port};
 pub use server::{Options, Server};
-pub use template::{Account, Template};
+pub use template::template_of;
 
 /// 30 s: starting a server or applying a backlog takes 1 to 5 s here; a loaded machine may need several times that.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
