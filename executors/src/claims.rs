@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepRequest, StepResult};
+use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepRequest};
 use millrace_schemas::topics::journal::{Claimed, Ended, Fact, Outcome, Renewed};
 use serde::{Deserialize, Serialize};
 
@@ -207,16 +207,8 @@ impl Book {
                 },
             ));
         };
-        let result = || StepResult {
-            action: action.id,
-            epoch: action.epoch,
-            number: planned.number,
-            instance: planned.instance.clone(),
-            step: planned.step.name().to_owned(),
-            outcome: StepOutcome::TimedOut {},
-            took_us: 0,
-        };
-        (self.now > issued.deadline).then(|| Do::Say(cluster, Fact::StepDone(Box::new(result()))))
+        let result = || Box::new(issued.result(StepOutcome::TimedOut {}, 0));
+        (self.now > issued.deadline).then(|| Do::Say(cluster, Fact::StepDone(result())))
     }
 }
 

@@ -2,7 +2,7 @@
 //! action past its deadline is given up; what has ended does not begin again, however late its copies come.
 
 use millrace_schemas::ids::{HostId, InstanceId};
-use millrace_schemas::topics::actions::{ActionKind, Rejoin, Step};
+use millrace_schemas::topics::actions::{ActionKind, Rejoin, Step, StepResult};
 use millrace_schemas::topics::samples;
 
 use super::*;

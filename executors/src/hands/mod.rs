@@ -88,15 +88,7 @@ impl Hands {
             }
         };
         drop(turn);
-        StepResult {
-            action: request.action,
-            epoch: request.epoch,
-            number: request.number,
-            instance: request.instance.clone(),
-            step: request.step.name().to_owned(),
-            outcome,
-            took_us: began.elapsed().as_micros() as u64,
-        }
+        request.result(outcome, began.elapsed().as_micros() as u64)
     }
 
     /// The one list of what hands can do.
