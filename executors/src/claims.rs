@@ -52,6 +52,21 @@ pub enum Do {
     Ask(ClusterId, StepRequest),
 }
 
+impl Do {
+    /// Names it, so that who appends it knows it again while it is on its way: the same for the same thing, however often the
+    /// book asks for it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Ask(_, request) => format!("step {} {}", request.action, request.number),
+            Self::Say(_, Fact::Claimed(claimed)) => format!("claim {}", claimed.action.id),
+            Self::Say(_, Fact::Renewed(renewed)) => format!("renew {}", renewed.action),
+            Self::Say(_, Fact::StepDone(result)) => format!("result {} {}", result.action, result.number),
+            Self::Say(_, Fact::Ended(ended)) => format!("end {}", ended.action),
+            Self::Say(cluster, _) => format!("other {cluster}"),
+        }
+    }
+}
+
 impl Book {
     /// The newest append time seen.
     pub fn now(&self) -> Timestamp {
