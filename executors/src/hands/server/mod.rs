@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ATTACH_WITHIN: Duration = Duration::from_secs(1);
 /// 1 s: a server that does not confirm that it is closed is killed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// 10 connections to a source that cannot be reached cost 10 s; a member that is slower than that is another step's matter.
+/// The lock of the server that the session of a step holds: whoever takes it over cuts off the session of an older step.
 const LOCK_NAME: &str = "millrace";
 
 /// Why a step did not work.
