@@ -70,7 +70,7 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow
         sent.retain(|_, at| at.elapsed() < AGAIN_AFTER);
         for todo in state.book.next(speaker.source()) {
             // Looking at it again must not renew its time: what was lost on the way would never be said again.
-            if let Entry::Vacant(new) = sent.entry(name(&todo)) {
+            if let Entry::Vacant(new) = sent.entry(todo.name()) {
                 new.insert(Instant::now());
                 append(speaker, todo);
             }
@@ -117,18 +117,6 @@ fn append(speaker: &Speaker, todo: Do) {
             let receipt = speaker.say(subject, Some(request.action), Order::Step(Box::new(request)));
             failpoint::at_step("step.asked", step, || drop(receipt.wait()));
         }
-    }
-}
-
-/// Names what is to be appended, to know it again while it is on its way.
-fn name(todo: &Do) -> String {
-    match todo {
-        Do::Ask(_, request) => format!("step {} {}", request.action, request.number),
-        Do::Say(_, Fact::Claimed(claimed)) => format!("claim {}", claimed.action.id),
-        Do::Say(_, Fact::Renewed(renewed)) => format!("renew {}", renewed.action),
-        Do::Say(_, Fact::StepDone(result)) => format!("result {} {}", result.action, result.number),
-        Do::Say(_, Fact::Ended(ended)) => format!("end {}", ended.action),
-        Do::Say(cluster, _) => format!("other {cluster}"),
     }
 }
 

@@ -25,9 +25,9 @@ fn problems(findings: &[Value]) -> Vec<&Value> {
 
 async fn what_doctor_says_to_grant_is_enough(flavour: Flavour) {
     let server = Server::start(flavour, &Options::default()).await;
-    let open: &[&str] = match flavour {
-        Flavour::MySql => &["SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF"],
-        Flavour::MariaDb => &["SET GLOBAL read_only=OFF"],
+    let (open, attached): (&[&str], &str) = match flavour {
+        Flavour::MySql => (&["SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF"], "REPLICATION SLAVE"),
+        Flavour::MariaDb => (&["SET GLOBAL read_only=OFF"], "REPLICATION MASTER ADMIN"),
     };
     server.run(open).await;
     server.run(&["CREATE USER poor@'127.0.0.1' IDENTIFIED BY 's3cret-Poor'"]).await;
@@ -52,12 +52,25 @@ async fn what_doctor_says_to_grant_is_enough(flavour: Flavour) {
         problems(&findings).iter().filter_map(|finding| finding["do"].as_str()).map(str::to_owned).collect();
     let grants: Vec<&str> = grants.iter().map(String::as_str).filter(|text| text.starts_with("GRANT ")).collect();
     assert!(grants.len() >= 4, "{findings:#?}");
+    assert!(!grants.iter().any(|grant| grant.contains(attached)), "the agent works without it: {findings:#?}");
     server.run(&grants).await;
 
     let (code, findings) = doctor(&config);
     assert_eq!((code, problems(&findings).len()), (Some(0), 0), "{findings:#?}");
-    let transport = findings.iter().find(|finding| finding["check"] == "server db1: transport").expect("is told");
+    let told = |findings: &[Value], what: &str| {
+        let check = format!("server db1: {what}");
+        findings.iter().find(|finding| finding["check"] == *check).expect("is told").clone()
+    };
+    let transport = told(&findings, "transport");
     assert!(!transport["found"].to_string().contains("not known"), "{transport}");
+    // Who is attached is not known, which costs something, and is told with the grant that would change it.
+    let replicas = told(&findings, "attached replicas");
+    assert!(replicas["level"] == "note" && replicas["costs"].is_string(), "{replicas}");
+    let grant = replicas["do"].as_str().expect("a remedy");
+    assert_eq!(grant, format!("GRANT {attached} ON *.* TO 'poor'@'127.0.0.1'"));
+    server.run(&[grant]).await;
+    let (_, findings) = doctor(&config);
+    assert_eq!(told(&findings, "attached replicas")["level"], "ok", "{findings:#?}");
 
     std::fs::write(&password, "wrong\n").expect("the password is written");
     let (code, findings) = doctor(&config);

@@ -295,6 +295,21 @@ pub struct StepRequest {
     pub until: Check,
 }
 
+impl StepRequest {
+    /// The result of this step, whoever says it: its hands, or who waited for them in vain.
+    pub fn result(&self, outcome: StepOutcome, took_us: u64) -> StepResult {
+        StepResult {
+            action: self.action,
+            epoch: self.epoch,
+            number: self.number,
+            instance: self.instance.clone(),
+            step: self.step.name().to_owned(),
+            outcome,
+            took_us,
+        }
+    }
+}
+
 /// What a host's hands can do to an instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "kebab-case")]

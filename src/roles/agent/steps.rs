@@ -104,13 +104,6 @@ async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
 
 /// A step whose time is over is not begun: its executor has called it timed out, and what it would open may be closed again.
 fn late(request: &StepRequest) -> StepResult {
-    StepResult {
-        action: request.action,
-        epoch: request.epoch,
-        number: request.number,
-        instance: request.instance.clone(),
-        step: request.step.name().to_owned(),
-        outcome: StepOutcome::Refused { reason: "its deadline had passed before it was begun".to_owned() },
-        took_us: 0,
-    }
+    let reason = "its deadline had passed before it was begun".to_owned();
+    request.result(StepOutcome::Refused { reason }, 0)
 }
