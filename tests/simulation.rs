@@ -2,6 +2,7 @@
 //! in an epoch, without a lost write, without a server left down for good, and each replay decides the same.
 //! A failure prints its seed: `MILLRACE_SEED=N cargo test --test main one_schedule` runs that schedule alone.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use millrace::simulation::{Options, run};
@@ -37,6 +38,13 @@ fn schedules(seeds: impl Iterator<Item = u64>) -> Sum {
     sum
 }
 
+/// Says it whether or not the test passes: the test runner keeps what `println!` says of a test that passed. The line begins anew,
+/// since the runner may stand behind the name of a test.
+fn say(line: &str) {
+    // In one piece, and who closed the error output does not want to know.
+    let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
+}
+
 #[test]
 fn ten_thousand_schedules_break_nothing() {
     let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -44,8 +52,10 @@ fn ten_thousand_schedules_break_nothing() {
     rustix::process::nice(10).expect("anybody may be nicer");
     let Sum { broken, promotions, acknowledged, refused, longest, .. } = schedules(from..from + SCHEDULES);
     assert!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
-    println!("{SCHEDULES} schedules: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}");
-    println!("{refused} ended in a refusal for a person, because histories had gone apart");
+    say(&format!(
+        "{SCHEDULES} schedules from seed {from}: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}"
+    ));
+    say(&format!("{refused} ended in a refusal for a person, because histories had gone apart"));
     assert!(refused < SCHEDULES / 1_000, "{refused} refusals for a person are more than double faults explain");
     assert!(promotions as u64 > SCHEDULES / 2, "the schedules hardly promote anybody: {promotions}");
     assert!(acknowledged as u64 > SCHEDULES * 5, "the clients hardly write: {acknowledged}");
