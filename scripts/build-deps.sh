@@ -49,7 +49,8 @@ find_missing() {
     fi
     if [ $with_tests = yes ]; then
         # The console's pages are rendered in a real browser.
-        command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+        command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
+            command -v google-chrome >/dev/null || missing+=(chromium)
     fi
 }
 

@@ -3,6 +3,7 @@
 #
 # The last line is "N passed, N failed, N skipped": the sum over all test binaries, with formatting and lints as one
 # check each. A binary that dies without a result counts as one failure. Exit code 0 only if nothing failed.
+# MILLRACE_SAMPLES=DIR   where captures of real servers lie, with what the servers counted; without it their tests are skipped
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -34,6 +35,13 @@ check "cargo clippy" scripts/cargo.sh clippy --workspace --all-targets --locked 
 echo "== cargo test"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+# The tests that need captures are ignored in the source, so that a run without captures counts them as skipped.
+if [ -n "${MILLRACE_SAMPLES:-}" ]; then
+    case " $* " in
+        *' -- '*) set -- "$@" --include-ignored ;;
+        *) set -- "$@" -- --include-ignored ;;
+    esac
+fi
 # One failing binary must not hide the others' results.
 scripts/cargo.sh test --workspace --locked --no-fail-fast "$@" 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}

@@ -34,7 +34,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep starts");
         let exited = watch(child.id()).expect("it runs");
         child.kill().expect("it can be killed");
-        let seen = tokio::time::timeout(std::time::Duration::from_secs(5), exited).await;
+        let seen = tokio::time::timeout(std::time::Duration::from_mins(1), exited).await;
         seen.expect("the exit is seen in time").expect("the watcher lives");
         child.wait().expect("reaped");
     }

@@ -1,4 +1,4 @@
-//! Real captures against what the servers counted. Runs where `MILLRACE_SAMPLES` names a folder of captures with their truth;
+//! Real captures against what the servers counted: `MILLRACE_SAMPLES` names a folder of captures with their truth. Ignored without;
 //! the project's own small captures are tested in `wire_files.rs`.
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use millrace_collectors::wire::{Batch, Books, Server, read_file};
 use millrace_schemas::digest::{DigestId, Scanner, server_text};
 use millrace_schemas::ids::InstanceId;
 
-fn samples() -> Option<PathBuf> {
-    std::env::var_os("MILLRACE_SAMPLES").map(PathBuf::from)
+fn samples() -> PathBuf {
+    std::env::var_os("MILLRACE_SAMPLES").map(PathBuf::from).expect("MILLRACE_SAMPLES names the folder of the captures")
 }
 
 /// Counts and a text by key.
@@ -89,40 +89,45 @@ impl Run {
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn text_is_exact() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     let run = run(&folder, "mysql97-text");
     assert_eq!(run.statements(), 60_000);
     assert_eq!(run.differences(), Vec::<String>::new());
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn query_attributes_are_exact() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     let run = run(&folder, "mysql97-slap-plain-qattr");
     assert_eq!(run.statements(), 6_000);
     assert_eq!(run.differences(), Vec::<String>::new());
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn prepared_is_exact() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     let run = run(&folder, "mysql97-prepared");
     assert_eq!(run.statements(), 60_000);
     assert_eq!(run.differences(), Vec::<String>::new());
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn midstream_is_said() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     let run = run(&folder, "mysql97-prepared-midstream");
     assert_eq!((run.statements(), run.count(DigestId::UNKNOWN)), (45_791 + 2_408, 45_791));
     assert_eq!((run.books.connections_midstream, run.books.unknown_statements), (4, 45_791));
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn compressed_is_exact() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     for (name, statements) in
         [("mysql97-slap-zlib", 6_000), ("mysql97-slap-zstd", 6_000), ("mysql97-sysbench-zlib", 20_000)]
     {
@@ -133,8 +138,9 @@ fn compressed_is_exact() {
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn encrypted_is_counted() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     let run = run(&folder, "mysql97-slap-tls-default");
     let counted = run.count(DigestId::ENCRYPTED);
     assert!((6_000..=6_012).contains(&counted), "{counted}");
@@ -142,8 +148,9 @@ fn encrypted_is_counted() {
 }
 
 #[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
 fn oddities_are_counted() {
-    let Some(folder) = samples() else { return };
+    let folder = samples();
     let run = run(&folder, "mysql97-odd");
     // A statement with a syntax error has no digest in the server, but it was asked ten times.
     let differences = run.differences();

@@ -297,10 +297,10 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_not_there_is_named() {
         let account = Account { user: "millrace".into(), password_file: None };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let target = Target::new("a-1", Address::Tcp { host: "127.0.0.1".into(), port }, account);
+        let free = millrace_test_servers::free_port();
+        let port = free.number;
+        let mut target = Target::new("a-1", Address::Tcp { host: "127.0.0.1".into(), port }, account);
+        target.connect_within = Duration::from_mins(1);
         let error = Session::open(&target).await.unwrap_err();
         assert!(matches!(error, Error::Connect { .. }));
         assert!(error.to_string().starts_with(&format!("a-1 at 127.0.0.1:{port} as user millrace: cannot connect")));

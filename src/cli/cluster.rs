@@ -14,7 +14,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
-use millrace_schemas::topics::journal::{self, FLEET};
+use millrace_schemas::topics::journal;
 use serde::Serialize;
 
 use super::End;
@@ -62,6 +62,7 @@ pub(super) struct Asking {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     /// Its id: chosen once, never reused.
+    #[arg(value_parser = |text: &str| ClusterId::declared(text))]
     cluster: ClusterId,
     /// Which server.
     #[arg(long, value_name = "mysql|mariadb")]
@@ -161,9 +162,6 @@ fn table(lines: &[Line]) -> String {
 fn create(create: Create) -> anyhow::Result<()> {
     let Create { cluster, flavour, template, members, primary, acknowledgers, acknowledgements, mode, name, asking } =
         create;
-    if cluster.as_str() == FLEET {
-        return Err(End::Usage(format!("'{FLEET}' is the name of the whole site: give the cluster another")).into());
-    }
     let everybody = || members.iter().map(|member| member.instance.clone()).collect();
     let spec = ClusterSpec {
         name: name.unwrap_or_else(|| cluster.to_string()),

@@ -214,10 +214,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_nobody_runs_is_named_and_costs_no_error() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let login = Login::new(Some(&format!("mysql://millrace@127.0.0.1:{port}")), None, None).unwrap();
+        let free = millrace_test_servers::free_port();
+        let login = Login::new(Some(&format!("mysql://millrace@127.0.0.1:{}", free.number)), None, None).unwrap();
         let report = explore(&login).await;
         assert!(!report.healthy && !report.servers[0].asked);
         let reason = report.servers[0].reason.clone().unwrap();

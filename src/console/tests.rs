@@ -1,8 +1,10 @@
 //! The console over HTTP on loopback, fed by a memory bus that tells the story of a failover.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
+use millrace_test_servers::settled;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
@@ -52,19 +54,28 @@ impl Served {
         text
     }
 
-    /// Until the view has the end of the story.
+    /// Until the view has the failover. The view reads topic after topic, so a page may still wait for its own: see [`Self::shows`].
     async fn wait_until_read(&self) {
-        for _ in 0..600 {
+        settled("the console reads the story", async || {
             let (_, text) = self.get("/api/state").await;
             let state: Value = serde_json::from_str(&text).unwrap();
-            let settled = state["clusters"][0]["primary"] == "db2" && state["digests"][0]["per_second"].is_number();
+            let so = state["clusters"][0]["primary"] == "db2" && state["digests"][0]["per_second"].is_number();
             // Topics are read side by side: the last alert of the story may come later than its last route.
-            if settled && state["alerts"].to_string().contains("FailoverDone") {
-                return;
+            if so && state["alerts"].to_string().contains("FailoverDone") { Ok(()) } else { Err(text) }
+        })
+        .await;
+    }
+
+    /// The page, once it shows all of `expected`.
+    async fn shows(&self, path: &str, expected: &[&str]) -> String {
+        settled(&format!("{path} shows {expected:?}"), async || {
+            let page = self.page(path).await;
+            match expected.iter().find(|text| !page.contains(**text)) {
+                None => Ok(page),
+                Some(text) => Err(format!("it lacks '{text}': {page}")),
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the console never read the story");
+        })
+        .await
     }
 }
 
@@ -72,10 +83,7 @@ impl Served {
 async fn pages_show_the_failover() {
     let served = served().await;
     let check = async |path: &str, expected: &[&str]| {
-        let page = served.page(path).await;
-        for text in expected {
-            assert!(page.contains(text), "{path} lacks '{text}': {page}");
-        }
+        let page = served.shows(path, expected).await;
         assert!(!page.contains("style=\""), "{path} has inline styles, which the policy forbids");
     };
     check("/", &["shop", "FailoverDone", "docs/alerts.md#failoverdone", "href=\"/cluster/c1\""]).await;
@@ -161,47 +169,53 @@ fn only_loopback_names_are_ours() {
     check("evil.example:7070", false);
 }
 
-/// The pages in a real browser. `MILLRACE_SCREENSHOTS=DIR` keeps the pictures. Without a browser the test says so.
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_render_in_a_browser() {
+/// 3 minutes: a browser starts in a second or two, but it may have to share starved cores with servers. Only a failure takes so long.
+const BROWSER_WITHIN: Duration = Duration::from_mins(3);
+
+/// The browser that `scripts/build-deps.sh --test` installs, or another of its family.
+fn browser() -> PathBuf {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let Some(browser) = std::env::split_paths(&path)
-        .flat_map(|dir| names.map(|name| dir.join(name)))
-        .find(|candidate| candidate.is_file())
-    else {
-        eprintln!("skipped: no chromium in PATH");
-        return;
-    };
-    let served = served().await;
+    let mut candidates = std::env::split_paths(&path).flat_map(|dir| names.map(|name| dir.join(name)));
+    candidates.find(|candidate| candidate.is_file()).unwrap_or_else(|| {
+        panic!("no browser to show the console's pages: none of {names:?} is in PATH; run scripts/build-deps.sh --test")
+    })
+}
+
+/// Runs the browser over one page, with a profile of its own: one that still ends must not answer for the next.
+async fn browse(arguments: &[&str]) -> Output {
     let profile = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new(browser());
+    // A container's /dev/shm has 64 MiB, which is too small for a page's memory.
+    command.kill_on_drop(true).args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+    command.arg(format!("--user-data-dir={}", profile.path().display())).args(arguments);
+    let output = tokio::time::timeout(BROWSER_WITHIN, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("the browser took more than {BROWSER_WITHIN:?} for {arguments:?}"));
+    output.unwrap()
+}
+
+/// The pages in a real browser. `MILLRACE_SCREENSHOTS=DIR` keeps the pictures. Without a browser the test fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_render_in_a_browser() {
+    let served = served().await;
     let pictures = std::env::var_os("MILLRACE_SCREENSHOTS");
     for (page, expected) in
         [("/", "badge"), ("/cluster/c1", "topology"), ("/digests", "spark"), ("/events", "PrimaryDown")]
     {
-        let mut command = tokio::process::Command::new(&browser);
-        command.kill_on_drop(true).args(["--headless", "--no-sandbox", "--disable-gpu"]);
-        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        served.shows(page, &[expected]).await;
         let url = format!("{}{page}", served.base);
         if let Some(dir) = &pictures {
             for (name, size) in [("wide", "1280,900"), ("phone", "400,850")] {
                 let file =
                     Path::new(dir).join(format!("{}-{name}.png", page.trim_start_matches('/').replace('/', "-")));
-                let mut picture = tokio::process::Command::new(&browser);
-                picture.kill_on_drop(true).args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]);
-                picture.arg(format!("--user-data-dir={}", profile.path().display()));
-                picture.args([
-                    format!("--screenshot={}", file.display()),
-                    format!("--window-size={size}"),
-                    url.clone(),
-                ]);
-                assert!(picture.output().await.unwrap().status.success());
+                let (file, size) = (format!("--screenshot={}", file.display()), format!("--window-size={size}"));
+                let output = browse(&["--hide-scrollbars", &file, &size, &url]).await;
+                assert!(output.status.success(), "{output:?}");
             }
         }
-        let output = tokio::time::timeout(Duration::from_mins(1), command.arg("--dump-dom").arg(&url).output());
-        let output = output.await.unwrap().unwrap();
+        let output = browse(&["--dump-dom", &url]).await;
         let dom = String::from_utf8_lossy(&output.stdout);
-        assert!(dom.contains(expected), "{page} lacks '{expected}': {dom}");
+        assert!(dom.contains(expected), "{page} lacks '{expected}': {output:?}");
         // The script ran under the policy: without it the frame says "not live".
         assert!(!dom.contains(">not live<"), "{page}: the live script did not run: {dom}");
     }

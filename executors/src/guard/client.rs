@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use super::protocol::{MESSAGE_BYTES_MAX, Message, Numbered, Request, State};
 use super::{GuardError, LOG, SOCKET};
 
-/// 3 s for an answer: a guard answers in milliseconds, plus one sync of the disk.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// 10 s for an answer: a guard answers in milliseconds, plus one sync of the disk, which a starved host stretches to seconds.
+/// Whoever has less time, as a fence has, bounds the wait itself.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// 50 ms between attempts to connect: a new guard is found at once, and a missing one costs nothing.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
@@ -36,10 +37,12 @@ pub enum AskError {
         why: String,
     },
     /// It did not answer; whether it did what was asked is unknown.
-    #[error("the guard of {} did not answer within {ANSWER_WITHIN:?}; see that `millrace guard` runs there, and its log", .dir.display())]
+    #[error("the guard of {} did not answer within {within:?}; see that `millrace guard` runs there, and its log", .dir.display())]
     Away {
         /// The instance's folder.
         dir: PathBuf,
+        /// How long was waited.
+        within: Duration,
     },
 }
 
@@ -76,15 +79,20 @@ impl GuardClient {
         self.states.borrow().clone()
     }
 
-    /// Waits until a guard answers, at most 3 s.
+    /// Waits until a guard that should be there answers, at most 10 s.
     pub async fn ready(&self) -> Result<State, AskError> {
-        let mut states = self.states.clone();
-        let ready = timeout(ANSWER_WITHIN, states.wait_for(Option::is_some)).await;
-        let state = ready.ok().and_then(Result::ok).and_then(|state| state.clone());
-        state.ok_or_else(|| AskError::Away { dir: self.dir.clone() })
+        self.ready_within(ANSWER_WITHIN).await
     }
 
-    /// Asks and waits for the answer, at most 3 s. A request that timed out before it was sent is not sent any more.
+    /// Waits until a guard answers.
+    pub async fn ready_within(&self, within: Duration) -> Result<State, AskError> {
+        let mut states = self.states.clone();
+        let ready = timeout(within, states.wait_for(Option::is_some)).await;
+        let state = ready.ok().and_then(Result::ok).and_then(|state| state.clone());
+        state.ok_or_else(|| AskError::Away { dir: self.dir.clone(), within })
+    }
+
+    /// Asks and waits for the answer, at most 10 s. A request that timed out before it was sent is not sent any more.
     pub async fn ask(&self, request: Request) -> Result<State, AskError> {
         let (answer, answered) = oneshot::channel();
         let exchange = async {
@@ -94,7 +102,7 @@ impl GuardClient {
         match timeout(ANSWER_WITHIN, exchange).await {
             Ok(Some((None, state))) => Ok(state),
             Ok(Some((Some(why), _))) => Err(AskError::Refused { dir: self.dir.clone(), why }),
-            Ok(None) | Err(_) => Err(AskError::Away { dir: self.dir.clone() }),
+            Ok(None) | Err(_) => Err(AskError::Away { dir: self.dir.clone(), within: ANSWER_WITHIN }),
         }
     }
 }

@@ -30,6 +30,9 @@ pub struct GuardFile {
     /// Milliseconds for which a crashed server is held down when nobody decides anything; 10 s if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
+    /// Milliseconds for which closing may go unconfirmed before the server is killed; 1 s if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close_ms: Option<u64>,
 }
 
 impl GuardFile {
@@ -62,13 +65,21 @@ impl GuardFile {
     /// How the guard reaches the server to close it.
     pub(super) fn target(&self) -> Target {
         let account = Account { user: self.user.clone(), password_file: Some(self.password_file.clone()) };
-        Target::new(self.instance.clone(), Address::Socket(self.socket.clone()), account)
+        let usual = Target::new(self.instance.clone(), Address::Socket(self.socket.clone()), account);
+        // The whole closing is bounded, so no part of it needs a narrower bound of its own.
+        let within = self.limits().close_within;
+        let (connect_within, answer_within) = (usual.connect_within.max(within), usual.answer_within.max(within));
+        Target { connect_within, answer_within, ..usual }
     }
 
     /// The times to keep.
     pub(super) fn limits(&self) -> Limits {
         let usual = Limits::default();
-        Limits { hold: self.hold_ms.map_or(usual.hold, Duration::from_millis), ..usual }
+        Limits {
+            hold: self.hold_ms.map_or(usual.hold, Duration::from_millis),
+            close_within: self.close_ms.map_or(usual.close_within, Duration::from_millis),
+            ..usual
+        }
     }
 }
 
@@ -85,6 +96,7 @@ mod tests {
             user: "millrace".into(),
             password_file: "/d/password".into(),
             hold_ms: None,
+            close_ms: None,
         }
     }
 
@@ -103,6 +115,12 @@ mod tests {
         };
         check(GuardFile { command: vec![], ..file() }, "`command` is empty");
         check(GuardFile { socket: "s".into(), ..file() }, "`socket` is s; write the absolute path");
+        let timed = GuardFile { hold_ms: Some(2_000), close_ms: Some(15_000), ..file() };
+        assert_eq!(read(&timed.text().unwrap()).as_ref(), Ok(&timed));
+        let limits = timed.limits();
+        assert_eq!((limits.hold, limits.close_within), (Duration::from_secs(2), Duration::from_secs(15)));
+        assert_eq!(timed.target().connect_within, Duration::from_secs(15));
+        assert_eq!(file().limits(), Limits::default());
         assert!(read("instance = 7").unwrap_err().contains("instance"));
         let unknown = format!("{}typo = 1\n", file().text().unwrap());
         assert!(read(&unknown).unwrap_err().contains("typo"));

@@ -11,7 +11,7 @@ use super::protocol::{Exit, ExitCause, Hold, Process, Request, Server, State};
 /// MySQL's exit code for "start me again".
 const RESTART_CODE: i32 = 16;
 
-/// The times that a guard keeps. All but `hold` are fixed; tests shorten them.
+/// The times that a guard keeps. All but `hold` and `close_within` are fixed; tests change those two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How long a crashed server is held down for a decision to come: detection, decision and promise take below a second,

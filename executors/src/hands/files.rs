@@ -120,6 +120,8 @@ pub struct NewInstance {
     pub acknowledger: bool,
     /// How long its guard holds it down after a crash; 10 s if absent. For tests.
     pub hold_ms: Option<u64>,
+    /// How long closing may go unconfirmed before its guard kills it; 1 s if absent. For tests.
+    pub close_ms: Option<u64>,
 }
 
 /// An instance that is complete, as `instance.json` says.
@@ -316,6 +318,7 @@ fn guard_file(dir: &Path, template: &Template, new: &NewInstance, accounts: &Acc
         user: accounts.agent.user.clone(),
         password_file: dir.join(&accounts.agent.password_file),
         hold_ms: new.hold_ms,
+        close_ms: new.close_ms,
     };
     file.text().map_err(|error| FilesError::Content { path: dir.join(CONFIG), why: error.to_string() })
 }

@@ -137,6 +137,7 @@ impl Hands {
             server_id: create.server_id,
             acknowledger: create.acknowledger,
             hold_ms: None,
+            close_ms: None,
         };
         let copying = tokio::task::spawn_blocking(move || {
             let template = Template::read(&folder)?;

@@ -19,6 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// is refused anyway.
 const GUARD_ANSWERS_WITHIN: Duration = Duration::from_millis(250);
 
+/// 30 s for a guard that was just started: it is there in 20 ms, but a host whose cores are all taken, as after a power cut, needs
+/// seconds to start a process, and a guard that is late is no failure. Every step has a limit of its own besides.
+const GUARD_STARTS_WITHIN: Duration = Duration::from_secs(30);
+
 /// The end of the error log that is shown when a server did not start: its last words are there.
 const LOG_LINES: usize = 5;
 
@@ -77,7 +81,7 @@ impl Process {
         let mut states = guard.states();
         if timeout(GUARD_ANSWERS_WITHIN, states.wait_for(Option::is_some)).await.is_err() {
             spawn(program, &instance.dir)?;
-            guard.ready().await?;
+            guard.ready_within(GUARD_STARTS_WITHIN).await?;
         }
         Ok(Self {
             instance: instance.instance.to_string(),

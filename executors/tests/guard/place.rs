@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use millrace_executors::guard::{Exit, GuardClient, Server, State};
+use millrace_executors::guard::{Exit, GuardClient, State};
 use millrace_executors::hands::files::{Instance, NewInstance, create_instance};
 use millrace_executors::hands::process::Process;
-use millrace_mysql::{Flavour, Session};
+use millrace_mysql::{Flavour, Session, Target};
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_test_servers::{Port, free_port, template_of};
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,11 +17,25 @@ use tempfile::TempDir;
 /// Says to the test program that it is to be the guard of this folder.
 pub(crate) const GUARD_DIR: &str = "MILLRACE_TEST_GUARD_DIR";
 
-/// 30 s: everything here takes a second or two, and a loaded machine several times that.
-pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+/// 3 minutes: everything here takes a second or two, but the tests may have to share starved cores. Only a failure takes so long.
+pub(crate) const WITHIN: Duration = Duration::from_mins(3);
 
-/// How long the guards of these tests hold a crashed server down.
-pub(crate) const HOLD: Duration = Duration::from_secs(2);
+/// The times that a test's guard keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// How long a crashed server is held down.
+    pub(crate) hold: Duration,
+    /// How long closing may go unconfirmed before SIGKILL.
+    pub(crate) close: Duration,
+}
+
+impl Default for Times {
+    /// What no test outlives: a hold does not lapse while a test is looking at it, and a server that can be closed is not killed
+    /// because its three logins were late.
+    fn default() -> Self {
+        Self { hold: Duration::from_mins(10), close: Duration::from_mins(1) }
+    }
+}
 
 pub(crate) struct Place {
     pub(crate) instance: Instance,
@@ -34,13 +48,23 @@ pub(crate) struct Place {
 impl Place {
     /// Makes an instance, starts a guard, and starts the server closed in epoch 1.
     pub(crate) async fn start(flavour: Flavour) -> Self {
-        let place = Self::make(flavour).await;
+        Self::start_with(flavour, Times::default()).await
+    }
+
+    /// The same, with other times.
+    pub(crate) async fn start_with(flavour: Flavour, times: Times) -> Self {
+        let place = Self::make_with(flavour, times).await;
         place.process.start_closed(Epoch(1), false, WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
         place
     }
 
     /// Makes an instance and starts a guard.
     pub(crate) async fn make(flavour: Flavour) -> Self {
+        Self::make_with(flavour, Times::default()).await
+    }
+
+    /// The same, with other times.
+    pub(crate) async fn make_with(flavour: Flavour, times: Times) -> Self {
         let folder = tempfile::Builder::new().prefix("millrace-guard-").tempdir().unwrap();
         let template = template_of(flavour);
         let port = free_port();
@@ -52,7 +76,8 @@ impl Place {
             port: port.number,
             server_id: u32::from(port.number),
             acknowledger: true,
-            hold_ms: Some(HOLD.as_millis().try_into().unwrap()),
+            hold_ms: Some(times.hold.as_millis().try_into().unwrap()),
+            close_ms: Some(times.close.as_millis().try_into().unwrap()),
         };
         let instance = create_instance(&folder.path().join("a-1"), &template, &new).unwrap();
         let program = folder.path().join("millrace");
@@ -76,6 +101,11 @@ impl Place {
         GuardClient::connect(self.dir())
     }
 
+    /// Waits until a guard answers `client`.
+    pub(crate) async fn ready(client: &GuardClient) -> State {
+        client.ready_within(WITHIN).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     pub(crate) fn state(&self) -> State {
         self.process.guard().state().expect("the guard answers")
     }
@@ -89,7 +119,18 @@ impl Place {
     }
 
     pub(crate) async fn session(&self) -> Session {
-        Session::open(&self.instance.target()).await.unwrap_or_else(|error| panic!("{error}"))
+        Self::login(self.instance.target()).await
+    }
+
+    /// A session of the application, over TCP.
+    pub(crate) async fn application(&self) -> Session {
+        Self::login(self.instance.target_over_tcp(&self.instance.accounts.application)).await
+    }
+
+    /// As patient as the tests are: the product's limits tell a server that hangs from one that is healthy, not from one that starves.
+    async fn login(target: Target) -> Session {
+        let target = Target { connect_within: WITHIN, answer_within: WITHIN, ..target };
+        Session::open(&target).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(crate) async fn run(&self, statements: &[&str]) {
@@ -110,10 +151,11 @@ impl Place {
         }
     }
 
-    /// Waits until the server is down, and says how it ended.
-    pub(crate) async fn exit(&self) -> Exit {
-        let state = self.until("the server ends", |state| state.server == Server::Down).await;
-        state.last_exit.expect("a server that ended has an exit")
+    /// Waits until the process `pid` of the server has ended, and says how. The server may have been started again by then.
+    pub(crate) async fn exit(&self, pid: u32) -> Exit {
+        let ended = |state: &State| state.last_exit.as_ref().is_some_and(|exit| exit.pid == pid);
+        let state = self.until("the server ends", ended).await;
+        state.last_exit.expect("the exit was just looked at")
     }
 
     /// Waits until a process other than `before` runs and answers, and sees that it is closed.

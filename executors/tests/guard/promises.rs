@@ -1,22 +1,26 @@
 //! Epochs, holds and fences, through a real guard.
 
+use std::time::Duration;
+
 use millrace_executors::guard::{ExitCause, Request, Server};
 use millrace_mysql::Flavour;
 use millrace_schemas::ids::Epoch;
 use rustix::process::Signal;
 
-use crate::place::{HOLD, Place, WITHIN, send};
+use crate::place::{Place, Times, WITHIN, send};
 
 #[tokio::test]
 async fn a_promised_hold_outlasts_the_usual_one_and_a_release_ends_it() {
-    let place = Place::start(Flavour::MariaDb).await;
+    // 10 s, as the product has it: the promise has to come before the usual hold lapses, which then is waited for.
+    let hold = Duration::from_secs(10);
+    let place = Place::start_with(Flavour::MariaDb, Times { hold, ..Times::default() }).await;
     let pid = place.server_pid();
     send(pid, Signal::KILL);
-    place.exit().await;
+    place.exit(pid).await;
     let held = place.process.hold(Epoch(2)).await.unwrap();
     assert!(held.is_held_down_for(Epoch(2)), "{held:?}");
-    // Twice the time in which the usual hold would have lapsed.
-    tokio::time::sleep(HOLD * 2).await;
+    // The usual hold began before, so it would have lapsed by then.
+    tokio::time::sleep(hold + Duration::from_secs(1)).await;
     assert!(place.state().is_held_down_for(Epoch(2)), "{:?}", place.state());
     place.process.release(Epoch(2)).await.unwrap();
     place.closed_after(pid).await;

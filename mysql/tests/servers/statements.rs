@@ -1,10 +1,8 @@
 //! Every statement that differs between dialects, sent to real servers in the order in which a failover would.
 
-use std::time::Duration;
-
 use millrace_mysql::flavour::Source;
 use millrace_mysql::{Dialect, Error, Flavour, GtidSet, Session, status};
-use millrace_test_servers::{Cluster, Options, Server, eventually};
+use millrace_test_servers::{Cluster, Options, Server, WAIT_MAX, eventually};
 use tokio::task::JoinHandle;
 
 async fn send(session: &mut Session, statement: impl AsRef<str>) {
@@ -24,7 +22,7 @@ async fn roles_are_changed(flavour: Flavour) {
     let replica = &cluster.replicas[0];
     let mut new = replica.session().await;
     send(&mut new, dialect.stop_receiver()).await;
-    let wait = dialect.wait_for(&executed, Duration::from_secs(10)).unwrap();
+    let wait = dialect.wait_for(&executed, WAIT_MAX).unwrap();
     assert_eq!(new.value(&wait).await.unwrap().as_deref(), Some("0"));
     for statement in [dialect.stop_replication(), dialect.forget_source()] {
         send(&mut new, statement).await;
@@ -64,10 +62,7 @@ async fn a_commit_that_waits(flavour: Flavour) -> (Cluster, Session, JoinHandle<
     let dialect = Dialect::detect(&mut hands).await.unwrap();
     cluster.replicas[0].run(&[&dialect.stop_replication()]).await;
     let mut client = application(&cluster.primary).await;
-    let waiting =
-        tokio::spawn(
-            async move { client.execute_within("INSERT INTO shop.t VALUES (1)", Duration::from_secs(30)).await },
-        );
+    let waiting = tokio::spawn(async move { client.execute_within("INSERT INTO shop.t VALUES (1)", WAIT_MAX).await });
     eventually("the commit waits", async || {
         (status::read(&mut hands).await.unwrap().semi_sync.waiting == 1).then_some(())
     })
@@ -82,8 +77,7 @@ async fn a_waiting_commit_does_not_keep_mariadb_open() {
     let dialect = Dialect::detect(&mut hands).await.unwrap();
     let mut closer = cluster.primary.session().await;
     let closer_id = u64::from(closer.id());
-    let closing =
-        tokio::spawn(async move { closer.execute_within(dialect.make_read_only(), Duration::from_secs(30)).await });
+    let closing = tokio::spawn(async move { closer.execute_within(dialect.make_read_only(), WAIT_MAX).await });
     eventually("the server is closed", async || {
         for row in hands.rows(dialect.list_other_sessions()).await.unwrap() {
             let id = row.number("id").unwrap();

@@ -8,6 +8,7 @@ mod ports;
 mod server;
 mod template;
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 pub use cluster::Cluster;
@@ -15,8 +16,9 @@ pub use ports::{Port, free_port};
 pub use server::{Options, Server};
 pub use template::template_of;
 
-/// 30 s: starting a server or applying a backlog takes 1 to 5 s here; a loaded machine may need several times that.
-pub const WAIT_MAX: Duration = Duration::from_secs(30);
+/// 3 minutes: starting a server or applying a backlog takes 1 to 5 s here, but the tests may have to share starved cores. Only a
+/// failure takes so long.
+pub const WAIT_MAX: Duration = Duration::from_mins(3);
 
 /// 10 ms between looks: short beside everything that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -33,12 +35,17 @@ pub fn all_stopped(pid: u32) -> Option<()> {
 
 /// Asks until the answer is `Some`, and panics with `what` if it never is.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    settled(what, async || ask().await.ok_or("nothing yet")).await
+}
+
+/// Asks until the answer is `Ok`, and panics with `what` and the last error if it never is.
+pub async fn settled<T, E: Display>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(last) => assert!(start.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} in vain for: {what}; last: {last}"),
         }
-        assert!(start.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} in vain for: {what}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -10,9 +10,9 @@ use millrace_mysql::{Address, Flavour, Session, Target};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use crate::eventually;
 use crate::ports::{Port, free_port};
 use crate::template::template_of;
+use crate::{WAIT_MAX, eventually};
 
 /// How a test wants its server.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,8 @@ impl Server {
         self.folder.path().join("s")
     }
 
-    /// How to reach it over TCP as the agent's account.
+    /// How to reach it over TCP as the agent's account, as patiently as tests are: the product's limits tell a server that hangs
+    /// from one that is healthy, not from one that shares starved cores.
     pub fn target(&self, instance: &str) -> Target {
         self.target_as(instance, &self.template.accounts.agent)
     }
@@ -139,7 +140,8 @@ impl Server {
     /// How to reach it over TCP as `account`, one of its template's.
     pub fn target_as(&self, instance: &str, account: &TemplateAccount) -> Target {
         let address = Address::Tcp { host: "127.0.0.1".into(), port: self.port() };
-        Target::new(instance, address, account.login(&self.template.folder))
+        let usual = Target::new(instance, address, account.login(&self.template.folder));
+        Target { connect_within: WAIT_MAX, answer_within: WAIT_MAX, ..usual }
     }
 
     /// Whom replicas of it log in as.
@@ -202,12 +204,13 @@ fn copy_data(from: &Path, to: &Path) {
     assert!(copied.is_ok_and(|status| status.success()), "copying {} to {} failed", from.display(), to.display());
 }
 
+// 30 s of network time-out: a replica whose source starves for the two seconds of an instance of the product would look cut off.
 const MYSQL: &str = "mysqlx=OFF\nsecure-file-priv=NULL\ngtid-mode=ON\nenforce-gtid-consistency=ON\nsuper-read-only=ON\n\
-    skip-replica-start=ON\nreplica-net-timeout=2\ninnodb-redo-log-capacity=32M\n\
+    skip-replica-start=ON\nreplica-net-timeout=30\ninnodb-redo-log-capacity=32M\n\
     plugin-load-add=semisync_source.so\nplugin-load-add=semisync_replica.so\n";
 
 const MARIADB: &str = "gtid-domain-id=0\ngtid-strict-mode=ON\nlog-slave-updates=ON\nskip-slave-start=ON\n\
-    slave-net-timeout=2\ninnodb-log-file-size=32M\ninit-rpl-role=SLAVE\n";
+    slave-net-timeout=30\ninnodb-log-file-size=32M\ninit-rpl-role=SLAVE\n";
 
 fn configuration(template: &Template, folder: &Path, port: u16, options: &Options) -> String {
     let folder = folder.display();

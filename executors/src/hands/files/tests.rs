@@ -55,6 +55,7 @@ fn new() -> NewInstance {
         server_id: 11,
         acknowledger: true,
         hold_ms: None,
+        close_ms: None,
     }
 }
 
