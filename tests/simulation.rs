@@ -60,7 +60,9 @@ fn ten_thousand_schedules_break_nothing() {
         "{SCHEDULES} schedules from seed {from}: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}"
     ));
     say(&format!("{refused} ended in a refusal for a person, because histories had gone apart"));
-    say(&format!("{refused_by_fleet} were refused a failover by the fleet, and went on by an operator's word or a returned permit"));
+    say(&format!(
+        "{refused_by_fleet} were refused a failover by the fleet, and went on by an operator's word or a returned permit"
+    ));
     assert!(refused_by_fleet > SCHEDULES / 50, "the fleet hardly refuses anything: {refused_by_fleet}");
     assert!(refused < SCHEDULES / 1_000, "{refused} refusals for a person are more than double faults explain");
     assert!(promotions as u64 > SCHEDULES / 2, "the schedules hardly promote anybody: {promotions}");
