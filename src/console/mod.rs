@@ -20,6 +20,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use millrace_processors::Fold;
+use millrace_processors::failover::Failover;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -27,12 +29,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::bus::{Assignment, From, Polled, SharedBus, follow};
+use crate::roles::process::restore;
 pub use view::View;
 
 /// 64 open streams: each is a thread and a reader of the bus; a team's browsers need fewer.
 const STREAMS_MAX: usize = 64;
 /// The last 2,000 records of `windows` fill the pages at once: over a minute of revisions of 30 instances.
 const WINDOWS_BACK: u64 = 2_000;
+/// The last 100,000 records of `journal`: eight hours of a cluster of three, read in a second or two.
+const JOURNAL_BACK: u64 = 100_000;
 /// Nothing but what this server itself sends may be loaded, run, framed or posted to.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -160,7 +165,7 @@ fn wall() -> Timestamp {
 /// Feeds the view until told to stop.
 async fn read(bus: SharedBus, shown: Shown, mut stop: watch::Receiver<bool>) {
     let mut polled = loop {
-        let subscribed = subscription(&bus).and_then(|assignment| follow(&bus, assignment));
+        let subscribed = subscription(&bus, &shown).and_then(|assignment| follow(&bus, assignment));
         match subscribed {
             Ok(polled) => break polled,
             Err(error) => shown.change(|view| view.bus_away(error.to_string())),
@@ -187,15 +192,25 @@ async fn read(bus: SharedBus, shown: Shown, mut stop: watch::Receiver<bool>) {
     }
 }
 
-fn subscription(bus: &SharedBus) -> Result<Assignment, crate::bus::Error> {
-    let windows = if bus.partitions(Topic::Windows)? == 1 {
-        From::Offset(bus.end(Topic::Windows, 0)?.saturating_sub(WINDOWS_BACK))
-    } else {
-        From::Start
-    };
-    let topics = [Topic::Digests, Topic::Routes, Topic::Inventory, Topic::Alerts, Topic::Actions, Topic::Journal];
+/// What is read: little topics whole, and of the large ones as much as the pages show. The state of clusters goes on from the
+/// deciders' snapshots, where they are newer than that.
+fn subscription(bus: &SharedBus, shown: &Shown) -> Result<Assignment, crate::bus::Error> {
+    let (mut windows, mut journal) = (From::Start, From::Start);
+    if bus.partitions(Topic::Journal)? == 1 {
+        windows = From::Offset(bus.end(Topic::Windows, 0)?.saturating_sub(WINDOWS_BACK));
+        let back = bus.end(Topic::Journal, 0)?.saturating_sub(JOURNAL_BACK);
+        let mut fold = Fold::new(Failover, 0);
+        // Without snapshots, or with some that cannot be read, the whole journal says the same, only later.
+        if let Ok(Some(next)) = restore(bus, &mut fold)
+            && back > 0
+        {
+            journal = From::Offset(back.min(next));
+            shown.change(|view| view.go_on_from(fold, next));
+        }
+    }
+    let topics = [Topic::Digests, Topic::Routes, Topic::Inventory, Topic::Alerts, Topic::Actions];
     let whole = topics.into_iter().map(|topic| (topic, From::Start));
-    Ok(Assignment::Manual(whole.chain([(Topic::Windows, windows)]).collect()))
+    Ok(Assignment::Manual(whole.chain([(Topic::Journal, journal), (Topic::Windows, windows)]).collect()))
 }
 
 #[cfg(test)]

@@ -94,6 +94,10 @@ pub struct Line {
 #[derive(Debug, Default)]
 pub struct View {
     folds: BTreeMap<u32, Fold<Failover>>,
+    /// What the snapshots that were gone on from hold already.
+    folded: u64,
+    /// Of this time is the oldest record of the journal that was read.
+    oldest: Option<Timestamp>,
     beats: BTreeMap<InstanceId, Beat>,
     switches: VecDeque<Switch>,
     alerts: BTreeMap<EventId, Said>,
@@ -118,8 +122,11 @@ impl View {
             Topic::Journal => {
                 let partition = record.partition;
                 let fold = self.folds.entry(partition).or_insert_with(|| Fold::new(Failover, partition));
-                // What it would emit was emitted by the processor itself.
-                fold.fold(record);
+                if record.offset >= self.folded {
+                    // What it would emit was emitted by the processor itself.
+                    fold.fold(record);
+                }
+                self.oldest.get_or_insert(record.appended);
                 self.with::<Fact>(record, Self::fact);
             }
             Topic::Actions => self.with::<Order>(record, Self::order),
@@ -133,6 +140,17 @@ impl View {
             },
             Topic::Queries | Topic::SlowQueries | Topic::Dead => {}
         }
+    }
+
+    /// Takes over the states that deciders stored: what lies before `next` is in them.
+    pub fn go_on_from(&mut self, fold: Fold<Failover>, next: u64) {
+        self.folds.insert(0, fold);
+        self.folded = next;
+    }
+
+    /// True when nothing is known of the end of an action because the journal was not read that far back.
+    pub fn is_older(&self, switch: &Switch) -> bool {
+        switch.ended.is_none() && self.folded > 0 && self.oldest.is_none_or(|oldest| switch.decided < oldest)
     }
 
     /// The bus did not answer; what is shown gets old.

@@ -95,12 +95,12 @@ fn switches(view: &View, id: &ClusterId) -> Markup {
         section {
             h2 { "Recent actions" }
             @if recent.is_empty() { p.empty { "None yet." } }
-            @for one in recent { (switch(one)) }
+            @for one in recent { (switch(one, view.is_older(one))) }
         }
     }
 }
 
-fn switch(switch: &Switch) -> Markup {
+fn switch(switch: &Switch, older: bool) -> Markup {
     let action = &switch.action;
     let ended =
         switch.ended.as_ref().map(|(at, _)| u64::try_from(at.since(switch.decided).as_micros()).unwrap_or(u64::MAX));
@@ -109,6 +109,7 @@ fn switch(switch: &Switch) -> Markup {
             h3 {
                 (action.kind.name()) ", epoch " (action.epoch) " "
                 @match &switch.ended {
+                    None if older => { (badge("info", "before what was read")) }
                     None => { (badge("info", "under way")) }
                     Some((_, Outcome::Done { primary })) => { (badge("good", "done")) " primary " (primary) }
                     Some((_, Outcome::Refused { .. })) => { (badge("warn", "refused")) }
