@@ -1,9 +1,10 @@
 //! The integration tests of the root package, one binary: what the tree must look like, what every bus must do, that a replay
-//! decides as the live system did, what becomes of facts that cannot be read, and ten thousand simulated schedules.
+//! decides as the live system did, that the journal stays small, what becomes of facts that cannot be read, and ten thousand simulated schedules.
 
 #![allow(clippy::print_stdout)] // a test says what it counted
 
 mod architecture;
+mod budget;
 mod bus;
 mod commands;
 mod real;

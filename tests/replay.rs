@@ -11,6 +11,7 @@ use std::sync::Arc;
 use millrace::simulation::{Options, Outcome, run};
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::Fold;
+use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_processors::{Processor, fold::Saved};
 use millrace_schemas::event::Event;
@@ -19,6 +20,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::alerts::Notice;
+use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::routes::Routing;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,7 @@ fn smooth(one: &Outcome) -> bool {
     let troubled =
         ["\"is\":\"refused\"", "\"is\":\"abandoned\"", "\"is\":\"timed-out\""].iter().any(|word| holds(one, word));
     !troubled
+        && one.refused_by_fleet == 0
         && one.promotions == 1
         && holds(one, "\"do\":\"rejoin\"")
         && holds(one, "\"step\":\"catch-up\"")
@@ -59,11 +62,14 @@ fn smooth(one: &Outcome) -> bool {
 }
 
 /// The journals, each with what a schedule must show to become it.
-const JOURNALS: [(&str, Wanted); 5] = [
+const JOURNALS: [(&str, Wanted); 6] = [
     ("failover-mariadb", |one| smooth(one) && holds(one, "\"flavour\":\"mariadb\"") && holds(one, "fail-over")),
     ("failover-mysql", |one| smooth(one) && holds(one, "\"flavour\":\"mysql\"") && holds(one, "fail-over")),
     ("created-then-failover", |one| one.promotions == 2 && holds(one, "create-cluster")),
     ("refused-then-done", |one| one.promotions >= 1 && holds(one, "\"is\":\"refused\"") && holds(one, "timed-out")),
+    ("refused-by-the-fleet", |one| {
+        one.promotions >= 1 && one.refused_by_fleet > 0 && holds(one, "approve") && holds(one, "permit-returned")
+    }),
     ("three-epochs", |one| one.promotions >= 3),
 ];
 
@@ -122,6 +128,21 @@ fn decide<P: Processor + Default>(journal: &[Record], pause: Option<usize>) -> V
     out
 }
 
+/// What is said about a permit.
+fn permit(fact: &Fact) -> String {
+    match fact {
+        Fact::PermitAsked(asked) => {
+            format!("{} asks the fleet for epoch {}: {}", asked.cluster, asked.epoch, asked.reason)
+        }
+        Fact::PermitAnswered(answer) => {
+            let word = if answer.granted { "permitted" } else { "refused" };
+            format!("epoch {} is {word} until {}: {}", answer.epoch, answer.until, answer.reason)
+        }
+        Fact::PermitReturned(returned) => format!("{} gives its permit back: {}", returned.cluster, returned.reason),
+        other => panic!("a decider says {other:?}"),
+    }
+}
+
 /// A decision in a line for people.
 fn sentence(offset: u64, record: &NewRecord) -> String {
     let value = record.value.as_deref().unwrap_or_default();
@@ -142,6 +163,7 @@ fn sentence(offset: u64, record: &NewRecord) -> String {
             let primary = route.primary.map_or("nobody".to_owned(), |member| member.instance.to_string());
             let _ = write!(line, "since epoch {} write to {primary}", route.epoch);
         }
+        Topic::Journal => line.push_str(&permit(&Event::<Fact>::from_json(value, true).expect("a fact").payload)),
         other => panic!("a decider writes to {other}"),
     }
     line
@@ -152,6 +174,7 @@ fn what_was_decided_once_is_decided_again() {
     for (name, wanted) in JOURNALS {
         let journal = read(name, wanted);
         let mut decisions = decide::<Failover>(&journal, None);
+        decisions.extend(decide::<Permits>(&journal, None));
         decisions.extend(decide::<Routes>(&journal, None));
         decisions.sort_by_key(|(offset, _)| *offset);
         let text: String = decisions.iter().map(|(offset, record)| sentence(*offset, record) + "\n").collect();
@@ -170,11 +193,13 @@ fn a_fold_interrupted_before_any_record_decides_the_same() {
     for (name, wanted) in JOURNALS {
         let journal = read(name, wanted);
         let (whole, routes) = (decide::<Failover>(&journal, None), decide::<Routes>(&journal, None));
+        let permits = decide::<Permits>(&journal, None);
         for pause in 0..journal.len() {
             assert!(
                 decide::<Failover>(&journal, Some(pause)) == whole,
                 "{name}: stored and restored before record {pause}"
             );
+            assert!(decide::<Permits>(&journal, Some(pause)) == permits, "{name}: permits, before record {pause}");
             assert!(decide::<Routes>(&journal, Some(pause)) == routes, "{name}: routes, before record {pause}");
         }
     }

@@ -1,5 +1,6 @@
 //! Ten thousand schedules of crashes, duplicates, delays and step time-outs: without two primaries, without a second promotion
-//! in an epoch, without a lost write, without a server left down for good, and each replay decides the same.
+//! in an epoch, without a lost write, without a server left down for good, without a failover that the fleet did not permit or
+//! an operator approve; and each replay decides the same.
 //! A failure prints its seed: `MILLRACE_SEED=N cargo test --test main one_schedule` runs that schedule alone.
 
 use std::io::Write as _;
@@ -16,6 +17,7 @@ struct Sum {
     promotions: usize,
     acknowledged: usize,
     refused: u64,
+    refused_by_fleet: u64,
     longest: Duration,
 }
 
@@ -29,6 +31,7 @@ fn schedules(seeds: impl Iterator<Item = u64>) -> Sum {
         sum.promotions += outcome.promotions;
         sum.acknowledged += outcome.acknowledged;
         sum.refused += u64::from(outcome.refused);
+        sum.refused_by_fleet += u64::from(outcome.refused_by_fleet > 0);
         sum.longest = sum.longest.max(outcome.took);
         sum.broken.extend(outcome.violation);
         if sum.broken.len() >= BROKEN_MAX {
@@ -50,12 +53,17 @@ fn ten_thousand_schedules_break_nothing() {
     let from: u64 = std::env::var("MILLRACE_SEED_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     // Linux lowers the priority of this thread alone: tests with real servers run beside it, and their seconds are real.
     rustix::process::nice(10).expect("anybody may be nicer");
-    let Sum { broken, promotions, acknowledged, refused, longest, .. } = schedules(from..from + SCHEDULES);
+    let Sum { broken, promotions, acknowledged, refused, refused_by_fleet, longest } =
+        schedules(from..from + SCHEDULES);
     assert!(broken.is_empty(), "broken:\n{}", broken.join("\n"));
     say(&format!(
         "{SCHEDULES} schedules from seed {from}: {promotions} promotions, {acknowledged} writes acknowledged, longest {longest:?}"
     ));
     say(&format!("{refused} ended in a refusal for a person, because histories had gone apart"));
+    say(&format!(
+        "{refused_by_fleet} were refused a failover by the fleet, and went on by an operator's word or a returned permit"
+    ));
+    assert!(refused_by_fleet > SCHEDULES / 50, "the fleet hardly refuses anything: {refused_by_fleet}");
     assert!(refused < SCHEDULES / 1_000, "{refused} refusals for a person are more than double faults explain");
     assert!(promotions as u64 > SCHEDULES / 2, "the schedules hardly promote anybody: {promotions}");
     assert!(acknowledged as u64 > SCHEDULES * 5, "the clients hardly write: {acknowledged}");

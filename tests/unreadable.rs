@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold};
+use millrace_processors::permits::Permits;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
@@ -17,9 +18,10 @@ use millrace_schemas::topics::samples;
 
 const S: i64 = 1_000_000;
 
-/// A cluster of three under a decider, one record after the other.
+/// A cluster of three under a decider, and its fleet, one record after the other.
 struct Cluster {
     fold: Fold<Failover>,
+    permits: Fold<Permits>,
     spec: ClusterSpec,
     offset: u64,
     second: i64,
@@ -28,7 +30,8 @@ struct Cluster {
 impl Cluster {
     /// Enrolled in mode auto, heard twice.
     fn new() -> Self {
-        let mut cluster = Self { fold: Fold::new(Failover, 0), spec: samples::spec(), offset: 0, second: 0 };
+        let (fold, permits) = (Fold::new(Failover, 0), Fold::new(Permits, 0));
+        let mut cluster = Self { fold, permits, spec: samples::spec(), offset: 0, second: 0 };
         cluster.say(None, Fact::Command(Command::Enrol(Box::new(samples::spec()))));
         cluster.beat();
         cluster.beat();
@@ -40,18 +43,28 @@ impl Cluster {
         if evidence {
             headers.insert(EVIDENCE.to_owned(), "true".to_owned());
         }
+        self.fold("c1", headers, Arc::from(value.as_bytes()))
+    }
+
+    /// Folds a value, and what the processors say to the journal about it.
+    fn fold(&mut self, key: &str, headers: Headers, value: Arc<[u8]>) -> (Fate, Vec<NewRecord>) {
         let record = Record {
             topic: Topic::Journal,
             partition: 0,
             offset: self.offset,
             appended: Timestamp((1_000 + self.second) * S + self.offset as i64),
-            key: "c1".to_owned(),
+            key: key.to_owned(),
             headers,
-            value: Some(Arc::from(value.as_bytes())),
+            value: Some(value),
         };
         self.offset += 1;
         let folded = self.fold.fold(&record);
-        (folded.fate, folded.out)
+        let mut all = folded.out;
+        all.extend(self.permits.fold(&record).out);
+        for said in all.clone().into_iter().filter(|one| one.topic == Topic::Journal) {
+            all.extend(self.fold(&said.key, said.headers, said.value.expect("a fact")).1);
+        }
+        (folded.fate, all)
     }
 
     fn say(&mut self, about: Option<usize>, payload: Fact) -> Vec<NewRecord> {

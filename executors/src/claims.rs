@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepRequest, StepResult};
+use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepRequest};
 use millrace_schemas::topics::journal::{Claimed, Ended, Fact, Outcome, Renewed};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,21 @@ pub enum Do {
     Say(ClusterId, Fact),
     /// To `actions`.
     Ask(ClusterId, StepRequest),
+}
+
+impl Do {
+    /// Names it, so that who appends it knows it again while it is on its way: the same for the same thing, however often the
+    /// book asks for it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Ask(_, request) => format!("step {} {}", request.action, request.number),
+            Self::Say(_, Fact::Claimed(claimed)) => format!("claim {}", claimed.action.id),
+            Self::Say(_, Fact::Renewed(renewed)) => format!("renew {}", renewed.action),
+            Self::Say(_, Fact::StepDone(result)) => format!("result {} {}", result.action, result.number),
+            Self::Say(_, Fact::Ended(ended)) => format!("end {}", ended.action),
+            Self::Say(cluster, _) => format!("other {cluster}"),
+        }
+    }
 }
 
 impl Book {
@@ -207,16 +222,8 @@ impl Book {
                 },
             ));
         };
-        let result = || StepResult {
-            action: action.id,
-            epoch: action.epoch,
-            number: planned.number,
-            instance: planned.instance.clone(),
-            step: planned.step.name().to_owned(),
-            outcome: StepOutcome::TimedOut {},
-            took_us: 0,
-        };
-        (self.now > issued.deadline).then(|| Do::Say(cluster, Fact::StepDone(Box::new(result()))))
+        let result = || Box::new(issued.result(StepOutcome::TimedOut {}, 0));
+        (self.now > issued.deadline).then(|| Do::Say(cluster, Fact::StepDone(result())))
     }
 }
 

@@ -106,8 +106,8 @@ impl Error {
                 code: server.code,
                 message: without_echo(server.code, &server.message),
             },
-            other if statement == CONNECT => Self::Connect { target, why: other.to_string().into() },
-            other => Self::Lost { target, statement: shortened(statement), why: other.to_string().into() },
+            other if statement == CONNECT => Self::Connect { target, why: in_words(&other) },
+            other => Self::Lost { target, statement: shortened(statement), why: in_words(&other) },
         }
     }
 }
@@ -123,6 +123,18 @@ pub(crate) fn shortened(statement: &str) -> Box<str> {
         text.push_str("...");
     }
     text.into()
+}
+
+/// What the client library means, without the kinds of error that it puts before it, one for each of its own layers.
+fn in_words(error: &mysql_async::Error) -> Box<str> {
+    let words = match error {
+        mysql_async::Error::Io(mysql_async::IoError::Io(system)) => system.to_string(),
+        mysql_async::Error::Io(other) => other.to_string(),
+        mysql_async::Error::Driver(driver) => driver.to_string(),
+        mysql_async::Error::Other(other) => other.to_string(),
+        other => other.to_string(),
+    };
+    words.trim_end_matches('.').into()
 }
 
 fn without_echo(code: u16, message: &str) -> Box<str> {
@@ -161,6 +173,21 @@ mod tests {
         check("CHANGE MASTER TO MASTER_PASSWORD='secret'", "CHANGE MASTER TO MASTER_PASSWORD=...");
         check("SET x=\"secret\"", "SET x=...");
         check(&"x".repeat(100), &format!("{}...", "x".repeat(80)));
+    }
+
+    #[test]
+    fn what_the_client_library_says_is_said_once() {
+        let check = |error: mysql_async::Error, expected: &str| {
+            assert_eq!(&*in_words(&error), expected);
+            let target: Arc<str> = "a-1".into();
+            assert!(Error::from_client(&target, CONNECT, error).to_string().contains(&format!(": {expected};")));
+        };
+        let system = |kind: std::io::ErrorKind| mysql_async::Error::from(std::io::Error::from(kind));
+        check(system(std::io::ErrorKind::ConnectionRefused), "connection refused");
+        check(system(std::io::ErrorKind::UnexpectedEof), "unexpected end of file");
+        check(std::io::Error::from_raw_os_error(104).into(), "Connection reset by peer (os error 104)");
+        check(mysql_async::DriverError::ConnectionClosed.into(), "Connection to the server is closed");
+        check(mysql_async::Error::Other("no key".into()), "no key");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::{Marks, Sequence};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::journal::FLEET;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,10 @@ pub trait Processor {
     /// What it knows about one cluster.
     type State: Default + Clone + Serialize + DeserializeOwned;
 
+    /// False for clusters that it knows nothing about: their facts are passed over, and no state is kept for them.
+    fn keeps(cluster: &ClusterId) -> bool {
+        cluster.as_str() != FLEET
+    }
     /// Folds one fact.
     fn step(&self, state: &mut Self::State, event: &Event<Self::In>, out: &mut Out<'_>);
     /// When this cluster next wants to be ticked.
@@ -91,7 +96,7 @@ struct Keyed<S> {
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It was folded.
+    /// It was folded, or is about a cluster that the processor keeps nothing of.
     Folded,
     /// It had been had before.
     Repeated,
@@ -204,6 +209,9 @@ impl<P: Processor> Fold<P> {
 
     fn step(&mut self, event: &Event<P::In>, out: &mut Out<'_>) -> Fate {
         let cluster = &event.subject.cluster;
+        if !P::keeps(cluster) {
+            return Fate::Folded;
+        }
         let keyed = self
             .keys
             .entry(cluster.clone())
@@ -223,6 +231,9 @@ impl<P: Processor> Fold<P> {
         let Ok(cluster) = ClusterId::parse(record.key.clone()) else {
             return Fate::Dead(format!("evidence of unknown kind {kind} under the key '{}'", record.key));
         };
+        if !P::keeps(&cluster) {
+            return Fate::Folded;
+        }
         let keyed = self
             .keys
             .entry(cluster.clone())

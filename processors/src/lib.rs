@@ -5,6 +5,7 @@ pub mod digests;
 pub mod failover;
 pub mod fold;
 pub mod lateness;
+pub mod permits;
 pub mod routes;
 pub mod windows;
 

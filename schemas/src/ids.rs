@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::topics::journal::FLEET;
+
 /// 64 bytes: fits a MySQL `VARCHAR(64)` key, a file name and a metric label.
 pub const ID_BYTES_MAX: usize = 64;
 
@@ -73,6 +75,25 @@ text_id!(
     /// A cluster: minted at enrolment, never derived from names or topology.
     ClusterId, "cluster id"
 );
+/// Why a text cannot name a cluster that is declared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCluster {
+    /// Not an id at all.
+    #[error(transparent)]
+    Id(#[from] BadId),
+    /// The name stands for all clusters together.
+    #[error("'{FLEET}' is reserved for what concerns all clusters together: give the cluster another id")]
+    Reserved,
+}
+
+impl ClusterId {
+    /// Checks the name of a cluster that somebody creates or enrols: a legal id that is not reserved.
+    pub fn declared(text: impl Into<String>) -> Result<Self, BadCluster> {
+        let id = Self::parse(text)?;
+        if id.as_str() == FLEET { Err(BadCluster::Reserved) } else { Ok(id) }
+    }
+}
+
 text_id!(
     /// One server process with its data directory.
     InstanceId, "instance id"
@@ -223,6 +244,14 @@ mod tests {
         check(&"x".repeat(64), true);
         check(&"x".repeat(65), false);
         assert!(serde_json::from_str::<HostId>("\"../etc\"").is_err());
+    }
+
+    #[test]
+    fn no_cluster_is_declared_under_the_name_of_the_fleet() {
+        assert!(ClusterId::declared("fleet-1").is_ok());
+        let error = ClusterId::declared("fleet").expect_err("reserved").to_string();
+        assert!(error.contains("'fleet' is reserved"), "{error}");
+        assert!(ClusterId::declared("Fleet").expect_err("no id").to_string().contains("not a cluster id"));
     }
 
     #[test]

@@ -68,6 +68,7 @@ catalogue! {
     HOST_LOAD: Gauge, "millrace_host_load1", "processes", ["host"], "collectors", "One-minute load average of the host.";
     EPOCH: Gauge, "millrace_cluster_epoch", "epochs", ["cluster"], "processors", "Role changes of the cluster so far.";
     ACTIONS: Counter, "millrace_actions_total", "actions", ["kind"], "processors", "Actions that this process decided.";
+    JOURNAL_COALESCED: Counter, "millrace_journal_coalesced_changes_total", "changes", ["cluster", "instance"], "collectors", "Changes of a server process that were too many to be told one by one; the next heartbeat restates what holds.";
     STEPS: Counter, "millrace_steps_total", "steps", ["step", "outcome"], "executors", "Steps that agents of this process performed.";
     ARCHIVED: Counter, "millrace_archive_records_total", "records", ["topic"], "sinks", "Records written to the archive.";
     PROCESS_MEMORY: Gauge, "process_resident_memory_bytes", "bytes", [], "process", "Resident memory of this process.";

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 use crate::topics::Topic;
 
@@ -16,7 +18,7 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 pub type Headers = BTreeMap<String, String>;
 
 /// A record before the bus has numbered and stamped it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewRecord {
     /// Where it goes.
     pub topic: Topic,
@@ -31,7 +33,7 @@ pub struct NewRecord {
 }
 
 /// A record as readers get it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Where it was read.
     pub topic: Topic,

@@ -17,14 +17,15 @@ pub const ALL: [&str; 9] = [
 /// The environment variable that names the failpoint to die at.
 pub const VARIABLE: &str = "MILLRACE_FAILPOINT";
 
-/// Dies by SIGKILL at a step of a runbook, when the environment asks for `PLACE:STEP`: the places are `step.asked` (an executor
-/// has appended the request) and `step.performed` (an agent has done it and not told anybody).
-pub fn at_step(place: &'static str, step: &str) {
+/// Dies by SIGKILL at a step of a runbook, when the environment asks for `PLACE:STEP`: the places are `step.asked` (the request
+/// of an executor is on the bus) and `step.performed` (an agent has done it and not told anybody). `before` is done first then.
+pub fn at_step(place: &'static str, step: &str, before: impl FnOnce()) {
     #[cfg(debug_assertions)]
     if std::env::var(VARIABLE).is_ok_and(|wanted| wanted.split_once(':') == Some((place, step))) {
-        die();
+        before();
+        return die();
     }
-    let _ = (place, step);
+    let _ = (place, step, before);
 }
 
 /// Dies here by SIGKILL when the environment asks for it.

@@ -4,6 +4,7 @@
 //! Calls block: a processor owns a thread. Async callers await the `Receipt` and bridge readers with [`follow`].
 
 pub mod failpoint;
+pub mod http;
 pub mod local;
 pub mod memory;
 
@@ -17,10 +18,11 @@ use std::time::Duration;
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 /// Why the bus did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// It cannot now; the same call may work later. Nothing was half done.
     #[error("the bus is unavailable: {0}")]
@@ -53,6 +55,22 @@ pub enum Error {
         /// What was found.
         problem: String,
     },
+    /// The process that has the bus does not serve this one.
+    #[error("{address} has the bus and refuses this process: {problem}")]
+    Refused {
+        /// Where it listens.
+        address: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The token of the bus cannot be used.
+    #[error("the token of the bus in {path} cannot be used: {problem}")]
+    Token {
+        /// Its file.
+        path: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
     /// The record is larger than the bus takes.
     #[error("a record of {bytes} bytes for {topic} is over the limit of {limit} bytes")]
     TooLarge {
@@ -66,7 +84,7 @@ pub enum Error {
 }
 
 /// Where a record landed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landed {
     /// The partition.
     pub partition: u32,
@@ -105,7 +123,7 @@ impl Future for Receipt {
 }
 
 /// Where a manual assignment starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum From {
     /// At the oldest record that is kept.
     Start,
@@ -116,7 +134,7 @@ pub enum From {
 }
 
 /// What a reader reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assignment {
     /// All partitions of these topics. Deciders and views read so: several copies read the same.
     Manual(Vec<(Topic, From)>),
@@ -130,7 +148,7 @@ pub enum Assignment {
 }
 
 /// What a reader is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Polled {
     /// From here on it reads this partition, starting at `next`.
     Gained {
@@ -161,7 +179,7 @@ pub trait Reader: Send {
 }
 
 /// The state of one key of a processor, with the input offset that it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// `NAME.VERSION` of the processor.
     pub processor: String,

@@ -156,7 +156,7 @@ async fn examine(settings: Option<&config::Settings>) -> Vec<Finding> {
         checks.start_blocking("capture on lo", || vec![machine::capture("lo")]);
         return checks.finish().await;
     };
-    let (bus, console) = (settings.bus_file.clone(), settings.console);
+    let (bus, console) = (settings.bus.clone(), settings.console);
     checks.start_blocking("bus", move || machine::bus_and_console(&bus, console));
     if let Some(archive) = settings.archive.clone() {
         checks.start_blocking("archive", move || vec![machine::folder("archive", &archive)]);

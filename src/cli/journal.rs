@@ -55,6 +55,7 @@ fn text(replayed: &Replayed) -> String {
     for decision in &replayed.decisions {
         lines.push(format!("  epoch {} {} {}: {}", decision.epoch, decision.kind, decision.cluster, decision.reason));
     }
+    lines.push(format!("{} permits of the fleet were asked for and answered", replayed.permits));
     lines.push(format!("replayed {}", replayed.hash));
     lines.push(format!("recorded {} ({} decisions)", replayed.recorded_hash, replayed.recorded));
     lines.push(if replayed.equal { "equal".to_owned() } else { "NOT EQUAL".to_owned() });

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod cluster;
 mod doctor;
 mod events;
 mod journal;
@@ -11,15 +12,18 @@ mod why;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use millrace_collectors::wire::CaptureError;
 use millrace_schemas::flavour::Flavour;
 
 use crate::bus;
 use crate::config;
+use crate::console::table::table;
 use crate::demo::Wish;
-use crate::roles::up::{Roles, Up};
+use crate::roles::up::{Roles, Taken, Up};
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
 #[derive(Debug, Parser)]
@@ -57,6 +61,11 @@ enum Command {
         /// Where the console listens.
         #[arg(long, default_value = "127.0.0.1:7070")]
         console: std::net::SocketAddr,
+    },
+    /// Create a cluster, say how much may be done to it, approve what waits for you.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::Command,
     },
     /// Export the journal to an archive, or replay one.
     Journal {
@@ -102,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Demo { server, template, keep, console } => {
             async_runtime(demo(Wish { flavour: server, template, keep, console }))
         }
+        Command::Cluster { command } => cluster::run(command),
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
@@ -133,6 +143,12 @@ enum End {
     /// 3: part of what was asked could not be read. The rest was said.
     #[error("{0}")]
     Partial(String),
+    /// 4: refused for safety; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// 5: it was begun, and what came of it is not known.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 async fn demo(wish: Wish) -> anyhow::Result<()> {
@@ -145,6 +161,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return match end {
             End::Usage(_) => 2,
             End::Partial(_) => 3,
+            End::Refused(_) => 4,
+            End::Unknown(_) => 5,
         };
     }
     if let Some(error) = error.downcast_ref::<bus::Error>() {
@@ -153,7 +171,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             _ => 2,
         };
     }
-    if error.is::<config::Error>() { 2 } else { 1 }
+    let environment = error.is::<config::Error>() || error.is::<Taken>() || error.is::<CaptureError>();
+    if environment { 2 } else { 1 }
 }
 
 /// The demo tells its own story; everything else says what it does.
@@ -172,11 +191,30 @@ fn async_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resu
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
 }
 
+/// 5 s between two tables on the terminal of `millrace up`: readable while they scroll.
+const TABLE_EVERY: Duration = Duration::from_secs(5);
+
 async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
     let settings = config::load(&arguments.config)?;
     let up = Up::start(&settings, roles)?;
-    tracing::info!(bus = %settings.bus_file.display(), "up");
-    stopped().await;
+    match &settings.bus {
+        config::Bus::File { file, .. } => tracing::info!(bus = %file.display(), "up"),
+        config::Bus::Remote { address, .. } => tracing::info!(bus = %address, "up"),
+    }
+    // For a person at a terminal: a service that logs to a file has the console.
+    let live = (roles == Roles::ALL && std::io::stdout().is_terminal()).then(|| up.shown());
+    let tables = async {
+        let Some(shown) = live else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(TABLE_EVERY).await;
+            // A terminal that is gone is no reason to stop.
+            let _ = output::say(&table(&shown.view()));
+        }
+    };
+    tokio::select! {
+        () = stopped() => {}
+        () = tables => {}
+    }
     up.stop().await;
     Ok(())
 }

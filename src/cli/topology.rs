@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use millrace_mysql::status::source::AttachedReplicas;
 use millrace_mysql::{Account, Address, GtidSet, Session, Target, status};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -159,7 +160,9 @@ async fn confirm(nodes: &mut [Node], account: &Account) {
         .flat_map(|(place, seen)| seen.status.channels.iter().map(|channel| walk::source_place(place, channel)))
         .collect();
     let is_source = |node: &Node| {
-        let attached = node.answer.as_ref().is_ok_and(|seen| !seen.status.source.attached.is_empty());
+        // Where replicas may be attached unseen, it may be a source too.
+        let attached = |attached: &AttachedReplicas| attached.denied().is_some() || !attached.known().is_empty();
+        let attached = node.answer.as_ref().is_ok_and(|seen| attached(&seen.status.source.attached));
         attached || sources.contains(&node.place) || node.also.iter().any(|place| sources.contains(place))
     };
     let again: Vec<usize> = (0..nodes.len()).filter(|at| nodes[*at].answer.is_ok() && is_source(&nodes[*at])).collect();

@@ -16,8 +16,10 @@ use read::{Problem, Problems, Section};
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The local bus file.
-    pub bus_file: PathBuf,
+    /// Who this process is among those of the site: executors and tickers speak under it.
+    pub name: String,
+    /// Where the bus is.
+    pub bus: Bus,
     /// Where the console listens; absent: no console.
     pub console: Option<SocketAddr>,
     /// Where the archive is written; absent: none.
@@ -26,6 +28,39 @@ pub struct Settings {
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
     pub clusters: Vec<Watched>,
+}
+
+/// Where the bus is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// In a file that this process opens.
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Where other processes of this host reach it; absent: they do not.
+        listen: Option<SocketAddr>,
+        /// What they must show.
+        token_file: PathBuf,
+    },
+    /// In another process of this host.
+    Remote {
+        /// Where that one listens.
+        address: SocketAddr,
+        /// What it wants to be shown.
+        token_file: PathBuf,
+        /// Where this process keeps its own state.
+        state: PathBuf,
+    },
+}
+
+impl Bus {
+    /// Where a process keeps what it must remember itself: beside the bus file, or where it was told.
+    pub fn state(&self) -> &Path {
+        match self {
+            Self::File { file, .. } => file.parent().unwrap_or_else(|| Path::new(".")),
+            Self::Remote { state, .. } => state,
+        }
+    }
 }
 
 /// An agent: the part that runs on a database host.
@@ -114,7 +149,8 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         problems.note(error.span().map_or(0, |span| span.start), error.message().to_owned());
     }
     let mut root = Section::root(&table);
-    let bus_file = bus(&mut root, &mut problems);
+    let bus = bus(&mut root, &mut problems);
+    let name = name(&mut root, bus.as_ref(), &mut problems);
     let console = console(&mut root, &mut problems);
     let archive = root.section("archive", &mut problems).and_then(|mut section| {
         let folder = section.required("dir", &mut problems).map(|(text, _)| PathBuf::from(text));
@@ -127,8 +163,8 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     let clusters: Vec<Watched> =
         sections.into_iter().filter_map(|section| cluster(section, &agents, &mut problems)).collect();
     root.finish(&mut problems);
-    match bus_file {
-        Some(bus_file) if problems.found.is_empty() => Ok(Settings { bus_file, console, archive, agents, clusters }),
+    match bus {
+        Some(bus) if problems.found.is_empty() => Ok(Settings { name, bus, console, archive, agents, clusters }),
         _ => {
             problems.found.sort_by_key(|problem| problem.line);
             Err(problems.found)
@@ -136,7 +172,22 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     }
 }
 
-fn bus(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<PathBuf> {
+/// As given; else `local` for the process that has the bus, and the name of the host for others.
+fn name(root: &mut Section<'_, '_>, bus: Option<&Bus>, problems: &mut Problems<'_>) -> String {
+    let given = root.text("name", problems);
+    if let Some((name, at)) = &given
+        && let Err(error) = HostId::parse(name.clone())
+    {
+        problems.note(*at, format!("name: {error}"));
+    }
+    let usual = || match bus {
+        Some(Bus::Remote { .. }) => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
+        _ => "local".to_owned(),
+    };
+    given.map_or_else(usual, |(name, _)| name)
+}
+
+fn bus(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Bus> {
     let Some(mut section) = root.section("bus", problems) else {
         problems.note(0, "the file needs a section [bus] with file = \"/var/lib/millrace/bus.db\"");
         return None;
@@ -146,9 +197,56 @@ fn bus(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<PathBu
     {
         problems.note(at, format!("bus.kind = \"{kind}\" is not known; \"local\" is what there is"));
     }
-    let file = section.required("file", problems).map(|(text, _)| PathBuf::from(text));
+    let bus = if let Some((url, at)) = section.text("url", problems) {
+        let address = remote_address(&url).map_err(|why| problems.note(at, why)).ok();
+        let token_file = section.required("token-file", problems).map(|(text, _)| PathBuf::from(text));
+        let state = section.required("state-dir", problems).map(|(text, _)| PathBuf::from(text));
+        if section.text("file", problems).is_some() {
+            problems.note(
+                at,
+                "bus.file and bus.url exclude each other: this process opens the file, or asks the one that has",
+            );
+        }
+        address.zip(token_file).zip(state).map(|((address, token_file), state)| Bus::Remote {
+            address,
+            token_file,
+            state,
+        })
+    } else {
+        let file = section.required("file", problems).map(|(text, _)| PathBuf::from(text));
+        let listen = section.text("listen", problems).and_then(|(text, at)| {
+            loopback("bus.listen", &text, "its clients are not encrypted yet")
+                .map_err(|why| problems.note(at, why))
+                .ok()
+        });
+        let token_file = section.path("token-file", problems);
+        file.map(|file| Bus::File {
+            token_file: token_file.unwrap_or_else(|| file.with_extension("token")),
+            file,
+            listen,
+        })
+    };
     section.finish(problems);
-    file
+    bus
+}
+
+/// `http://127.0.0.1:7071` as an address.
+fn remote_address(url: &str) -> Result<SocketAddr, String> {
+    let Some(address) = url.strip_prefix("http://") else {
+        return Err(format!(
+            "bus.url = \"{url}\" does not begin with http://; \"http://127.0.0.1:7071\" is an example"
+        ));
+    };
+    loopback("bus.url", address.trim_end_matches('/'), "what goes there is not encrypted yet")
+}
+
+/// An address and port on this host only.
+fn loopback(key: &str, text: &str, why: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(address) => Err(format!("{key} names {address}, which must be a loopback address: {why}; use a tunnel")),
+        Err(error) => Err(format!("{key} names \"{text}\": {error}; \"127.0.0.1:7071\" is an example")),
+    }
 }
 
 fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<SocketAddr> {
@@ -156,17 +254,7 @@ fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<So
     let listen = section.required("listen", problems);
     section.finish(problems);
     let (text, at) = listen?;
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Some(address),
-        Ok(_) => {
-            problems.note(at, "console.listen must be a loopback address: the console has no log-in yet; use a tunnel");
-            None
-        }
-        Err(error) => {
-            problems.note(at, format!("console.listen = \"{text}\": {error}; \"127.0.0.1:7070\" is an example"));
-            None
-        }
-    }
+    loopback("console.listen", &text, "the console has no log-in yet").map_err(|why| problems.note(at, why)).ok()
 }
 
 fn agent(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Agent> {
@@ -186,7 +274,7 @@ fn agent(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Ag
 
 fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<WatchedServer> {
     let instance = section.parsed("id", problems, |text| InstanceId::parse(text));
-    let cluster = section.parsed("cluster", problems, |text| ClusterId::parse(text));
+    let cluster = section.parsed("cluster", problems, |text| ClusterId::declared(text));
     let address = section.text("address", problems).map_or_else(|| "127.0.0.1".to_owned(), |(text, _)| text);
     let port = section.port("port", problems).unwrap_or(3306);
     let user = section.required("user", problems).map(|(text, _)| text);
@@ -197,7 +285,7 @@ fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<W
 }
 
 fn cluster(mut section: Section<'_, '_>, agents: &[Agent], problems: &mut Problems<'_>) -> Option<Watched> {
-    let id = section.parsed("id", problems, |text| ClusterId::parse(text));
+    let id = section.parsed("id", problems, |text| ClusterId::declared(text));
     let name = section.text("name", problems).map(|(text, _)| text);
     let flavour = section.parsed("flavour", problems, str::parse::<Flavour>);
     let primary = section.parsed("primary", problems, |text| InstanceId::parse(text));

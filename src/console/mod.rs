@@ -7,6 +7,7 @@ mod api;
 mod live;
 #[allow(clippy::unused_async)] // as above
 mod pages;
+pub mod table;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -39,7 +40,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 /// What every request may look at.
 #[derive(Clone)]
 struct Console {
-    view: Arc<RwLock<View>>,
+    shown: Shown,
     bus: SharedBus,
     registry: Arc<Registry>,
     streams: Arc<Semaphore>,
@@ -50,35 +51,43 @@ struct Console {
 
 impl Console {
     fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
+        self.shown.view()
     }
 }
 
-/// Serves until `stop` says so, or fails when `listen` cannot be bound.
-pub async fn run(
-    bus: SharedBus,
-    listen: SocketAddr,
-    registry: Arc<Registry>,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("the console cannot listen on {listen}: choose another address or stop what listens there")
-    })?;
-    serve(bus, listener, registry, stop).await
+/// What the bus has told so far, for pages and terminals.
+#[derive(Clone, Debug)]
+pub struct Shown(Arc<RwLock<View>>);
+
+impl Shown {
+    /// Follows the bus until `stop` says so. Needs a tokio runtime around it.
+    pub fn follow(bus: &SharedBus, stop: watch::Receiver<bool>) -> Self {
+        let shown = Self(Arc::default());
+        tokio::spawn(read(Arc::clone(bus), shown.clone(), stop));
+        shown
+    }
+
+    /// The view as it is now. Short looks only: the reader waits meanwhile.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
-/// Serves on a socket that listens already.
+/// Serves what is shown, on a socket that listens already, until `stop` says so.
 pub async fn serve(
     bus: SharedBus,
+    shown: Shown,
     listener: TcpListener,
     registry: Arc<Registry>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let address = listener.local_addr().context("the console's socket has no address")?;
-    let view = Arc::new(RwLock::new(View::default()));
-    let reading = tokio::spawn(read(Arc::clone(&bus), Arc::clone(&view), stop.clone()));
     let console = Console {
-        view,
+        shown,
         bus,
         registry,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -86,14 +95,11 @@ pub async fn serve(
         loopback_only: address.ip().is_loopback(),
     };
     tracing::info!(%address, "console listens");
-    let served = axum::serve(listener, router(console))
-        .with_graceful_shutdown(async move {
-            // An error means that whoever could say stop is gone.
-            let _ = stop.wait_for(|stop| *stop).await;
-        })
-        .await;
-    reading.abort();
-    served.context("the console stopped serving")
+    let served = axum::serve(listener, router(console)).with_graceful_shutdown(async move {
+        // An error means that whoever could say stop is gone.
+        let _ = stop.wait_for(|stop| *stop).await;
+    });
+    served.await.context("the console stopped serving")
 }
 
 fn router(console: Console) -> Router {
@@ -152,13 +158,12 @@ fn wall() -> Timestamp {
 }
 
 /// Feeds the view until told to stop.
-async fn read(bus: SharedBus, view: Arc<RwLock<View>>, mut stop: watch::Receiver<bool>) {
-    let write = |change: &mut dyn FnMut(&mut View)| change(&mut view.write().unwrap_or_else(PoisonError::into_inner));
+async fn read(bus: SharedBus, shown: Shown, mut stop: watch::Receiver<bool>) {
     let mut polled = loop {
         let subscribed = subscription(&bus).and_then(|assignment| follow(&bus, assignment));
         match subscribed {
             Ok(polled) => break polled,
-            Err(error) => write(&mut |view| view.bus_away(error.to_string())),
+            Err(error) => shown.change(|view| view.bus_away(error.to_string())),
         }
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
@@ -171,11 +176,11 @@ async fn read(bus: SharedBus, view: Arc<RwLock<View>>, mut stop: watch::Receiver
             item = polled.recv() => item,
         };
         match item {
-            Some(Ok(Polled::Record(record))) => write(&mut |view| view.take(&record)),
+            Some(Ok(Polled::Record(record))) => shown.change(|view| view.take(&record)),
             Some(Ok(Polled::Gained { .. } | Polled::Lost { .. })) => {}
-            Some(Err(error)) => write(&mut |view| view.bus_away(error.to_string())),
+            Some(Err(error)) => shown.change(|view| view.bus_away(error.to_string())),
             None => {
-                write(&mut |view| view.bus_away("the reader has ended: restart the console".to_owned()));
+                shown.change(|view| view.bus_away("the reader has ended: restart the console".to_owned()));
                 return;
             }
         }

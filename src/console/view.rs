@@ -352,6 +352,9 @@ fn kind_of(fact: &Fact) -> &'static str {
         Fact::Renewed(_) => "renewed",
         Fact::StepDone(_) => "step done",
         Fact::Ended(_) => "ended",
+        Fact::PermitAsked(_) => "permit asked",
+        Fact::PermitAnswered(_) => "permit answered",
+        Fact::PermitReturned(_) => "permit returned",
         Fact::Load(_) => "load",
         Fact::Tick {} => "tick",
     }

@@ -18,7 +18,6 @@ use millrace_schemas::topics::routes::{Route, Routing};
 use tokio::sync::watch;
 
 use crate::bus::{Assignment, Error, From, Polled, SharedBus, follow};
-use crate::console::view::View;
 
 /// What has been read so far.
 #[derive(Default)]
@@ -31,7 +30,6 @@ struct Read {
     rejoin: Vec<String>,
     rows: Vec<Row>,
     texts: BTreeMap<DigestId, String>,
-    view: View,
 }
 
 /// The demo's book.
@@ -74,11 +72,6 @@ impl Book {
 
     pub(super) fn routes(&self) -> watch::Receiver<Option<Route>> {
         self.routes.clone()
-    }
-
-    /// Looks at the console's view.
-    pub(super) fn view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
-        look(&self.read().view)
     }
 
     /// How many rows of `queries` there are.
@@ -135,7 +128,6 @@ impl Book {
 
 fn take(shared: &Mutex<Read>, record: &Record) -> Option<Route> {
     let mut read = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    read.view.take(record);
     let at = record.appended;
     match record.topic {
         Topic::Routes => {

@@ -10,15 +10,17 @@ pub mod site;
 mod verdict;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use millrace_collectors::wire;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::topics::routes::Route;
 use tokio::sync::watch;
 
 use book::Book;
-use site::Site;
+use site::{INTERFACE, Site};
 use verdict::Verdict;
 
 /// 20 s of load before the primary is killed: two closed windows of 10 s.
@@ -44,27 +46,28 @@ pub struct Wish {
 /// Runs the demo; false when something did not hold.
 pub async fn run(wish: Wish) -> anyhow::Result<bool> {
     let began = Instant::now();
+    // Without packets there is nothing to compare: better said now than judged after the load.
+    capturable(INTERFACE)?;
     let mut site = Site::start(&wish)?;
-    let outcome = story(&wish, &mut site, began).await;
-    match outcome {
-        Ok(good) if wish.keep => {
-            screen::say(&format!(
-                "everything is left running in {}; console http://{}",
-                site.dir.display(),
-                wish.console
-            ));
-            screen::say("press Ctrl-C to stop and remove it");
-            crate::cli::stopped().await;
-            site.remove().await?;
-            Ok(good)
-        }
-        outcome => {
-            let removed = site.remove().await;
-            let good = outcome?;
-            removed?;
-            Ok(good)
-        }
+    let outcome = tokio::select! {
+        outcome = story(&wish, &mut site, began) => outcome,
+        () = crate::cli::stopped() => Err(anyhow::anyhow!("stopped before its end; everything is removed")),
+    };
+    if outcome.is_ok() && wish.keep {
+        screen::say(&site.where_to_look(&wish)?);
+        crate::cli::stopped().await;
     }
+    let removed = site.remove().await;
+    let good = outcome?;
+    removed?;
+    Ok(good)
+}
+
+/// Opens the interface as the agents will, and closes it again.
+fn capturable(interface: &str) -> Result<(), wire::CaptureError> {
+    // A capture that is told to stop before it begins opens the interface, looks once at what was counted, and ends.
+    let live = wire::Live { interface: interface.to_owned() };
+    wire::run(&live, &wire::Watched::default(), &AtomicBool::new(true), |_| true)
 }
 
 async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<bool> {
@@ -88,7 +91,7 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     let counted_from = book.queries_so_far();
     let (stop_load, load_stops) = watch::channel(false);
     let load = load::start(&routes, &login, &load_stops);
-    screen::watch(&book, wish.console, WATCH_FOR).await;
+    screen::watch(&site.up.shown(), wish.console, WATCH_FOR).await;
 
     screen::chapter(3, "the load pauses; what was counted on the wire is compared with the server's own counters");
     load.pause().await;
@@ -116,9 +119,11 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     screen::chapter(6, "verdict");
     load.pause().await;
     stop_load.send_replace(true);
-    let verdict =
-        Verdict { rejoined, gap, comparison: comparison.good, load: &load, book: &book, site, primary: &second };
+    let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, site, primary: &second };
     let good = verdict.check(began).await?;
+    if !wish.keep {
+        screen::say("  next: `make demo KEEP=1` leaves it running, with the lines to ask it; README.md says the rest");
+    }
     screen::say(&format!("the demo took {:.0} s", began.elapsed().as_secs_f64()));
     Ok(good)
 }

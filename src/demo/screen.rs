@@ -1,20 +1,14 @@
 //! What the demo writes to the terminal: chapters, sentences, and the live table, in 80 columns.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::book::Book;
-use crate::console::view::View;
+use crate::console::Shown;
+use crate::console::table::table;
 
 /// The table is printed every 5 s: four times in the demo, and readable in a log.
 const TABLE_EVERY: Duration = Duration::from_secs(5);
-/// Digests in the table.
-const DIGESTS: usize = 8;
-/// 34 characters of a text leave room for the numbers in 80 columns.
-const TEXT_CHARS: usize = 34;
-
 /// Writes a line; a terminal that is gone is no reason to stop.
 pub(super) fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
@@ -26,49 +20,11 @@ pub(super) fn chapter(number: usize, title: &str) {
 }
 
 /// Shows the live table for a while.
-pub(super) async fn watch(book: &Book, console: SocketAddr, long: Duration) {
+pub(super) async fn watch(shown: &Shown, console: SocketAddr, long: Duration) {
     say(&format!("  the same, live, with the topology: http://{console}"));
     let until = Instant::now() + long;
     while Instant::now() < until {
         tokio::time::sleep(TABLE_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
-        say(&book.view(table));
+        say(&table(&shown.view()));
     }
-}
-
-fn table(view: &View) -> String {
-    let mut text = format!(
-        "\n  {:<TEXT_CHARS$} {:>6} {:>7} {:>7} {:>7} {:>5}\n",
-        "digest", "QPS", "p50 ms", "p99 ms", "rows/s", "err/s"
-    );
-    for digest in view.top_digests(DIGESTS) {
-        let shown: String = digest.text.chars().take(TEXT_CHARS).collect();
-        let _ = writeln!(
-            text,
-            "  {shown:<TEXT_CHARS$} {:>6.1} {:>7.2} {:>7.2} {:>7.1} {:>5.1}",
-            digest.per_second,
-            digest.p50_us as f64 / 1e3,
-            digest.p99_us as f64 / 1e3,
-            digest.rows_per_second,
-            digest.errors_per_second
-        );
-    }
-    for replica in view.replicas() {
-        let delay = replica.delay_us.map_or("-".to_owned(), |delay| format!("{:.0} ms behind", delay as f64 / 1e3));
-        let _ = writeln!(
-            text,
-            "  {:<8} {:<12} {:<14} {}",
-            replica.instance.to_string(),
-            replica.role,
-            delay,
-            replica.health
-        );
-    }
-    let alerts = view.alerts();
-    if alerts.is_empty() {
-        text.push_str("  alerts: none");
-    }
-    for alert in alerts {
-        let _ = write!(text, "  alert: {} {}", alert.name, alert.summary);
-    }
-    text
 }

@@ -1,7 +1,8 @@
 //! The demo's site: a folder of its own, three logical hosts with an agent each, every role in this process. What it starts it
 //! ends: guards close and stop their servers, and the folder goes.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -19,7 +20,7 @@ use mysql_async::prelude::Queryable as _;
 
 use super::Wish;
 use super::load::{Login, TABLES, connect};
-use crate::config::{Agent, Settings};
+use crate::config::{Agent, Bus, Settings};
 use crate::roles::speaker::{Speaker, now};
 use crate::roles::up::{Roles, Up};
 
@@ -28,6 +29,8 @@ const HOSTS: u16 = 3;
 /// Where the servers' ports are looked for.
 const FIRST_PORT: u16 = 12_000;
 const LAST_PORT: u16 = 20_900;
+/// What clients come in by.
+pub(super) const INTERFACE: &str = "lo";
 /// An epoch above all others: the end of the demo is the last word.
 const LAST: Epoch = Epoch(u64::MAX);
 /// 15 s for guards to close and stop their servers; MySQL takes 3.
@@ -50,11 +53,18 @@ pub(super) struct Killed {
 
 impl Site {
     pub(super) fn start(wish: &Wish) -> anyhow::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("millrace-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let template = wish.template.canonicalize().with_context(|| {
             format!("there is no template at {}: run `make servers` first", wish.template.display())
         })?;
+        let dir = std::env::temp_dir().join(format!("millrace-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Self::start_in(&dir, wish, &template).inspect_err(|_| {
+            // Nothing was started: nothing is left.
+            let _ = std::fs::remove_dir_all(&dir);
+        })
+    }
+
+    fn start_in(dir: &Path, wish: &Wish, template: &Path) -> anyhow::Result<Self> {
         let (Some(templates), Some(name)) = (template.parent(), template.file_name().and_then(|name| name.to_str()))
         else {
             bail!("{} is no template folder", template.display());
@@ -68,12 +78,18 @@ impl Site {
                 state: dir.join(format!("{host}-agent")),
                 instances: Some(dir.join(host.as_str())),
                 templates: Some(templates.to_owned()),
-                capture: Some("lo".to_owned()),
+                capture: Some(INTERFACE.to_owned()),
                 servers: Vec::new(),
             })
             .collect();
         let settings = Settings {
-            bus_file: dir.join("bus.db"),
+            name: "demo".to_owned(),
+            bus: Bus::File {
+                file: dir.join("bus.db"),
+                // Any port: whoever asks reads it from the configuration that is left beside the bus.
+                listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+                token_file: dir.join("bus.token"),
+            },
             console: Some(wish.console),
             archive: Some(dir.join("archive")),
             agents,
@@ -84,7 +100,7 @@ impl Site {
         // Minted once, from what no other cluster has: this moment of this process.
         let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
         let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
-        Ok(Self { dir, up, cluster, spec })
+        Ok(Self { dir: dir.to_owned(), up, cluster, spec })
     }
 
     /// The operator's word that makes the cluster; Millrace's runbook does the rest.
@@ -93,6 +109,23 @@ impl Site {
         let command = Command::CreateCluster(Box::new(self.spec.clone()));
         drop(speaker.say(Subject::cluster(self.cluster.clone()), None, Fact::Command(command)));
         Ok(())
+    }
+
+    /// What can be asked while it is left running.
+    pub(super) fn where_to_look(&self, wish: &Wish) -> anyhow::Result<String> {
+        let config = self.dir.join("millrace.toml");
+        let listen = self.up.bus_address.context("the bus is not served")?;
+        std::fs::write(&config, format!("[bus]\nfile = \"{}/bus.db\"\nlisten = \"{listen}\"\n", self.dir.display()))?;
+        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let here = std::env::current_dir().unwrap_or_default();
+        let program = program.strip_prefix(here).unwrap_or(&program).display();
+        let (cluster, console) = (&self.cluster, wish.console);
+        Ok(format!(
+            "\neverything is left running in {}\n  the console: http://{console}\n  {program} why {cluster} --console http://{console}\n  \
+             {program} events journal --console http://{console}\n  {program} cluster list --config {}\npress Ctrl-C to stop and remove it",
+            self.dir.display(),
+            config.display()
+        ))
     }
 
     /// The instance on disk.

@@ -9,7 +9,6 @@ use anyhow::{Context as _, bail};
 use millrace_schemas::topics::actions::Member;
 use millrace_schemas::topics::routes::Route;
 
-use super::book::Book;
 use super::load::Done;
 use super::screen::say;
 use super::site::Site;
@@ -26,7 +25,6 @@ pub(super) struct Verdict<'a> {
     pub(super) gap: Duration,
     pub(super) comparison: bool,
     pub(super) load: &'a Done,
-    pub(super) book: &'a Book,
     pub(super) site: &'a Site,
     pub(super) primary: &'a Route,
 }
@@ -51,14 +49,9 @@ impl Verdict<'_> {
         judge(self.rejoined, "the old primary is a replica again".to_owned());
         let (held, what) = self.replay()?;
         judge(held, what);
-        say(&format!(
-            "\n  {} after {:.0} s; {} decisions of the decider are in the archive: {}",
-            if good { "all of it held" } else { "NOT all of it held" },
-            began.elapsed().as_secs_f64(),
-            self.book.view(|view| view.switches().count()),
-            self.site.dir.join("archive").display()
-        ));
-        say("  next: millrace why, millrace events journal, README.md (make demo KEEP=1 leaves it running)");
+        let held = if good { "all of it held" } else { "NOT all of it held" };
+        let decisions = self.site.up.shown().view().switches().count();
+        say(&format!("\n  {held} after {:.0} s, with {decisions} decisions", began.elapsed().as_secs_f64()));
         Ok(good)
     }
 

@@ -1,15 +1,18 @@
 //! An archive in, the decisions that the failover processor takes on it out, compared with those that it took when it ran:
-//! equal hashes say that the decision was a function of the journal and nothing else. No clock is read.
+//! equal hashes say that the decision was a function of the journal and nothing else. The fleet's permits, which those
+//! decisions rest on, are given again too and compared one by one. No clock is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use millrace_processors::failover::Failover;
+use millrace_processors::permits::Permits;
 use millrace_processors::{Fold, Processor as _};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
+use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{ActionKind, Order};
 use millrace_schemas::topics::journal::{Fact, Outcome};
@@ -51,7 +54,9 @@ pub struct Replayed {
     pub recorded_hash: String,
     /// How many decisions were recorded.
     pub recorded: usize,
-    /// The hashes are equal.
+    /// Answers of the fleet to those who asked for a permit that were recorded.
+    pub permits: usize,
+    /// The hashes are equal, and so is every answer of the fleet.
     pub equal: bool,
     /// The journal is there from its first record on. Without it the replay starts with less than the processor knew.
     pub from_the_start: bool,
@@ -80,6 +85,36 @@ impl Decided {
     }
 }
 
+/// What the fleet answered: each id once, with its bytes.
+#[derive(Default)]
+struct Answers {
+    replayed: BTreeMap<EventId, Arc<[u8]>>,
+    recorded: BTreeMap<EventId, (Origin, Arc<[u8]>)>,
+    /// The offset after the last record of each partition.
+    ends: BTreeMap<u32, u64>,
+}
+
+/// The record that an answer was given to: partition and offset.
+type Origin = (u32, u64);
+
+impl Answers {
+    /// Remembers an answer that stands in the journal: it names the record that it was given to.
+    fn record(&mut self, event: &Event<Fact>, record: &Record) {
+        let partition =
+            event.source.strip_prefix(&format!("{}.", Permits::NAME)).and_then(|rest| rest.rsplit('/').next());
+        let (Some(Ok(partition)), Some(value)) = (partition.map(str::parse), &record.value) else { return };
+        self.recorded.entry(event.id).or_insert(((partition, event.sequence.incarnation), value.clone()));
+    }
+
+    /// How many were recorded whose question is in the archive, and whether each of them was given again.
+    fn compared(&self) -> (usize, bool) {
+        let known = |(partition, offset): &Origin| self.ends.get(partition).is_some_and(|end| offset < end);
+        let recorded: Vec<_> = self.recorded.iter().filter(|(_, (origin, _))| known(origin)).collect();
+        let same = recorded.iter().all(|(id, (_, bytes))| self.replayed.get(id) == Some(bytes));
+        (recorded.len(), same)
+    }
+}
+
 /// Replays the archive in `dir`.
 pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
     if !is_archive(dir) {
@@ -94,6 +129,7 @@ pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
         hash: String::new(),
         recorded_hash: String::new(),
         recorded: 0,
+        permits: 0,
         equal: false,
         from_the_start: true,
     };
@@ -104,20 +140,31 @@ pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
         .concat()
         .into_iter()
         .collect();
+    let mut answers = Answers::default();
     for partition in all {
-        let end = fold(dir, partition, &mut found, &mut replayed)?;
+        let end = fold(dir, partition, &mut found, &mut replayed, &mut answers)?;
+        answers.ends.insert(partition, end);
         record(dir, partition, end, &mut recorded)?;
     }
     found.hash = replayed.hex();
     found.recorded_hash = recorded.hex();
     found.recorded = recorded.ids.len();
-    found.equal = found.hash == found.recorded_hash;
+    let (permits, same) = answers.compared();
+    found.permits = permits;
+    found.equal = found.hash == found.recorded_hash && same;
     Ok(found)
 }
 
 /// Folds a partition of the journal; returns the offset after its last record.
-fn fold(dir: &Path, partition: u32, found: &mut Replayed, decided: &mut Decided) -> anyhow::Result<u64> {
+fn fold(
+    dir: &Path,
+    partition: u32,
+    found: &mut Replayed,
+    decided: &mut Decided,
+    answers: &mut Answers,
+) -> anyhow::Result<u64> {
     let mut fold = Fold::new(Failover, partition);
+    let mut permits = Fold::new(Permits, partition);
     let mut fail_overs = BTreeSet::new();
     let mut next = 0;
     for record in read(dir, Topic::Journal, partition)? {
@@ -125,13 +172,21 @@ fn fold(dir: &Path, partition: u32, found: &mut Replayed, decided: &mut Decided)
         found.from_the_start &= record.offset == next;
         next = record.offset + 1;
         found.records += 1;
-        if let Ok(Event { payload: Fact::Ended(ended), .. }) = Event::<Fact>::from_record(&record)
-            && matches!(ended.outcome, Outcome::Done { .. })
-            && fail_overs.remove(&ended.action)
-        {
-            found.promotions += 1;
+        let read = Event::<Fact>::from_record(&record);
+        match &read {
+            Ok(Event { payload: Fact::Ended(ended), .. })
+                if matches!(ended.outcome, Outcome::Done { .. }) && fail_overs.remove(&ended.action) =>
+            {
+                found.promotions += 1;
+            }
+            Ok(event @ Event { payload: Fact::PermitAnswered(_), .. }) => answers.record(event, &record),
+            _ => {}
         }
-        for out in fold.fold(&record).out.into_iter().filter(|out| out.topic == Topic::Actions) {
+        for out in permits.fold_read(&record, &read).out {
+            let bytes = out.value.context("an answer without bytes")?;
+            answers.replayed.insert(Event::<Fact>::from_json(&bytes, true)?.id, bytes);
+        }
+        for out in fold.fold_read(&record, &read).out.into_iter().filter(|out| out.topic == Topic::Actions) {
             let bytes: Arc<[u8]> = out.value.context("an action without bytes")?;
             let event = Event::<Order>::from_json(&bytes, true)?;
             let Order::Action(action) = event.payload else { continue };

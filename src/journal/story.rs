@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use millrace_processors::failover::Failover;
+use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_processors::windows::Windows;
 use millrace_processors::{Fold, Processor};
@@ -17,7 +18,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::digests::Entry;
 use millrace_schemas::topics::journal::{
-    Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, SemiSync,
+    Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, Process, ProcessChanged, SemiSync,
 };
 use millrace_schemas::topics::queries::{self, Row, Source};
 use millrace_schemas::topics::samples;
@@ -35,6 +36,7 @@ const KILLED: i64 = 15;
 pub(crate) struct Story {
     bus: MemoryBus,
     failover: Fold<Failover>,
+    permits: Fold<Permits>,
     routes: Fold<Routes>,
     windows: Windows,
     counter: u64,
@@ -55,6 +57,7 @@ impl Story {
         let mut story = Self {
             bus: MemoryBus::new(1, 1, Faults::default()),
             failover: Fold::new(Failover, 0),
+            permits: Fold::new(Permits, 0),
             routes: Fold::new(Routes, 0),
             windows: Windows::new(0),
             counter: 0,
@@ -85,15 +88,27 @@ impl Story {
 
     /// An action that nothing in the journal calls for, in the decider's name.
     pub(crate) fn forge_action(&mut self) {
+        let payload = Order::Action(Box::new(samples::action()));
+        self.forge(format!("{}.{}/journal/0", Failover::NAME, Failover::VERSION), payload);
+    }
+
+    /// A permit that nobody asked for, in the fleet's name.
+    pub(crate) fn forge_permit(&mut self) {
+        let (permit, until) = (EventId::derive(&["forged"]), Timestamp(T0));
+        let answer = PermitAnswered { permit, epoch: Epoch(9), granted: true, reason: "forged".to_owned(), until };
+        self.forge(format!("{}.{}/journal/0", Permits::NAME, Permits::VERSION), Fact::PermitAnswered(answer));
+    }
+
+    fn forge<P: Payload>(&mut self, source: String, payload: P) {
         let event = Event {
             id: EventId::derive(&["forged"]),
-            source: format!("{}.{}/journal/0", Failover::NAME, Failover::VERSION),
+            source,
             sequence: Sequence { incarnation: 1, counter: 0 },
             at: Timestamp(T0),
             appended: Timestamp::ZERO,
             subject: Subject::cluster(cluster()),
             cause: None,
-            payload: Order::Action(Box::new(samples::action())),
+            payload,
         };
         self.append(event.to_record());
     }
@@ -136,8 +151,14 @@ impl Story {
         let subject = Subject { cluster: cluster(), instance };
         let event = self.event(at, subject, fact);
         let record = self.append_at(at, event.to_record());
-        let mut out = self.failover.fold(&record).out;
-        out.extend(self.routes.fold(&record).out);
+        self.fold(&record);
+    }
+
+    /// Folds a record of the journal; what comes out for the journal is folded in turn.
+    fn fold(&mut self, record: &Record) {
+        let mut out = self.failover.fold(record).out;
+        out.extend(self.permits.fold(record).out);
+        out.extend(self.routes.fold(record).out);
         for record in out {
             if record.topic == Topic::Actions {
                 let event = Event::<Order>::from_json(record.value.as_deref().expect("the story is well formed"), true)
@@ -146,7 +167,10 @@ impl Story {
                     self.actions.push(*action);
                 }
             }
-            self.append(record);
+            let record = self.append(record);
+            if record.topic == Topic::Journal {
+                self.fold(&record);
+            }
         }
     }
 
@@ -187,9 +211,7 @@ impl Story {
             // Loads go through the decider like every fact.
             if out.topic == Topic::Journal {
                 let record = self.append(out);
-                for out in self.failover.fold(&record).out {
-                    self.append(out);
-                }
+                self.fold(&record);
             } else {
                 self.append(out);
             }

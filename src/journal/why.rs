@@ -182,7 +182,7 @@ impl Inquiry {
                 Fact::Renewed(renewed) => Some(renewed.action),
                 _ => decided.last().copied(),
             };
-            self.moment = self.moment_of(&event.subject.cluster, event.appended, action);
+            self.moment = self.moment_of(cluster_of(&event), event.appended, action);
         } else if let Some((action, at)) = self.decided.get(&asked).filter(|_| decided.contains(&asked)) {
             let (cluster, at) = (action.cluster.clone(), *at);
             self.moment = self.moment_of(&cluster, at, Some(asked));
@@ -224,7 +224,7 @@ impl Inquiry {
         let Some(said) = describe(&event.payload) else { return };
         let instance = event.subject.instance.clone();
         let line = FactLine { id: event.id, at: event.appended, instance: instance.clone(), text: said };
-        let facts = self.facts.entry(event.subject.cluster.clone()).or_default();
+        let facts = self.facts.entry(cluster_of(event).clone()).or_default();
         if let (Fact::Heartbeat(_), Some(instance)) = (&event.payload, instance) {
             facts.heartbeats.insert(instance, line);
             return;
@@ -293,6 +293,15 @@ impl Inquiry {
             outcome: ended.map(|(outcome, _)| text::ending_of(outcome)),
             took_us: ended.and_then(|(_, at)| u64::try_from(at.since(*decided).as_micros()).ok()),
         })
+    }
+}
+
+/// Whom a fact is about: what a cluster says to the fleet is about the cluster.
+fn cluster_of(event: &Event<Fact>) -> &ClusterId {
+    match &event.payload {
+        Fact::PermitAsked(asked) => &asked.cluster,
+        Fact::PermitReturned(returned) => &returned.cluster,
+        _ => &event.subject.cluster,
     }
 }
 

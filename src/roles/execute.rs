@@ -70,7 +70,7 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow
         sent.retain(|_, at| at.elapsed() < AGAIN_AFTER);
         for todo in state.book.next(speaker.source()) {
             // Looking at it again must not renew its time: what was lost on the way would never be said again.
-            if let Entry::Vacant(new) = sent.entry(name(&todo)) {
+            if let Entry::Vacant(new) = sent.entry(todo.name()) {
                 new.insert(Instant::now());
                 append(speaker, todo);
             }
@@ -108,29 +108,15 @@ fn fold(state: &mut Saved, record: &Record) {
 }
 
 fn append(speaker: &Speaker, todo: Do) {
-    let receipt = match todo {
-        Do::Say(cluster, fact) => speaker.say(Subject::cluster(cluster), None, fact),
+    // Not waited for: reading it back is the proof, and what does not come back is said again.
+    match todo {
+        Do::Say(cluster, fact) => drop(speaker.say(Subject::cluster(cluster), None, fact)),
         Do::Ask(cluster, request) => {
             let subject = Subject::instance(cluster, request.instance.clone());
             let step = request.step.name();
             let receipt = speaker.say(subject, Some(request.action), Order::Step(Box::new(request)));
-            failpoint::at_step("step.asked", step);
-            receipt
+            failpoint::at_step("step.asked", step, || drop(receipt.wait()));
         }
-    };
-    // Not waited for: reading it back is the proof, and what does not come back is said again.
-    drop(receipt);
-}
-
-/// Names what is to be appended, to know it again while it is on its way.
-fn name(todo: &Do) -> String {
-    match todo {
-        Do::Ask(_, request) => format!("step {} {}", request.action, request.number),
-        Do::Say(_, Fact::Claimed(claimed)) => format!("claim {}", claimed.action.id),
-        Do::Say(_, Fact::Renewed(renewed)) => format!("renew {}", renewed.action),
-        Do::Say(_, Fact::StepDone(result)) => format!("result {} {}", result.action, result.number),
-        Do::Say(_, Fact::Ended(ended)) => format!("end {}", ended.action),
-        Do::Say(cluster, _) => format!("other {cluster}"),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold, Processor, Saved};
+use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_schemas::event::Subject;
 use millrace_schemas::metrics::{ACTIONS, FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, FOLD_SKIPPED, Registry};
@@ -29,13 +30,19 @@ const RETRY_TO: Duration = Duration::from_secs(2);
 /// The processors of the journal.
 struct Deciders {
     failover: Fold<Failover>,
+    permits: Fold<Permits>,
     routes: Fold<Routes>,
 }
 
 /// Runs the deciders until `stop`.
 pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    let mut deciders = Deciders { failover: Fold::new(Failover, 0), routes: Fold::new(Routes, 0) };
-    let at = [restore(bus, &mut deciders.failover)?, restore(bus, &mut deciders.routes)?];
+    let mut deciders =
+        Deciders { failover: Fold::new(Failover, 0), permits: Fold::new(Permits, 0), routes: Fold::new(Routes, 0) };
+    let at = [
+        restore(bus, &mut deciders.failover)?,
+        restore(bus, &mut deciders.permits)?,
+        restore(bus, &mut deciders.routes)?,
+    ];
     let from = if at.iter().all(Option::is_some) { at.into_iter().flatten().min() } else { None };
     let starts = at.map(|next| next.unwrap_or(0));
     let assignment = Assignment::Manual(vec![(Topic::Journal, from.map_or(From::Start, From::Offset))]);
@@ -63,6 +70,9 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
                     out.extend(fold(&mut deciders.failover, &record, metrics, true));
                 }
                 if record.offset >= starts[1] {
+                    out.extend(fold(&mut deciders.permits, &record, metrics, false));
+                }
+                if record.offset >= starts[2] {
                     out.extend(fold(&mut deciders.routes, &record, metrics, false));
                 }
                 append(bus, &out, metrics, stop);
@@ -77,7 +87,8 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
     Ok(())
 }
 
-fn restore<P: Processor>(bus: &SharedBus, fold: &mut Fold<P>) -> anyhow::Result<Option<u64>> {
+/// Gives `fold` its newest snapshots; the offset that they stand for, when there are any.
+pub fn restore<P: Processor>(bus: &SharedBus, fold: &mut Fold<P>) -> anyhow::Result<Option<u64>> {
     let snapshots = bus.load(&Fold::<P>::stored_as()).context("snapshots cannot be loaded")?;
     let next = snapshots.iter().map(|snapshot| snapshot.next).max();
     let saved: Vec<Saved> = snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect();
@@ -159,6 +170,7 @@ fn store(bus: &SharedBus, deciders: &Deciders, next: u64) {
         saved.into_iter().map(move |(entity, value)| Snapshot { processor: processor.clone(), entity, next, value })
     };
     let mut snapshots: Vec<Snapshot> = snapshot(Fold::<Failover>::stored_as(), deciders.failover.save()).collect();
+    snapshots.extend(snapshot(Fold::<Permits>::stored_as(), deciders.permits.save()));
     snapshots.extend(snapshot(Fold::<Routes>::stored_as(), deciders.routes.save()));
     if let Err(error) = bus.save(snapshots) {
         tracing::warn!(%error, "snapshots were not stored; a restart reads more of the journal");

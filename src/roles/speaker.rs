@@ -2,13 +2,13 @@
 //! a process, so a restarted one is never mistaken for the old; counters run per topic and cluster, as readers keep marks.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
@@ -18,6 +18,11 @@ use millrace_schemas::topics::Topic;
 
 use crate::bus::{Receipt, SharedBus};
 
+/// 2 s for another of the same name to end: one that is being stopped, or an operator's command that is just being given.
+const ALONE_WITHIN: Duration = Duration::from_secs(2);
+/// 20 ms between looks at the lock.
+const ALONE_LOOK: Duration = Duration::from_millis(20);
+
 /// Says things on the bus under one name.
 #[derive(Debug)]
 pub struct Speaker {
@@ -25,14 +30,17 @@ pub struct Speaker {
     incarnation: u64,
     bus: SharedBus,
     counters: Mutex<HashMap<(Topic, ClusterId), u64>>,
+    /// Held as long as it speaks: two under one name would be taken for one.
+    _alone: File,
 }
 
 impl Speaker {
     /// A new incarnation of `source`; `folder` remembers the last one.
     pub fn new(source: String, folder: &Path, bus: SharedBus) -> anyhow::Result<Self> {
         let name = source.replace('/', "-");
+        let alone = alone(&source, &folder.join(format!("{name}.lock")))?;
         let incarnation = next_incarnation(&folder.join(format!("{name}.incarnation")))?;
-        Ok(Self { source, incarnation, bus, counters: Mutex::default() })
+        Ok(Self { source, incarnation, bus, counters: Mutex::default(), _alone: alone })
     }
 
     /// The name.
@@ -83,6 +91,33 @@ impl Speaker {
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Locks `file`, which a process holds until it ends, however it ends.
+fn alone(source: &str, file: &Path) -> anyhow::Result<File> {
+    let open = || -> std::io::Result<File> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        File::create(file)
+    };
+    let lock = open().with_context(|| format!("cannot make {}", file.display()))?;
+    let until = Instant::now() + ALONE_WITHIN;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(ALONE_LOOK),
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "another process speaks as {source} ({} is locked): give this one another name or folder",
+                    file.display()
+                )
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", file.display()));
+            }
+        }
+    }
 }
 
 fn next_incarnation(file: &Path) -> anyhow::Result<u64> {

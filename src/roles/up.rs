@@ -1,10 +1,10 @@
 //! `millrace up`: every role in one process, on the local bus; or one of them. Started and stopped as one; the demo runs
-//! the same.
+//! the same. A role that ends by an error is started again: nobody has to watch the watchers.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,18 @@ use tokio::sync::watch;
 use super::speaker::Speaker;
 use super::{agent, execute, process, sink, windows};
 use crate::bus::SharedBus;
+use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::local::LocalBus;
-use crate::config::Settings;
+use crate::config::{self, Settings, Watched};
+use crate::console::Shown;
 
 /// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Which roles run in a process. With the local bus there is one process, so one role alone is for looking at a bus file or
-/// for taking a role out; with a broker, fleets spread them.
+/// 1 s before a role that ended by an error is started again: a fault that stays is told once a second, not in a storm.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Which roles run in a process. One process opens the bus file; others with other roles reach it where that one listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roles {
     /// Agents of the hosts in the configuration.
@@ -55,6 +59,11 @@ pub struct Up {
     pub metrics: Arc<Registry>,
     /// Where this process keeps its own state.
     pub state: PathBuf,
+    /// Where other processes reach the bus.
+    pub bus_address: Option<SocketAddr>,
+    /// Who it is among the processes of the site.
+    name: String,
+    shown: OnceLock<Shown>,
     signal: watch::Sender<bool>,
     flag: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -64,14 +73,23 @@ impl Up {
     /// Starts `roles` as `settings` say. Needs a tokio runtime around it.
     pub fn start(settings: &Settings, roles: Roles) -> anyhow::Result<Self> {
         let metrics = Arc::new(Registry::new());
-        let bus: SharedBus = Arc::new(LocalBus::open(&settings.bus_file, Arc::clone(&metrics))?);
-        let state = settings.bus_file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
+        let (bus, served) = open(&settings.bus, &metrics)?;
+        let state = settings.bus.state().to_owned();
         let (signal, _) = watch::channel(false);
-        let mut up = Self { bus, metrics, state, signal, flag: Arc::default(), threads: Vec::new() };
+        let name = settings.name.clone();
+        let bus_address = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        let (flag, shown, threads) = (Arc::default(), OnceLock::new(), Vec::new());
+        let mut up = Self { bus, metrics, state, bus_address, name, shown, signal, flag, threads };
+        if let Some((listener, token)) = served {
+            up.serve_bus(listener, token)?;
+        }
+        if let Some(listen) = settings.console.filter(|_| roles.console) {
+            up.start_console(listen)?;
+        }
         if roles.process {
             up.start_deciders()?;
             up.start_windows()?;
-            up.enrol(settings)?;
+            up.enrol(settings.clusters.clone())?;
         }
         if roles.execute {
             up.start_executor()?;
@@ -82,9 +100,6 @@ impl Up {
         if let Some(dir) = settings.archive.clone().filter(|_| roles.sink) {
             up.start_sink(dir)?;
         }
-        if let Some(listen) = settings.console.filter(|_| roles.console) {
-            up.start_console(listen);
-        }
         Ok(up)
     }
 
@@ -93,32 +108,39 @@ impl Up {
         self.signal.subscribe()
     }
 
-    /// Runs `work` on a thread of its own until it ends.
+    /// Runs `work` on a thread of its own, again when it ends by an error, until it is to stop.
     fn thread(
         &mut self,
         name: &'static str,
-        work: impl FnOnce(Arc<AtomicBool>) -> anyhow::Result<()> + Send + 'static,
+        work: impl Fn(&Arc<AtomicBool>) -> anyhow::Result<()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let flag = Arc::clone(&self.flag);
         let run = move || {
-            if let Err(error) = work(flag) {
-                tracing::error!("{name} ended: {error:#}");
+            while let Err(error) = work(&flag) {
+                if flag.load(Ordering::Relaxed) {
+                    return;
+                }
+                tracing::error!("{name} ended and is started again: {error:#}");
+                std::thread::sleep(AGAIN_AFTER);
             }
         };
         self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run).context("no thread")?);
         Ok(())
     }
 
+    /// Someone of this process who speaks: `ROLE/NAME`.
+    fn speaker(&self, role: &str) -> anyhow::Result<Speaker> {
+        Speaker::new(format!("{role}/{}", self.name), &self.state, Arc::clone(&self.bus))
+    }
+
     fn start_deciders(&mut self) -> anyhow::Result<()> {
-        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-        let speaker = Speaker::new("ticker".to_owned(), &self.state, Arc::clone(&self.bus))?;
-        self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, &stop))
+        let (bus, metrics, speaker) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.speaker("ticker")?);
+        self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, stop))
     }
 
     fn start_executor(&mut self) -> anyhow::Result<()> {
-        let bus = Arc::clone(&self.bus);
-        let speaker = Speaker::new("executor/local".to_owned(), &self.state, Arc::clone(&self.bus))?;
-        self.thread("executor", move |stop| execute::run(&bus, &speaker, &stop))
+        let (bus, speaker) = (Arc::clone(&self.bus), self.speaker("executor")?);
+        self.thread("executor", move |stop| execute::run(&bus, &speaker, stop))
     }
 
     fn start_agent(&self, settings: crate::config::Agent) {
@@ -134,34 +156,58 @@ impl Up {
     /// Windows and digests, for people.
     fn start_windows(&mut self) -> anyhow::Result<()> {
         let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-        self.thread("windows", move |stop| windows::run(&bus, &metrics, &stop))?;
-        let bus = Arc::clone(&self.bus);
-        let speaker = Speaker::new("digests.1".to_owned(), &self.state, Arc::clone(&self.bus))?;
-        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, &stop))
+        self.thread("windows", move |stop| windows::run(&bus, &metrics, stop))?;
+        let (bus, speaker) = (Arc::clone(&self.bus), self.speaker("digests.1")?);
+        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, stop))
     }
 
     fn start_sink(&mut self, dir: PathBuf) -> anyhow::Result<()> {
         let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-        self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, &stop))
+        self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, stop))
     }
 
-    fn start_console(&self, listen: SocketAddr) {
-        let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
+    fn start_console(&self, listen: SocketAddr) -> anyhow::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(bind("the console", listen)?)?;
+        let (bus, shown, metrics) = (Arc::clone(&self.bus), self.shown(), Arc::clone(&self.metrics));
+        let stop = self.stopping();
         tokio::spawn(async move {
-            if let Err(error) = crate::console::run(bus, listen, metrics, stop).await {
+            if let Err(error) = crate::console::serve(bus, shown, listener, metrics, stop).await {
                 tracing::error!("the console ended: {error:#}");
             }
         });
+        Ok(())
+    }
+
+    /// What the bus has told, for people; followed from the first time it is asked for.
+    pub fn shown(&self) -> Shown {
+        self.shown.get_or_init(|| Shown::follow(&self.bus, self.stopping())).clone()
+    }
+
+    /// Lets other processes of this host use the bus.
+    fn serve_bus(&self, listener: std::net::TcpListener, token: Token) -> anyhow::Result<()> {
+        let (bus, stop) = (Arc::clone(&self.bus), self.stopping());
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(async move {
+            if let Err(error) = http::serve(bus, listener, token, stop).await {
+                tracing::error!("the bus is not served any more: {error}");
+            }
+        });
+        Ok(())
     }
 
     /// Tells the journal of the clusters that the configuration says to watch.
-    fn enrol(&self, settings: &Settings) -> anyhow::Result<()> {
-        let speaker = Speaker::new("operator/config".to_owned(), &self.state, Arc::clone(&self.bus))?;
-        for cluster in &settings.clusters {
-            let command = Command::Enrol(Box::new(cluster.spec.clone()));
-            drop(speaker.say(Subject::cluster(cluster.id.clone()), None, Fact::Command(command)));
+    fn enrol(&mut self, clusters: Vec<Watched>) -> anyhow::Result<()> {
+        if clusters.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let speaker = Speaker::new("operator/config".to_owned(), &self.state, Arc::clone(&self.bus))?;
+        self.thread("enrolment", move |_| {
+            for cluster in &clusters {
+                let command = Command::Enrol(Box::new(cluster.spec.clone()));
+                speaker.say(Subject::cluster(cluster.id.clone()), None, Fact::Command(command)).wait()?;
+            }
+            Ok(())
+        })
     }
 
     /// Stops everything; servers go on running under their guards.
@@ -171,6 +217,48 @@ impl Up {
         let until = Instant::now() + STOP_WITHIN;
         while self.threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// An address that a process must have and cannot.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} cannot listen on {address}: {error}; stop what listens there, or configure another address")]
+pub struct Taken {
+    what: &'static str,
+    address: SocketAddr,
+    error: std::io::Error,
+}
+
+fn bind(what: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, Taken> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| Taken { what, address, error })
+}
+
+/// Who asks for the bus at the address, and with what.
+type Served = Option<(std::net::TcpListener, Token)>;
+
+/// Opens the bus file, and the address where others reach it; or finds the way to the process that has it.
+fn open(bus: &config::Bus, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus, Served)> {
+    match bus {
+        config::Bus::File { file, listen, token_file } => {
+            let bus = Arc::new(LocalBus::open(file, Arc::clone(metrics))?);
+            let Some(listen) = listen else { return Ok((bus, None)) };
+            let listener = bind("the bus", *listen)?;
+            Ok((bus, Some((listener, Token::read_or_make(token_file)?))))
+        }
+        config::Bus::Remote { address, token_file, .. } => {
+            let bus = HttpBus::new(*address, token_file)?;
+            match bus.ping() {
+                Ok(()) => {}
+                // Everybody waits for the bus, and goes on when it is there.
+                Err(error @ crate::bus::Error::Unavailable(_)) => tracing::warn!("{error}; it is waited for"),
+                Err(error) => return Err(error.into()),
+            }
+            Ok((Arc::new(bus), None))
         }
     }
 }

@@ -8,7 +8,7 @@ use millrace_schemas::event::Subject;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{ClusterSpec, Order, Step, StepOutcome, StepRequest, StepResult};
+use millrace_schemas::topics::actions::{ClusterSpec, Order, Step, StepOutcome, StepRequest};
 use millrace_schemas::topics::journal::{
     Canary, Fact, Heartbeat, Process, ProcessChanged, Receiver, SemiSync, ServerState,
 };
@@ -173,16 +173,7 @@ impl Agent {
     }
 
     fn answer(&mut self, world: &World, request: &StepRequest, outcome: StepOutcome) {
-        let result = StepResult {
-            action: request.action,
-            epoch: request.epoch,
-            number: request.number,
-            instance: request.instance.clone(),
-            step: request.step.name().to_owned(),
-            outcome,
-            took_us: 1_000,
-        };
-        self.tell(world, Fact::StepDone(Box::new(result)));
+        self.tell(world, Fact::StepDone(Box::new(request.result(outcome, 1_000))));
     }
 
     fn tell(&mut self, world: &World, fact: Fact) {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use millrace_processors::failover::Failover;
-use millrace_processors::fold::Fold;
+use millrace_processors::fold::{Fold, Processor};
+use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::ClusterId;
@@ -28,6 +29,7 @@ pub(super) struct Decider {
     cluster: ClusterId,
     pub(super) back_at: Timestamp,
     pub(super) fold: Fold<Failover>,
+    permits: Fold<Permits>,
     routes: Fold<Routes>,
     inbox: Inbox,
     pub(super) next: u64,
@@ -43,6 +45,7 @@ impl Decider {
             cluster: cluster.clone(),
             back_at: Timestamp::ZERO,
             fold: Fold::new(Failover, 0),
+            permits: Fold::new(Permits, 0),
             routes: Fold::new(Routes, 0),
             inbox: Inbox::new(bus, &[(Topic::Journal, 0)]),
             next: 0,
@@ -57,15 +60,11 @@ impl Decider {
     pub(super) fn die(&mut self, bus: &MemoryBus, back_at: Timestamp) {
         self.back_at = back_at;
         self.fold = Fold::new(Failover, 0);
+        self.permits = Fold::new(Permits, 0);
         self.routes = Fold::new(Routes, 0);
-        let mut next = None;
-        for (name, failover) in [(Fold::<Failover>::stored_as(), true), (Fold::<Routes>::stored_as(), false)] {
-            let snapshots = bus.load(&name).unwrap_or_default();
-            next = snapshots.iter().map(|snapshot| snapshot.next).max().or(next);
-            let saved = snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect();
-            let restored = if failover { self.fold.restore(saved) } else { self.routes.restore(saved) };
-            restored.expect("a fold reads what it wrote");
-        }
+        // All three are stored together, so they stand at one offset.
+        let next =
+            restore(bus, &mut self.fold).max(restore(bus, &mut self.permits)).max(restore(bus, &mut self.routes));
         self.next = next.unwrap_or(0);
         self.inbox = Inbox::new(bus, &[(Topic::Journal, self.next)]);
         self.outbox = Outbox::default();
@@ -97,6 +96,7 @@ impl Decider {
         self.next = record.offset + 1;
         let read = library.fact(record);
         self.outbox.0.extend(self.fold.fold_read(record, read).out);
+        self.outbox.0.extend(self.permits.fold_read(record, read).out);
         self.outbox.0.extend(self.routes.fold_read(record, read).out);
     }
 
@@ -120,7 +120,17 @@ impl Decider {
             saved.into_iter().map(move |(entity, value)| Snapshot { processor: name.clone(), entity, next, value })
         };
         let mut all: Vec<Snapshot> = snapshots(Fold::<Failover>::stored_as(), self.fold.save()).collect();
+        all.extend(snapshots(Fold::<Permits>::stored_as(), self.permits.save()));
         all.extend(snapshots(Fold::<Routes>::stored_as(), self.routes.save()));
         drop(bus.save(all)); // what was not stored is folded again
     }
+}
+
+/// Takes up what was stored; the offset that it stands for.
+fn restore<P: Processor>(bus: &MemoryBus, fold: &mut Fold<P>) -> Option<u64> {
+    let snapshots = bus.load(&Fold::<P>::stored_as()).unwrap_or_default();
+    let next = snapshots.iter().map(|snapshot| snapshot.next).max();
+    fold.restore(snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect())
+        .expect("a fold reads what it wrote");
+    next
 }

@@ -10,7 +10,6 @@ use millrace_schemas::event::Subject;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
-use millrace_schemas::topics::journal::Fact;
 
 use super::voice::{Inbox, Library, Voice, Word};
 use super::world::World;
@@ -102,7 +101,7 @@ impl Executor {
         self.looked = world.now;
         self.sent.retain(|_, at| world.now.since(*at) < AGAIN_AFTER);
         for todo in self.state.book.next(self.voice.name()) {
-            if let Entry::Vacant(new) = self.sent.entry(name(&todo)) {
+            if let Entry::Vacant(new) = self.sent.entry(todo.name()) {
                 new.insert(world.now);
                 self.planned.push_back(todo);
             }
@@ -135,15 +134,4 @@ impl Executor {
 
 fn inbox(bus: &MemoryBus, state: &Saved) -> Inbox {
     Inbox::new(bus, &[(Topic::Actions, state.actions), (Topic::Journal, state.journal)])
-}
-
-fn name(todo: &Do) -> String {
-    match todo {
-        Do::Ask(_, request) => format!("step {} {}", request.action, request.number),
-        Do::Say(_, Fact::Claimed(claimed)) => format!("claim {}", claimed.action.id),
-        Do::Say(_, Fact::Renewed(renewed)) => format!("renew {}", renewed.action),
-        Do::Say(_, Fact::StepDone(result)) => format!("result {} {}", result.action, result.number),
-        Do::Say(_, Fact::Ended(ended)) => format!("end {}", ended.action),
-        Do::Say(cluster, _) => format!("other {cluster}"),
-    }
 }

@@ -1,12 +1,13 @@
-//! A cluster, its agents, two deciders and two executors in one seeded world on the memory bus: which of them moves next, what
-//! breaks, what is repeated, late or lost, all follow from the seed. The real deciders, runbooks and claims are run; servers,
-//! guards and hands are models. Broken invariants come back as text with the seed; the same seed gives the same bytes.
-//! No clock, no thread, no file: ten thousand schedules take less than a minute.
+//! A cluster, its agents, two deciders and two executors, and the rest of its fleet, in one seeded world on the memory bus:
+//! which of them moves next, what breaks, what is repeated, late or lost, all follow from the seed. The real deciders, runbooks
+//! and claims are run; servers, guards and hands are models. Broken invariants come back as text with the seed; the same seed
+//! gives the same bytes. No clock, no thread, no file: ten thousand schedules take less than a minute.
 
 mod agent;
 mod decider;
 mod executor;
 mod faults;
+mod fleet;
 mod server;
 mod voice;
 mod world;
@@ -31,6 +32,7 @@ use agent::Agent;
 use decider::Decider;
 use executor::Executor;
 use faults::Fault;
+use fleet::Others;
 use server::Content;
 use voice::{Library, Voice};
 use world::World;
@@ -70,6 +72,8 @@ pub struct Outcome {
     pub acknowledged: usize,
     /// It ended in a refusal that only a person can lift: histories that went apart.
     pub refused: bool,
+    /// How often the fleet refused it a failover.
+    pub refused_by_fleet: usize,
     /// How long it took, in simulated time.
     pub took: Duration,
     /// The journal, for replays.
@@ -88,6 +92,7 @@ struct Simulation {
     deciders: Vec<Decider>,
     executors: Vec<Executor>,
     operator: Voice,
+    others: Others,
     agents: Vec<Agent>,
     faults: Vec<(Timestamp, Fault)>,
     refused: bool,
@@ -160,6 +165,7 @@ impl Simulation {
         let cluster = ClusterId::parse("c1").expect("a legal id");
         let spec = spec(flavour);
         let faults = if options.faults { faults::draw(&mut dice, MEMBERS) } else { Vec::new() };
+        let others = Others::draw(&mut dice);
         Self {
             options,
             deciders: (0..2).map(|number| Decider::new(&bus, &cluster, number)).collect(),
@@ -168,6 +174,7 @@ impl Simulation {
             world: World::new(dice, flavour, MEMBERS),
             library: Library::default(),
             operator: Voice::new("operator/o".to_owned()),
+            others,
             calm_at: Timestamp(3_000_000),
             bus_back_at: Timestamp::ZERO,
             refused: false,
@@ -204,6 +211,7 @@ impl Simulation {
             let (_, fault) = self.faults.remove(0);
             self.strike(fault);
         }
+        self.others.step(&self.bus, self.world.now);
         self.world.guards();
         match self.world.dice.below(12) {
             at @ 0..=1 => self.deciders[at as usize].step(&self.bus, &mut self.library, &mut self.world),
@@ -346,6 +354,11 @@ impl Simulation {
         {
             self.world.fail(&difference);
         }
+        let refused_by_fleet =
+            fleet::check(&mut self.library, &self.cluster, &journal, &actions).unwrap_or_else(|broken| {
+                self.world.fail(&broken);
+                0
+            });
         let mut hash = Xxh3::new();
         for record in
             journal.iter().chain(&actions).chain(&read(&self.bus, Topic::Alerts)).chain(&read(&self.bus, Topic::Routes))
@@ -362,6 +375,7 @@ impl Simulation {
             promotions: self.world.promotions(),
             acknowledged: self.world.acknowledged.len(),
             refused: self.refused,
+            refused_by_fleet,
             took: self.world.now.since(Timestamp::ZERO),
             journal,
             actions,

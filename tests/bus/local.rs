@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +38,13 @@ fn a_child_killed_at_each_failpoint_loses_nothing_that_was_acknowledged() {
         assert!(third.status.success(), "{point}: {}", String::from_utf8_lossy(&third.stderr));
         check_whole(&path, point);
     }
-    println!("killed at {} failpoints: {}", failpoint::ALL.len(), failpoint::ALL.join(", "));
+    // Not through the test harness, which hides what a good test prints.
+    let _ = writeln!(
+        std::io::stderr(),
+        "killed with -9 at {} failpoints: {}",
+        failpoint::ALL.len(),
+        failpoint::ALL.join(", ")
+    );
 }
 
 /// Nothing half, and nothing missing of what the child noted.

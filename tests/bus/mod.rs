@@ -2,6 +2,7 @@
 //! opened, restarted and moved through time; the suite is generic over it, so that the next kind needs a lab and no tests.
 
 mod child;
+mod http;
 mod local;
 mod suite;
 
@@ -112,6 +113,9 @@ macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod on_local {
             $(#[test] fn $name() { super::suite::$name(&mut super::LocalLab::new()); })*
+        }
+        mod on_http {
+            $(#[test] fn $name() { super::suite::$name(&mut super::http::HttpLab::new()); })*
         }
         mod on_memory {
             $(#[test] fn $name() { super::suite::$name(&mut super::MemoryLab::new(1, super::Faults::default())); })*

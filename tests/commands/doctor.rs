@@ -41,9 +41,9 @@ fn problems(findings: &[Value]) -> Vec<&Value> {
 
 async fn what_doctor_says_to_grant_is_enough(flavour: Flavour) {
     let server = Server::start(flavour, &Options::default()).await;
-    let open: &[&str] = match flavour {
-        Flavour::MySql => &["SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF"],
-        Flavour::MariaDb => &["SET GLOBAL read_only=OFF"],
+    let (open, attached): (&[&str], &str) = match flavour {
+        Flavour::MySql => (&["SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF"], "REPLICATION SLAVE"),
+        Flavour::MariaDb => (&["SET GLOBAL read_only=OFF"], "REPLICATION MASTER ADMIN"),
     };
     server.run(open).await;
     server.run(&["CREATE USER poor@'127.0.0.1' IDENTIFIED BY 's3cret-Poor'"]).await;
@@ -64,11 +64,24 @@ async fn what_doctor_says_to_grant_is_enough(flavour: Flavour) {
 
     let findings = ends_with(&config, 1, |findings| grants(findings).len() >= 4).await;
     let grants = grants(&findings);
+    assert!(!grants.iter().any(|grant| grant.contains(attached)), "the agent works without it: {findings:#?}");
     server.run(&grants.iter().map(String::as_str).collect::<Vec<_>>()).await;
 
     let findings = ends_with(&config, 0, |findings| problems(findings).is_empty()).await;
-    let transport = findings.iter().find(|finding| finding["check"] == "server db1: transport").expect("is told");
+    let told = |findings: &[Value], what: &str| {
+        let check = format!("server db1: {what}");
+        findings.iter().find(|finding| finding["check"] == *check).expect("is told").clone()
+    };
+    let transport = told(&findings, "transport");
     assert!(!transport["found"].to_string().contains("not known"), "{transport}");
+    // Who is attached is not known, which costs something, and is told with the grant that would change it.
+    let replicas = told(&findings, "attached replicas");
+    assert!(replicas["level"] == "note" && replicas["costs"].is_string(), "{replicas}");
+    let grant = replicas["do"].as_str().expect("a remedy");
+    assert_eq!(grant, format!("GRANT {attached} ON *.* TO 'poor'@'127.0.0.1'"));
+    server.run(&[grant]).await;
+    let known = |finding: &Value| finding["check"] == "server db1: attached replicas" && finding["level"] == "ok";
+    ends_with(&config, 0, |findings| findings.iter().any(known)).await;
 
     std::fs::write(&password, "wrong\n").expect("the password is written");
     let names_the_file = |finding: &&Value| finding["do"].to_string().contains("password-file");

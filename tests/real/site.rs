@@ -1,31 +1,68 @@
-//! A site for tests: a folder, a configuration, `millrace up` as a child process, and a cluster of real servers.
+//! A site for tests: a folder, configurations, the program's processes as children, and a cluster of real servers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace::bus::SharedBus;
-use millrace::bus::local::LocalBus;
+use millrace::bus::http::HttpBus;
+use millrace::bus::{Assignment, From, Polled, SharedBus};
 use millrace::demo::site::{cluster_of, end};
-use millrace::roles::speaker::Speaker;
 use millrace_executors::hands::files::Instance;
 use millrace_mysql::status::replica::Receiver;
 use millrace_mysql::{Flavour, Session, status};
-use millrace_schemas::event::Subject;
-use millrace_schemas::ids::{ClusterId, HostId};
-use millrace_schemas::metrics::Registry;
-use millrace_schemas::topics::actions::{ClusterSpec, Member};
+use millrace_schemas::event::Event;
+use millrace_schemas::ids::HostId;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::actions::{ClusterSpec, Member, Order};
 use millrace_schemas::topics::journal;
+use millrace_test_servers::Port;
 
-/// 60 s for what takes 5: a busy machine must not fail a test.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+/// 180 s for what takes 5: a busy machine must not fail a test, and a step that failed on one is tried again after 30 to 60 s.
+pub(super) const PATIENCE: Duration = Duration::from_mins(3);
+
+/// The cluster of a site.
+pub(super) const CLUSTER: &str = "c-test";
+
+/// A process of the site. `Up` is all of them in one; `Process` has the bus, and the others reach it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    Up,
+    Process,
+    Execute,
+    Agent,
+}
+
+/// Deciders, executor and agents, each in a process of its own.
+pub(super) const APART: [Role; 3] = [Role::Process, Role::Execute, Role::Agent];
+
+impl Role {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Process => "process",
+            Self::Execute => "execute",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// Who has the bus reads one configuration, the others another.
+    fn config(self) -> &'static str {
+        if matches!(self, Self::Up | Self::Process) { "millrace.toml" } else { "other.toml" }
+    }
+}
 
 pub(super) struct Site {
     pub(super) dir: PathBuf,
     pub(super) spec: ClusterSpec,
-    up: Option<Child>,
+    running: BTreeMap<Role, Child>,
+    /// Heartbeats of before the agents were started last say nothing about them.
+    heard_from: u64,
+    bus_address: SocketAddr,
+    _ports: Vec<Port>,
     _folder: tempfile::TempDir,
 }
 
@@ -51,92 +88,197 @@ pub(super) fn millrace() -> Command {
 }
 
 impl Site {
-    /// A configuration with three hosts, and a journal in which an operator asks for a cluster.
-    pub(super) async fn new(flavour: Flavour) -> Self {
+    /// A configuration with three hosts; nothing runs yet.
+    pub(super) fn new(flavour: Flavour) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-").tempdir().expect("a folder");
         let dir = folder.path().to_owned();
         let hosts: Vec<HostId> = (1..=3).map(|n| HostId::parse(format!("h{n}")).expect("legal")).collect();
         let template = if flavour == Flavour::MySql { "mysql-9.7" } else { "mariadb-10.11" };
-        let spec = cluster_of(flavour, template, &hosts).expect("free ports");
-        let mut config = format!("[bus]\nfile = \"{}\"\n", dir.join("bus.db").display());
+        let mut spec = cluster_of(flavour, template, &hosts).expect("free ports");
+        // Several sites live in this process at once: ports that are held until they end.
+        let mut ports: Vec<Port> = (0..=hosts.len()).map(|_| millrace_test_servers::free_port()).collect();
+        let listen = SocketAddr::from(([127, 0, 0, 1], ports.pop().expect("one more than hosts").number));
+        for (member, port) in spec.members.iter_mut().zip(&ports) {
+            member.port = port.number;
+        }
+        let mut agents = String::new();
         for host in &hosts {
             let _ = write!(
-                config,
+                agents,
                 "[[agent]]\nhost = \"{host}\"\nstate-dir = \"{0}/{host}-agent\"\ninstances-dir = \"{0}/{host}\"\ntemplates-dir = \"{1}\"\n",
                 dir.display(),
                 templates().display()
             );
         }
-        std::fs::write(dir.join("millrace.toml"), config).expect("writable");
-        let site = Self { dir, spec, up: None, _folder: folder };
-        site.command(journal::Command::CreateCluster(Box::new(site.spec.clone()))).await;
-        site
+        let root = dir.display();
+        let owner = format!("[bus]\nfile = \"{root}/bus.db\"\nlisten = \"{listen}\"\n{agents}");
+        let other = format!(
+            "name = \"other\"\n[bus]\nurl = \"http://{listen}\"\ntoken-file = \"{root}/bus.token\"\nstate-dir = \"{root}/other\"\n{agents}"
+        );
+        std::fs::write(dir.join("millrace.toml"), owner).expect("writable");
+        std::fs::write(dir.join("other.toml"), other).expect("writable");
+        let running = BTreeMap::new();
+        Self { dir, spec, running, heard_from: 0, bus_address: listen, _ports: ports, _folder: folder }
     }
 
-    async fn command(&self, command: journal::Command) {
-        let bus: SharedBus =
-            Arc::new(LocalBus::open(&self.dir.join("bus.db"), Arc::new(Registry::new())).expect("a bus"));
-        let speaker = Speaker::new("operator/test".to_owned(), &self.dir, Arc::clone(&bus)).expect("a speaker");
-        let cluster = ClusterId::parse("c-test").expect("legal");
-        speaker.say(Subject::cluster(cluster), None, journal::Fact::Command(command)).await.expect("appended");
-    }
-
-    /// Starts `millrace up`, which is to die at `failpoint`.
-    pub(super) fn up(&mut self, failpoint: Option<&str>) {
+    /// Starts a process, which is to die at `failpoint`.
+    pub(super) fn start(&mut self, role: Role, failpoint: Option<&str>) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("up.log")).expect("a log");
         let mut command = millrace();
-        command.args(["up", "--config"]).arg(self.dir.join("millrace.toml"));
+        command.args([role.command(), "--config"]).arg(self.dir.join(role.config()));
         if let Some(failpoint) = failpoint {
             command.env("MILLRACE_FAILPOINT", failpoint);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.up = Some(command.spawn().expect("millrace starts"));
+        let child = command.spawn().expect("millrace starts");
+        let before = self.running.insert(role, child);
+        assert!(before.is_none(), "{role:?} runs already");
+        if matches!(role, Role::Up | Role::Process) {
+            self.reachable();
+        }
+        if matches!(role, Role::Up | Role::Agent) {
+            self.heard_from = self.bus().end(Topic::Journal, 0).expect("the bus answers");
+        }
     }
 
-    /// Waits until `millrace up` has died; false when it does not.
-    pub(super) fn died(&mut self) -> bool {
+    /// Waits until the bus answers.
+    fn reachable(&self) {
         let until = Instant::now() + PATIENCE;
-        let child = self.up.as_mut().expect("it was started");
+        while let Err(error) = HttpBus::new(self.bus_address, &self.dir.join("bus.token")).and_then(|bus| bus.ping()) {
+            assert!(Instant::now() < until, "the bus does not answer: {error}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The bus of the process that runs.
+    pub(super) fn bus(&self) -> SharedBus {
+        Arc::new(HttpBus::new(self.bus_address, &self.dir.join("bus.token")).expect("a way there"))
+    }
+
+    /// `millrace cluster ...`, as an operator types it.
+    pub(super) fn operator(&self, arguments: &[&str]) -> Output {
+        let mut command = millrace();
+        command.arg("cluster").args(arguments).arg("--config").arg(self.dir.join("millrace.toml"));
+        command.output().expect("it runs")
+    }
+
+    /// Lets an operator create the cluster.
+    pub(super) fn create(&self, mode: &str) {
+        let template = self.spec.template.as_deref().expect("of a template");
+        let flavour = self.spec.flavour.to_string();
+        let members: Vec<String> = self
+            .spec
+            .members
+            .iter()
+            .map(|member| format!("{}@{}:{}", member.instance, member.host, member.endpoint()))
+            .collect();
+        let mut arguments = vec!["create", CLUSTER, "--flavour", &flavour, "--template", template, "--mode", mode];
+        for member in &members {
+            arguments.extend(["--member", member.as_str()]);
+        }
+        let created = self.operator(&arguments);
+        let told = String::from_utf8_lossy(&created.stdout);
+        assert!(created.status.success(), "{told}\n{}\n{}", String::from_utf8_lossy(&created.stderr), self.log());
+        assert!(told.contains("db1: step 8 open: done"), "{told}");
+    }
+
+    /// What is under way and what waits for approval, as `millrace cluster list` tells it.
+    pub(super) fn listed(&self) -> serde_json::Value {
+        let listed = self.operator(&["list", "--output", "json"]);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let all: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+        all["clusters"][0].clone()
+    }
+
+    /// Waits until a process has died; false when it does not.
+    pub(super) fn died(&mut self, role: Role) -> bool {
+        let until = Instant::now() + PATIENCE;
+        let mut child = self.running.remove(&role).expect("it was started");
         while Instant::now() < until {
             if child.try_wait().expect("waitable").is_some() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.running.insert(role, child);
         false
     }
 
-    /// Asks `millrace up` to stop, and says how long it took.
-    pub(super) fn stop(&mut self) -> Duration {
-        let Some(mut child) = self.up.take() else { return Duration::ZERO };
-        let began = Instant::now();
-        let pid = rustix::process::Pid::from_child(&child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = child.wait();
-        began.elapsed()
+    /// Asks every process to stop, who has the bus last.
+    pub(super) fn stop(&mut self) {
+        for (_, mut child) in std::mem::take(&mut self.running).into_iter().rev() {
+            let pid = rustix::process::Pid::from_child(&child);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = child.wait();
+        }
     }
 
     pub(super) fn instance(&self, member: &Member) -> Option<Instance> {
         Instance::read(&self.dir.join(member.host.as_str()).join(member.instance.as_str())).ok().flatten()
     }
 
-    /// Waits until exactly one member is open and the others follow it; returns the open one.
+    /// Waits until exactly one member is open, the others follow it and nothing is under way; returns the open one.
     pub(super) async fn settled(&self) -> Member {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.look().await {
-                Ok(primary) => return primary,
-                Err(why) if Instant::now() > until => {
-                    panic!("the cluster did not settle: {why}\n{}", self.log());
+            let trouble = match self.look().await {
+                Ok(primary) => {
+                    let listed = self.listed();
+                    if listed["under_way"].is_null() && listed["primary"] == primary.instance.as_str() {
+                        return primary;
+                    }
+                    listed.to_string()
                 }
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
+                Err(why) => why,
+            };
+            assert!(Instant::now() < until, "the cluster did not settle: {trouble}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Waits until the agents that were just started have been heard: three beats.
+    /// Waits until the agents that were started last have told of each instance three times what its server says.
     pub(super) async fn heard(&self) {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut reader = self
+            .bus()
+            .reader(Assignment::Manual(vec![(Topic::Journal, From::Offset(self.heard_from))]))
+            .expect("the bus answers");
+        let mut beats: BTreeMap<String, usize> = BTreeMap::new();
+        let until = Instant::now() + PATIENCE;
+        while beats.len() < self.spec.members.len() || beats.values().any(|beats| *beats < 3) {
+            assert!(Instant::now() < until, "not heard: {beats:?}\n{}", self.log());
+            for item in reader.poll(Duration::ZERO).unwrap_or_default() {
+                if let Polled::Record(record) = item
+                    && let Ok(event) = Event::<journal::Fact>::from_record(&record)
+                    && let journal::Fact::Heartbeat(heartbeat) = &event.payload
+                    && heartbeat.server.is_some()
+                    && let Some(instance) = event.subject.instance
+                {
+                    *beats.entry(instance.to_string()).or_default() += 1;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// True when a failover was decided because `primary` runs, but is closed to clients.
+    pub(super) fn came_back_closed(&self, primary: &Member) -> bool {
+        let bus = self.bus();
+        let end = bus.end(Topic::Actions, 0).expect("the bus answers");
+        let all = Assignment::Manual(vec![(Topic::Actions, From::Start)]);
+        let mut reader = bus.reader(all).expect("the bus answers");
+        let mut next = 0;
+        while next < end {
+            for item in reader.poll(Duration::from_millis(100)).expect("the bus answers") {
+                let Polled::Record(record) = item else { continue };
+                next = record.offset + 1;
+                if let Ok(Event { payload: Order::Action(action), .. }) = Event::<Order>::from_record(&record)
+                    && action.reason == format!("{} runs, but is closed to clients", primary.instance)
+                {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// The end of what `millrace up` said.
@@ -149,8 +291,7 @@ impl Site {
     /// Stops, and says why the cluster is as it is.
     pub(super) fn why(&mut self) -> String {
         self.stop();
-        let output =
-            millrace().args(["why", "c-test", "--bus"]).arg(self.dir.join("bus.db")).output().expect("it runs");
+        let output = millrace().args(["why", CLUSTER, "--bus"]).arg(self.dir.join("bus.db")).output().expect("it runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -182,11 +323,17 @@ impl Site {
     /// A session as the agent's account.
     pub(super) async fn session(&self, member: &Member) -> Session {
         let instance = self.instance(member).expect("it was made");
-        Session::open(&instance.target()).await.expect("it answers")
+        let mut target = instance.target();
+        // A busy machine must not fail a test.
+        (target.connect_within, target.answer_within) = (PATIENCE, PATIENCE);
+        Session::open(&target).await.expect("it answers")
     }
 
-    /// Kills a member's server.
-    pub(super) fn kill(&self, member: &Member) {
+    /// Kills a member's server, while every process of the site is alive to see it.
+    pub(super) fn kill(&mut self, member: &Member) {
+        for (role, child) in &mut self.running {
+            assert!(child.try_wait().expect("waitable").is_none(), "{role:?} has ended before");
+        }
         let instance = self.instance(member).expect("it was made");
         let state = std::fs::read(instance.dir.join(millrace_executors::guard::STATE)).expect("a state");
         let state: millrace_executors::guard::State = serde_json::from_slice(&state).expect("readable");
@@ -209,7 +356,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // After a failed assertion too, nothing is left running.
-        if let Some(mut child) = self.up.take() {
+        for mut child in std::mem::take(&mut self.running).into_values() {
             let _ = child.kill();
             let _ = child.wait();
         }

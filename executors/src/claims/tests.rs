@@ -2,7 +2,7 @@
 //! action past its deadline is given up; what has ended does not begin again, however late its copies come.
 
 use millrace_schemas::ids::{HostId, InstanceId};
-use millrace_schemas::topics::actions::{ActionKind, Rejoin, Step};
+use millrace_schemas::topics::actions::{ActionKind, Rejoin, Step, StepResult};
 use millrace_schemas::topics::samples;
 
 use super::*;
@@ -244,6 +244,21 @@ fn what_has_ended_does_not_begin_again() {
     book.fact(&cluster(), &ended, at(500));
     book.order(&Order::Action(Box::new(action())), at(501));
     assert!(todo(&book, "e1").is_empty());
+}
+
+#[test]
+fn what_is_asked_for_again_has_the_same_name_and_nothing_else_has() {
+    let names = |book: &Book, me: &str| book.next(me).iter().map(Do::name).collect::<Vec<_>>();
+    let mut book = held();
+    let first = names(&book, "e1");
+    assert!(!first.is_empty());
+    book.pass(at(20));
+    assert_eq!(names(&book, "e1"), first, "nothing of it was appended");
+    proceed(&mut book, "e1", at(30));
+    book.pass(at(1_500));
+    let later = names(&book, "e1");
+    assert_eq!(later, [format!("renew {}", action().id)]);
+    assert!(!first.contains(&later[0]));
 }
 
 #[test]

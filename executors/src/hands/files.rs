@@ -11,7 +11,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use millrace_mysql::{Account, Address, Target};
+use millrace_mysql::{Address, Target};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use serde::{Deserialize, Serialize};
@@ -196,8 +196,7 @@ impl Instance {
     }
 
     fn target_as(&self, account: &TemplateAccount, address: Address) -> Target {
-        let password_file = Some(self.dir.join(&account.password_file));
-        Target::new(self.instance.to_string(), address, Account { user: account.user.clone(), password_file })
+        Target::new(self.instance.to_string(), address, account.login(&self.dir))
     }
 
     fn agrees_with(&self, new: &NewInstance) -> Result<(), FilesError> {

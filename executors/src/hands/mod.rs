@@ -88,15 +88,7 @@ impl Hands {
             }
         };
         drop(turn);
-        StepResult {
-            action: request.action,
-            epoch: request.epoch,
-            number: request.number,
-            instance: request.instance.clone(),
-            step: request.step.name().to_owned(),
-            outcome,
-            took_us: began.elapsed().as_micros() as u64,
-        }
+        request.result(outcome, began.elapsed().as_micros() as u64)
     }
 
     /// The one list of what hands can do.
@@ -240,11 +232,8 @@ async fn finish(owned: Owned, outcome: Result<Report, Trouble>) -> Result<Report
 
 fn replication(instance: &Instance) -> Result<Replication, Trouble> {
     let account = &instance.accounts.replication;
-    let file = instance.dir.join(&account.password_file);
-    let password = std::fs::read_to_string(&file).map_err(|error| {
-        Trouble::Unfit(format!("the replication password {} cannot be read: {error}", file.display()))
-    })?;
-    Ok(Replication { user: account.user.clone(), password: password.trim_end_matches(['\r', '\n']).to_owned() })
+    let password = account.password(&instance.dir).map_err(unfit)?;
+    Ok(Replication { user: account.user.clone(), password })
 }
 
 /// The guard's state as a fact.

@@ -3,6 +3,8 @@
 //! named and cut off: InnoDB then rolls the prepared transactions back, and the server comes back as if it had never begun
 //! them. What is cut is saved beside it first. Right only for lossless semi-sync (`AFTER_SYNC`, commits in binlog order), only
 //! before the first start, and only for what the promoted server does not have.
+//! It reads the file itself, since a server that is down answers no SQL. `server::extra` asks a server that runs, of either
+//! flavour: what that decodes (`MariaDB`'s events, tagged GTIDs, compressed and encrypted logs) this need not learn.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};

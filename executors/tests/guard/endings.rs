@@ -5,6 +5,7 @@ use std::time::Duration;
 use millrace_executors::guard::{ExitCause, Request, Server};
 use millrace_mysql::{Dialect, Error, Flavour};
 use millrace_schemas::ids::Epoch;
+use millrace_test_servers::all_stopped;
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
@@ -68,7 +69,9 @@ async fn stopping_closes_and_stops_and_stays_down(flavour: Flavour) {
 
 async fn a_server_that_hangs_is_killed_when_it_cannot_be_closed(flavour: Flavour) {
     let place = Place::start_with(flavour, Times { close: IN_VAIN, ..Times::default() }).await;
-    send(place.server_pid(), Signal::STOP);
+    let pid = place.server_pid();
+    send(pid, Signal::STOP);
+    millrace_test_servers::eventually("every thread is stopped", async || all_stopped(pid)).await;
     let state = place.process.stop(Epoch(2), WITHIN).await.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(state.last_exit.unwrap().signal, Some(9));
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use millrace_executors::guard::{Exit, GuardClient, State};
-use millrace_executors::hands::files::{Instance, NewInstance, Template, create_instance};
+use millrace_executors::hands::files::{Instance, NewInstance, create_instance};
 use millrace_executors::hands::process::Process;
 use millrace_mysql::{Flavour, Session, Target};
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
-use millrace_test_servers::{Port, free_port};
+use millrace_test_servers::{Port, free_port, template_of};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -66,8 +66,7 @@ impl Place {
     /// The same, with other times.
     pub(crate) async fn make_with(flavour: Flavour, times: Times) -> Self {
         let folder = tempfile::Builder::new().prefix("millrace-guard-").tempdir().unwrap();
-        let template = millrace_test_servers::Template::of(flavour);
-        let template = Template::read(&template.folder).unwrap();
+        let template = template_of(flavour);
         let port = free_port();
         let new = NewInstance {
             instance: InstanceId::parse("a-1").unwrap(),

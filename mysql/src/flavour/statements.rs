@@ -266,6 +266,14 @@ impl Dialect {
         if self.is_mysql() { format!("KILL CONNECTION {id}") } else { format!("KILL HARD CONNECTION {id}") }
     }
 
+    /// Lists the appliers, by the ids under which [`Dialect::kill_session`] ends them. `None` where an applier always lets
+    /// itself be stopped; MySQL's waits a minute for the rest of a transaction of which it has read the beginning.
+    pub fn list_appliers(self) -> Option<&'static str> {
+        let list = "SELECT PROCESSLIST_ID AS id FROM performance_schema.threads \
+             WHERE NAME IN ('thread/sql/replica_sql', 'thread/sql/slave_sql') AND PROCESSLIST_ID IS NOT NULL";
+        self.is_mysql().then_some(list)
+    }
+
     fn position(self, set: &GtidSet) -> Result<String, Unspeakable> {
         let position = if set.flavour() == self.flavour { set.position() } else { None };
         position.ok_or_else(|| Unspeakable::Position(set.to_string()))

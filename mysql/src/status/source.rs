@@ -7,6 +7,9 @@ use crate::connect::Session;
 use crate::error::Error;
 use crate::flavour::Dialect;
 
+/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`: the account lacks a privilege, which the message names.
+const ACCESS_DENIED: u16 = 1227;
+
 /// A replica that is attached to a server now, as it reported itself. A replica that is gone stays listed until the server
 /// notices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,36 @@ pub struct Attached {
     pub port: u16,
     /// Its `server_uuid` (MySQL).
     pub server_uuid: Option<String>,
+}
+
+/// The replicas that are attached to a server, or why nobody knows them. Not knowing them is never the same as there being none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachedReplicas {
+    /// All that are attached now.
+    Known(Vec<Attached>),
+    /// The account may not ask.
+    Denied {
+        /// What the server said, with the privilege that it misses.
+        why: Box<str>,
+    },
+}
+
+impl AttachedReplicas {
+    /// Those that are known to be attached, which proves nothing about others.
+    pub fn known(&self) -> &[Attached] {
+        match self {
+            Self::Known(replicas) => replicas,
+            Self::Denied { .. } => &[],
+        }
+    }
+
+    /// Why they are not known, if they are not.
+    pub fn denied(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Denied { why } => Some(why),
+        }
+    }
 }
 
 /// What a server has and offers.
@@ -35,7 +68,7 @@ pub struct Source {
     /// The position in that file.
     pub position: Option<u64>,
     /// The replicas that are attached to it.
-    pub attached: Vec<Attached>,
+    pub attached: AttachedReplicas,
 }
 
 /// Asks a server.
@@ -58,8 +91,27 @@ pub async fn read(session: &mut Session, dialect: Dialect) -> Result<Source, Err
         }
     };
     let position = session.first(dialect.show_own_position()).await?;
-    let attached = session.rows(dialect.show_attached_replicas()).await?;
-    let attached = attached.iter().filter_map(|row| {
+    let attached = attached(session, dialect).await?;
+    Ok(Source {
+        executed,
+        binlog_state,
+        purged,
+        file: position.as_ref().and_then(|row| row.text("File")),
+        position: position.as_ref().and_then(|row| row.number("Position")),
+        attached,
+    })
+}
+
+/// Listing replicas takes a privilege that allows far more than looking, so an account may rightly lack it.
+async fn attached(session: &mut Session, dialect: Dialect) -> Result<AttachedReplicas, Error> {
+    let rows = match session.rows(dialect.show_attached_replicas()).await {
+        Ok(rows) => rows,
+        Err(Error::Server { code: ACCESS_DENIED, message, .. }) => {
+            return Ok(AttachedReplicas::Denied { why: message });
+        }
+        Err(error) => return Err(error),
+    };
+    let attached = rows.iter().filter_map(|row| {
         Some(Attached {
             server_id: u32::try_from(row.number("Server_Id")?).ok()?,
             host: row.text("Host").filter(|host| !host.is_empty()),
@@ -67,12 +119,5 @@ pub async fn read(session: &mut Session, dialect: Dialect) -> Result<Source, Err
             server_uuid: row.text_of(&["Replica_UUID", "Slave_UUID"]),
         })
     });
-    Ok(Source {
-        executed,
-        binlog_state,
-        purged,
-        file: position.as_ref().and_then(|row| row.text("File")),
-        position: position.as_ref().and_then(|row| row.number("Position")),
-        attached: attached.collect(),
-    })
+    Ok(AttachedReplicas::Known(attached.collect()))
 }

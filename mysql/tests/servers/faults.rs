@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use millrace_mysql::{Account, Error, Flavour, Session};
-use millrace_test_servers::{Options, Server, eventually};
+use millrace_test_servers::{Options, Server, all_stopped, eventually};
 use rustix::process::Signal;
 
 async fn a_refused_login_names_user_and_remedy(flavour: Flavour) {
@@ -42,7 +42,6 @@ async fn a_stopped_server_is_given_up_in_time(flavour: Flavour) {
     let mut target = server.target("a-1");
     target.connect_within = Duration::from_millis(200);
     server.signal(Signal::STOP);
-    // The signal reaches thread after thread: one that still runs would answer.
     eventually("every thread is stopped", async || all_stopped(server.pid())).await;
     let error = session.execute_within("SELECT 1", Duration::from_millis(200)).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }) && error.outcome_unknown(), "{error}");
@@ -53,16 +52,6 @@ async fn a_stopped_server_is_given_up_in_time(flavour: Flavour) {
     assert!(!session.is_usable());
     assert!(matches!(session.value("SELECT 2").await.unwrap_err(), Error::Lost { .. }));
     assert_eq!(server.value("SELECT 2").await.as_deref(), Some("2"));
-}
-
-/// `Some` once no thread of the process runs.
-fn all_stopped(pid: u32) -> Option<()> {
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
-        let (_, after_name) = stat.rsplit_once(')')?;
-        after_name.trim_start().starts_with('T').then_some(())?;
-    }
-    Some(())
 }
 
 async fn a_killed_server_breaks_its_sessions(flavour: Flavour) {

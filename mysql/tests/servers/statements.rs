@@ -35,12 +35,12 @@ async fn roles_are_changed(flavour: Flavour) {
     send(&mut new, "INSERT INTO shop.t VALUES (2)").await;
 
     cluster.primary.start_again().await;
-    let account = &replica.template().accounts.replication;
+    let account = replica.replication();
     let source = Source {
         host: "127.0.0.1".into(),
         port: replica.port(),
-        user: account.user.clone(),
-        password: account.password(),
+        user: account.user,
+        password: account.password,
         tls: false,
         was_primary: true,
     };
@@ -102,8 +102,7 @@ async fn a_waiting_commit_of_mysql_is_cut_off_without_ok_but_closing_is_not_conf
     let dialect = Dialect::detect(&mut hands).await.unwrap();
     send(&mut hands, dialect.shut_clients_out().unwrap()).await;
     assert!(waiting.await.unwrap().is_err(), "a commit that no replica has was reported as done");
-    let mut target = cluster.primary.target("test");
-    target.account = cluster.primary.template().accounts.application.for_client();
+    let target = cluster.primary.target_as("test", &cluster.primary.template().accounts.application);
     assert_eq!(Session::open(&target).await.unwrap_err().code(), Some(3032));
     let mut closer = cluster.primary.session().await;
     send(&mut closer, "SET SESSION lock_wait_timeout=1").await;
@@ -116,8 +115,7 @@ async fn a_waiting_commit_of_mysql_is_cut_off_without_ok_but_closing_is_not_conf
 }
 
 async fn application(server: &Server) -> Session {
-    let mut target = server.target("test");
-    target.account = server.template().accounts.application.for_client();
+    let target = server.target_as("test", &server.template().accounts.application);
     Session::open(&target).await.unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -1,7 +1,10 @@
 //! What servers say of themselves, read from real ones.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use millrace_mysql::status::source::AttachedReplicas;
 use millrace_mysql::status::{self, Status, replica::Receiver};
-use millrace_mysql::{Flavour, GtidSet};
+use millrace_mysql::{Account, Flavour, GtidSet, Session};
 use millrace_test_servers::{Cluster, Options, Server, eventually, settled};
 
 async fn status_of(server: &Server) -> Status {
@@ -34,7 +37,7 @@ async fn a_fresh_server_is_closed_and_alone(flavour: Flavour) {
     assert_eq!(found.long_query_time, Some(std::time::Duration::from_millis(500)));
     assert!(found.uptime.is_some() && found.hostname.is_some() && found.max_connections.is_some());
     assert_eq!(read.channels, []);
-    assert_eq!(read.source.attached, []);
+    assert_eq!(read.source.attached, AttachedReplicas::Known(Vec::new()));
     assert_eq!(read.source.executed, GtidSet::empty(flavour));
     assert!(read.source.file.is_some() && read.source.position.is_some());
     assert!(read.semi_sync.available && !read.semi_sync.source_enabled && !read.semi_sync.replica_enabled);
@@ -52,7 +55,7 @@ async fn primary_at_rest(cluster: &Cluster) -> Status {
     expected.sort_unstable();
     settled("the primary has its replicas", async || {
         let read = status_of(&cluster.primary).await;
-        let mut ports: Vec<u16> = read.source.attached.iter().map(|replica| replica.port).collect();
+        let mut ports: Vec<u16> = read.source.attached.known().iter().map(|replica| replica.port).collect();
         ports.sort_unstable();
         is("all are attached", ports == expected, &read.source.attached)?;
         is("all acknowledge", read.semi_sync.clients == expected.len() as u64, &read.semi_sync)?;
@@ -119,6 +122,45 @@ async fn a_dead_source_shows_as_a_receiver_error(flavour: Flavour) {
     .await;
     assert!(matches!(error.code, 2002 | 2003 | 2013), "{error:?}");
     assert!(error.message.contains(&cluster.primary.port().to_string()), "{error:?}");
+}
+
+/// An account that may look at everything but at who is attached reads the rest, and never "nobody is attached".
+async fn attached_replicas_are_unknown_to_who_may_not_list_them(flavour: Flavour) {
+    let cluster = Cluster::start(flavour, 1).await;
+    let (looking, listing) = match flavour {
+        Flavour::MySql => ("REPLICATION CLIENT", "REPLICATION SLAVE"),
+        Flavour::MariaDb => ("SLAVE MONITOR, BINLOG MONITOR", "REPLICATION MASTER ADMIN"),
+    };
+    let grant = |privileges| format!("GRANT {privileges} ON *.* TO poor@'127.0.0.1'");
+    cluster.primary.run(&["CREATE USER poor@'127.0.0.1' IDENTIFIED BY 's3cret-Poor'", &grant(looking)]).await;
+    let password = cluster.primary.folder().join("poor.password");
+    std::fs::write(&password, "s3cret-Poor\n").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut target = cluster.primary.target("test");
+    target.account = Account { user: "poor".into(), password_file: Some(password) };
+    let mut poor = Session::open(&target).await.unwrap();
+    let read = status::read(&mut poor).await.unwrap_or_else(|error| panic!("{error}"));
+    let AttachedReplicas::Denied { why } = &read.source.attached else { panic!("{:?}", read.source.attached) };
+    assert!(why.contains(listing), "{why}");
+    assert_eq!((read.source.attached.known(), read.semi_sync.clients), (&[][..], 1));
+    assert!(read.source.file.is_some() && !read.source.executed.is_empty());
+    poor.close().await;
+
+    cluster.primary.run(&[&grant(listing)]).await;
+    let mut allowed = Session::open(&target).await.unwrap();
+    let read = status::read(&mut allowed).await.unwrap();
+    let ports: Vec<u16> = read.source.attached.known().iter().map(|replica| replica.port).collect();
+    assert_eq!((ports, read.source.attached.denied()), (vec![cluster.replicas[0].port()], None));
+}
+
+#[tokio::test]
+async fn attached_replicas_are_unknown_on_mysql() {
+    attached_replicas_are_unknown_to_who_may_not_list_them(Flavour::MySql).await;
+}
+
+#[tokio::test]
+async fn attached_replicas_are_unknown_on_mariadb() {
+    attached_replicas_are_unknown_to_who_may_not_list_them(Flavour::MariaDb).await;
 }
 
 #[tokio::test]

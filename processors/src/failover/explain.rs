@@ -7,7 +7,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal::{Outcome, Process};
 use serde::Serialize;
 
-use super::{State, Verdict, candidates, plan, verdict};
+use super::{State, Verdict, candidates, permit, plan, verdict};
 
 /// An explanation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,6 +78,9 @@ fn therefore(state: &State, verdict: &Verdict, now: Timestamp) -> String {
     if verdict.calls_for_failover() {
         if now < state.not_before {
             return "no failover yet: the last attempt was refused a moment ago".to_owned();
+        }
+        if let Some(waits) = permit::awaited(state) {
+            return format!("a failover is due, and {waits}");
         }
         let refused = state.firing.values().find(|alert| alert.name == "FailoverRefused");
         return refused.map_or("a failover is due".to_owned(), |alert| alert.summary.clone());

@@ -7,10 +7,11 @@ pub mod candidates;
 mod commands;
 pub mod evidence;
 pub mod explain;
+mod permit;
 mod plan;
 pub mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_schemas::event::Event;
@@ -28,9 +29,6 @@ pub use verdict::Verdict;
 
 /// 1 s: silence timers and retries need no finer clock; exits are facts and do not wait for it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// 3 of 10 minutes: more automatic failovers than that are a fault that failing over does not mend.
-const FAILOVERS_MAX: usize = 3;
-const FAILOVERS_WITHIN: Duration = Duration::from_mins(10);
 /// 60 s: longer than any runbook's own deadlines together; past it the action is abandoned and a new epoch decides.
 pub const ACTION_DEADLINE: Duration = Duration::from_mins(1);
 /// 180 s: creating a cluster copies data directories and starts servers.
@@ -76,8 +74,12 @@ pub struct State {
     approved: Option<Epoch>,
     /// Members that are closed on purpose and wait for a rejoin.
     pub quarantined: BTreeMap<InstanceId, Quarantine>,
-    /// When the primary changed.
-    failovers: VecDeque<Timestamp>,
+    /// A person approved the change of primary that is being tried.
+    approved_change: bool,
+    /// The fleet's permit for it, where no person did.
+    permit: Option<permit::Permit>,
+    /// How many permits were asked for so far.
+    permits: u64,
     /// No decision before this time.
     not_before: Timestamp,
     /// Alerts that fire.
@@ -126,7 +128,7 @@ pub struct Past {
 
 impl Processor for Failover {
     const NAME: &'static str = "failover";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type In = Fact;
     type State = State;
 
@@ -138,7 +140,9 @@ impl Processor for Failover {
             Fact::Claimed(claimed) => state.adopt(&claimed.action, Some(&claimed.executor), event.appended),
             Fact::Ended(ended) => state.end(ended, event, out),
             Fact::StepDone(result) => evidence::step_done(state, result),
-            Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => {}
+            Fact::PermitAnswered(answer) => permit::answered(state, answer),
+            // The last two are said to the fleet, under its own key.
+            Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} | Fact::PermitAsked(_) | Fact::PermitReturned(_) => {}
         }
         if state.look_at.is_none() && state.spec.is_some() {
             state.look_at = Some(event.appended + LOOK_EVERY);
@@ -181,7 +185,11 @@ fn decide(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) {
     alerts::follow(state, cluster, &verdict, out);
     // Bringing a member back can wait: a failover mints an epoch, and that cancels it.
     let under_way = state.current.as_ref().map(|current| current.action.kind.changes_roles());
-    if under_way == Some(true) || now < state.not_before {
+    if under_way == Some(true) {
+        return;
+    }
+    permit::let_go(state, cluster, &verdict, out);
+    if now < state.not_before {
         return;
     }
     if verdict.calls_for_failover() {
@@ -260,6 +268,11 @@ impl State {
                 }
             }
             (ActionKind::FailOver(fail_over), Outcome::Done { primary }) => {
+                // The same server opened again is no change: the fleet need not count it.
+                if self.primary.as_ref() == Some(primary) {
+                    permit::give_back(self, &event.subject.cluster, &format!("{primary} was opened again"), out);
+                }
+                permit::spent(self);
                 self.settle(primary, &fail_over.old_primaries, now);
             }
             (ActionKind::Rejoin(rejoin), outcome) => self.rejoined(&rejoin.instance, outcome, now),
@@ -277,10 +290,6 @@ impl State {
     }
 
     fn settle(&mut self, primary: &InstanceId, old: &[InstanceId], now: Timestamp) {
-        // Only a change counts: attempts that were refused, and the same server opened again, are no flapping.
-        if self.primary.as_ref() != Some(primary) {
-            self.failovers.push_back(now);
-        }
         self.primary = Some(primary.clone());
         self.may_be_open = BTreeSet::from([primary.clone()]);
         self.quarantined.remove(primary);

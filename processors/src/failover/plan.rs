@@ -2,23 +2,32 @@
 
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
-use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Mode, Order, Rejoin};
 use millrace_schemas::topics::journal::{Outcome, Process};
 
 use super::{
-    ACTION_DEADLINE, CREATE_DEADLINE, Current, FAILOVERS_MAX, FAILOVERS_WITHIN, Failover, STEPS_PER_ACTION, State,
-    Verdict, alerts, candidates,
+    ACTION_DEADLINE, CREATE_DEADLINE, Current, Failover, STEPS_PER_ACTION, State, Verdict, alerts, candidates, permit,
 };
 use crate::fold::{Out, Processor as _};
 
-/// Emits a fail-over, or raises the alert that says why it cannot be done.
+/// Emits a fail-over, asks the fleet for its permit, or raises the alert that says why it cannot be done.
 pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdict, out: &mut Out<'_>) {
     let now = out.now;
     let (Some(spec), Some(primary)) = (state.spec.clone(), state.primary.clone()) else { return };
     let sorted = candidates::of(state, &spec, now);
     let reason = verdict.sentence(primary.as_str());
-    if let Some(refusal) = refusal(state, &primary, &sorted, verdict, now) {
+    let refusal = match refusal(state, &primary, &sorted, verdict) {
+        Some(refusal) => Some(refusal),
+        None => match permitted(state, cluster, &reason, out) {
+            permit::Says::Go => None,
+            permit::Says::Wait => return,
+            permit::Says::No(refusal) => {
+                state.proposed = Some(state.epoch.next());
+                Some(refusal)
+            }
+        },
+    };
+    if let Some(refusal) = refusal {
         alerts::raise(
             state,
             cluster,
@@ -40,19 +49,25 @@ pub(super) fn fail_over(state: &mut State, cluster: &ClusterId, verdict: &Verdic
     act(state, cluster, reason, evidence, kind, out);
 }
 
-/// Why the failover must not be emitted now.
+/// What stands for the failover: an operator's approval, of this epoch or of an attempt before it, or the fleet's permit.
+fn permitted(state: &mut State, cluster: &ClusterId, reason: &str, out: &mut Out<'_>) -> permit::Says {
+    state.approved_change |= state.approved == Some(state.epoch.next());
+    if state.approved_change {
+        permit::give_back(state, cluster, "an operator approved the failover", out);
+        return permit::Says::Go;
+    }
+    permit::look(state, cluster, reason, out)
+}
+
+/// Why the failover must not be emitted now, were the fleet to permit it.
 fn refusal(
     state: &mut State,
     primary: &InstanceId,
     sorted: &candidates::Candidates,
     verdict: &Verdict,
-    now: Timestamp,
 ) -> Option<String> {
     let next = state.epoch.next();
     let approved = state.approved == Some(next);
-    while state.failovers.front().is_some_and(|at| now.since(*at) > FAILOVERS_WITHIN) {
-        state.failovers.pop_front();
-    }
     match state.effective_mode() {
         Mode::Observe => {
             let why = state.paused.clone().unwrap_or_else(|| "the cluster is only observed".to_owned());
@@ -61,13 +76,6 @@ fn refusal(
         Mode::Approve if !approved => {
             state.proposed = Some(next);
             return Some(format!("waits for an operator to approve epoch {next}"));
-        }
-        Mode::Auto if !approved && state.failovers.len() >= FAILOVERS_MAX => {
-            state.proposed = Some(next);
-            return Some(format!(
-                "{FAILOVERS_MAX} automatic failovers in {} minutes already; waits for approval of epoch {next}",
-                FAILOVERS_WITHIN.as_secs() / 60
-            ));
         }
         Mode::Approve | Mode::Auto => {}
     }

@@ -2,6 +2,7 @@
 //! second; the numbers in names are those of the failover scenarios.
 
 mod decisions;
+mod permits;
 mod stage;
 mod timing;
 mod verdicts;

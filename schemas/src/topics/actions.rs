@@ -44,6 +44,29 @@ pub enum Mode {
     Auto,
 }
 
+impl std::str::FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "observe" => Ok(Self::Observe),
+            "approve" => Ok(Self::Approve),
+            "auto" => Ok(Self::Auto),
+            other => Err(format!("'{other}' is not a mode: use observe, approve or auto")),
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Observe => "observe",
+            Self::Approve => "approve",
+            Self::Auto => "auto",
+        })
+    }
+}
+
 /// An instance, where it runs, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
@@ -55,6 +78,29 @@ pub struct Member {
     pub address: String,
     /// The port.
     pub port: u16,
+}
+
+impl std::str::FromStr for Member {
+    type Err = String;
+
+    /// `INSTANCE@HOST:ADDRESS:PORT`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || format!("'{text}' is not INSTANCE@HOST:ADDRESS:PORT, as in db1@h1:10.0.0.5:3306");
+        let (instance, rest) = text.split_once('@').ok_or_else(form)?;
+        let (host, rest) = rest.split_once(':').ok_or_else(form)?;
+        let (address, port) = rest.rsplit_once(':').ok_or_else(form)?;
+        let port = port.parse::<u16>().ok().filter(|port| *port != 0).ok_or_else(form)?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        if address.is_empty() {
+            return Err(form());
+        }
+        Ok(Self {
+            instance: InstanceId::parse(instance).map_err(|error| error.to_string())?,
+            host: HostId::parse(host).map_err(|error| error.to_string())?,
+            address: address.to_owned(),
+            port,
+        })
+    }
 }
 
 impl Member {
@@ -247,6 +293,21 @@ pub struct StepRequest {
     pub step: Step,
     /// What says that it is already done.
     pub until: Check,
+}
+
+impl StepRequest {
+    /// The result of this step, whoever says it: its hands, or who waited for them in vain.
+    pub fn result(&self, outcome: StepOutcome, took_us: u64) -> StepResult {
+        StepResult {
+            action: self.action,
+            epoch: self.epoch,
+            number: self.number,
+            instance: self.instance.clone(),
+            step: self.step.name().to_owned(),
+            outcome,
+            took_us,
+        }
+    }
 }
 
 /// What a host's hands can do to an instance.

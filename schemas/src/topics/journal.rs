@@ -40,6 +40,15 @@ pub enum Fact {
     /// An action ended.
     #[serde(rename = "millrace.ended.v1")]
     Ended(Ended),
+    /// The decider of a cluster wants to make a failover that no operator approved. Appended under [`FLEET`].
+    #[serde(rename = "millrace.permit-asked.v1")]
+    PermitAsked(PermitAsked),
+    /// The answer of the decider of [`FLEET`]. Appended under the cluster that asked.
+    #[serde(rename = "millrace.permit-answered.v1")]
+    PermitAnswered(PermitAnswered),
+    /// A permit, or the wish for one, is given back: its cluster kept its primary. Appended under [`FLEET`].
+    #[serde(rename = "millrace.permit-returned.v1")]
+    PermitReturned(PermitReturned),
     /// What an instance's load was in a window, from the window processor.
     #[serde(rename = "millrace.load.v1")]
     Load(Load),
@@ -59,6 +68,9 @@ impl Payload for Fact {
         "millrace.renewed.v1",
         "millrace.step-done.v1",
         "millrace.ended.v1",
+        "millrace.permit-asked.v1",
+        "millrace.permit-answered.v1",
+        "millrace.permit-returned.v1",
         "millrace.load.v1",
         "millrace.tick.v1",
     ];
@@ -298,6 +310,46 @@ pub enum Outcome {
     },
 }
 
+/// A cluster asks for an automatic failover. The same permit asked for again is one permit: a repeated question, or the next
+/// attempt at the same change of primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermitAsked {
+    /// Names the permit, from the first question to the end of what it is for.
+    pub permit: EventId,
+    /// Who asks.
+    pub cluster: ClusterId,
+    /// The epoch that is to be minted.
+    pub epoch: Epoch,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// What the fleet says to a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermitAnswered {
+    /// The permit.
+    pub permit: EventId,
+    /// The epoch that it was asked for.
+    pub epoch: Epoch,
+    /// Whether the failover may be made.
+    pub granted: bool,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The answer holds until then: a grant that was not used is void, after a refusal asking again can help.
+    pub until: Timestamp,
+}
+
+/// A permit that is not wanted any more, and that changed no primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermitReturned {
+    /// The permit.
+    pub permit: EventId,
+    /// Who gives it back.
+    pub cluster: ClusterId,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
 /// The load of an instance in a window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Load {
@@ -315,8 +367,13 @@ pub struct Load {
     pub p99_us: u64,
 }
 
-/// The key that all clusters' fleet-wide permits are asked under.
+/// The key that all clusters' fleet-wide permits are asked under. No cluster can be declared under this name.
 pub const FLEET: &str = "fleet";
+
+/// [`FLEET`] as the cluster of an event.
+pub fn fleet() -> ClusterId {
+    ClusterId::parse(FLEET).expect("a legal id")
+}
 
 /// The cluster that ticks carry: they are about a partition, not about a cluster.
 pub fn tick_cluster() -> ClusterId {

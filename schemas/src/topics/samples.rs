@@ -9,8 +9,8 @@ use super::alerts::{Alert, AlertState, Notice, Severity};
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Host, Instance, Item};
 use super::journal::{
-    Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, Process, ProcessChanged, Receiver, Renewed,
-    SemiSync, ServerState,
+    Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, PermitAnswered, PermitAsked, PermitReturned,
+    Process, ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
 };
 use super::routes::{Route, Routing};
 use super::slow_queries::{Slow, SlowQuery};
@@ -127,6 +127,7 @@ fn result() -> StepResult {
 /// Every kind of `journal`.
 pub fn facts() -> Vec<Fact> {
     let action = action();
+    let (permit, cluster) = (EventId::derive(&["sample permit"]), action.cluster.clone());
     let process = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
     vec![
         Fact::Heartbeat(Box::new(heartbeat())),
@@ -137,6 +138,20 @@ pub fn facts() -> Vec<Fact> {
         Fact::StepDone(Box::new(result())),
         Fact::Ended(Ended { action: action.id, epoch: Epoch(2), outcome: Outcome::Done { primary: instance("db2") } }),
         Fact::Claimed(Claimed { action: Box::new(action), executor: "executor/h1".to_owned() }),
+        Fact::PermitAsked(PermitAsked {
+            permit,
+            cluster: cluster.clone(),
+            epoch: Epoch(2),
+            reason: "db1 exited on signal 9 and is held down".to_owned(),
+        }),
+        Fact::PermitAnswered(PermitAnswered {
+            permit,
+            epoch: Epoch(2),
+            granted: false,
+            reason: "3 automatic failovers in 10 minutes already, of c2, c3, c4".to_owned(),
+            until: Timestamp(AT.0 + 600_000_000),
+        }),
+        Fact::PermitReturned(PermitReturned { permit, cluster, reason: "db1 is open and answers".to_owned() }),
         Fact::Load(Load { start: AT, width_seconds: 10, statements: 5_000, errors: 2, p50_us: 210, p99_us: 4_000 }),
         Fact::Tick {},
     ]

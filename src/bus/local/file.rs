@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{Retention, Topic};
@@ -83,12 +83,22 @@ pub(super) fn connect(path: &Path) -> Result<Connection, Error> {
     open().map_err(|error| explain(path, &error))
 }
 
+/// 1 s for the lock to be free: a process that was killed lets go when the kernel has taken it down.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+/// 20 ms between looks at it.
+const FREE_LOOK: Duration = Duration::from_millis(20);
+
 fn lock(path: &Path) -> Result<File, Error> {
     let name = path.with_extension("lock");
     let io =
         |error: std::io::Error| Error::Unavailable(format!("cannot use the lock file {}: {error}", name.display()));
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name).map_err(io)?;
-    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+    let until = Instant::now() + FREE_WITHIN;
+    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() < until {
+            std::thread::sleep(FREE_LOOK);
+            continue;
+        }
         let mut pid = String::new();
         let _ = file.read_to_string(&mut pid);
         let by = if pid.trim().is_empty() { String::new() } else { format!(" (pid {})", pid.trim()) };

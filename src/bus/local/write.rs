@@ -70,7 +70,8 @@ impl Writer {
         self.shared.lock().closed = true;
         self.shared.grown.notify_all();
         let _ = self.opened.connection.pragma_update(None, "wal_checkpoint", "truncate");
-        drop(self.opened.lock);
+        // Unlocked by name: a child that this process is just starting holds a copy of the descriptor until it has begun.
+        let _ = rustix::fs::flock(&self.opened.lock, rustix::fs::FlockOperation::Unlock);
     }
 
     fn serve(&mut self, request: Request) {

@@ -15,7 +15,9 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::Finding;
 use crate::bus;
+use crate::bus::http::HttpBus;
 use crate::bus::local::LocalBus;
+use crate::config::Bus;
 
 /// 1 GiB: below it one large transaction or log of a neighbour fills the disk within minutes.
 const SPACE_SCARCE: u64 = 1 << 30;
@@ -136,14 +138,35 @@ fn space(check: &str, path: &Path, free: Option<u64>, made: &str) -> Finding {
     }
 }
 
-/// The bus file and the console's port: where millrace runs already, both are taken, and rightly.
-pub(super) fn bus_and_console(file: &Path, console: Option<SocketAddr>) -> Vec<Finding> {
-    let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let opened = file.exists().then(|| open(file));
-    let runs = matches!(opened, Some(Err(Unopened::Bus(bus::Error::OpenElsewhere { .. }))));
-    let mut findings = vec![folder("bus folder", parent), bus_file(file, opened)];
-    findings.extend(console.map(|address| free(address, TcpListener::bind(address).err(), runs)));
+/// The bus and the ports: where millrace runs already, file and ports are taken, and rightly.
+pub(super) fn bus_and_console(bus: &Bus, console: Option<SocketAddr>) -> Vec<Finding> {
+    let (mut findings, runs, listen) = match bus {
+        Bus::File { file, listen, .. } => {
+            let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let opened = file.exists().then(|| open(file));
+            let runs = matches!(opened, Some(Err(Unopened::Bus(bus::Error::OpenElsewhere { .. }))));
+            (vec![folder("bus folder", parent), bus_file(file, opened)], runs, *listen)
+        }
+        Bus::Remote { address, token_file, state } => {
+            let asked = HttpBus::new(*address, token_file).and_then(|bus| bus.ping());
+            (vec![folder("state folder", state), remote(*address, asked)], false, None)
+        }
+    };
+    findings.extend(listen.map(|address| free("bus address", address, TcpListener::bind(address).err(), runs)));
+    findings.extend(console.map(|address| free("console", address, TcpListener::bind(address).err(), runs)));
     findings
+}
+
+/// The bus of another process.
+fn remote(address: SocketAddr, asked: Result<(), bus::Error>) -> Finding {
+    let costs = "nothing of this process reaches anybody, and nothing is done here";
+    match asked {
+        Ok(()) => Finding::ok("bus", format!("the process at {address} has it and answers")),
+        Err(error @ bus::Error::Unavailable(_)) => {
+            Finding::problem("bus", error.to_string(), costs, "start `millrace up` there, or correct bus.url")
+        }
+        Err(error) => Finding::problem("bus", error.to_string(), costs, "do what the message names, and try again"),
+    }
 }
 
 /// Why a bus file was not looked into.
@@ -190,23 +213,21 @@ fn bus_file(file: &Path, opened: Option<Result<(), Unopened>>) -> Finding {
                     costs,
                     format!("move {path} away with its -wal and -shm files; the archive keeps the journal"),
                 ),
-                bus::Error::Unavailable(_) | bus::Error::TooLarge { .. } => {
-                    Finding::problem("bus file", said, costs, "do what the message names, and try again")
-                }
+                _ => Finding::problem("bus file", said, costs, "do what the message names, and try again"),
             }
         }
     }
 }
 
-fn free(address: SocketAddr, refused: Option<std::io::Error>, runs: bool) -> Finding {
+fn free(check: &str, address: SocketAddr, refused: Option<std::io::Error>, runs: bool) -> Finding {
     match refused {
-        None => Finding::ok("console", format!("{address} is free")),
-        Some(_) if runs => Finding::ok("console", format!("{address} is taken, and millrace runs")),
+        None => Finding::ok(check, format!("{address} is free")),
+        Some(_) if runs => Finding::ok(check, format!("{address} is taken, and millrace runs")),
         Some(error) => Finding::problem(
-            "console",
+            check,
             format!("{address}: {error}"),
             "millrace does not start",
-            format!("find who listens with `ss -ltnp sport = :{}`, or give [console] another port", address.port()),
+            format!("find who listens with `ss -ltnp sport = :{}`, or configure another port", address.port()),
         ),
     }
 }
@@ -310,7 +331,10 @@ mod tests {
     fn a_bus_file_is_new_free_taken_or_broken() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("bus.db");
-        let look = |level, part: &str| check(&bus_and_console(&file, None)[1], level, part);
+        let look = |level, part: &str| {
+            let bus = Bus::File { file: file.clone(), listen: None, token_file: file.with_extension("token") };
+            check(&bus_and_console(&bus, None)[1], level, part);
+        };
         look(Level::Ok, "not there yet");
         assert!(!file.exists());
         let bus = LocalBus::open(&file, Arc::new(Registry::new())).unwrap();
@@ -327,9 +351,9 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let refused = || TcpListener::bind(address).err();
-        check(&free(address, refused(), false), Level::Problem, "sport = :");
-        check(&free(address, refused(), true), Level::Ok, "millrace runs");
-        check(&free(address, None, false), Level::Ok, "is free");
+        check(&free("console", address, refused(), false), Level::Problem, "sport = :");
+        check(&free("console", address, refused(), true), Level::Ok, "millrace runs");
+        check(&free("console", address, None, false), Level::Ok, "is free");
     }
 
     #[test]

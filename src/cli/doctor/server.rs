@@ -33,6 +33,9 @@ struct Ability {
     statement: &'static str,
     /// What to grant: MySQL, MariaDB.
     grants: [&'static str; 2],
+    /// Whether lacking it is a problem. Else it is a note: the privilege allows far more than looking, and may rightly be
+    /// withheld.
+    needed: bool,
     costs: &'static str,
 }
 
@@ -42,36 +45,43 @@ fn abilities(dialect: Dialect) -> [Ability; 6] {
             name: "PROCESS",
             statement: "SELECT COUNT(*) FROM information_schema.INNODB_TRX",
             grants: ["PROCESS ON *.*"; 2],
+            needed: true,
             costs: "other sessions and their transactions are not seen",
         },
         Ability {
             name: "replication status",
             statement: dialect.show_channels(),
             grants: ["REPLICATION CLIENT ON *.*", "SLAVE MONITOR ON *.*"],
+            needed: true,
             costs: "the server cannot be sampled: its state stays unknown",
         },
         Ability {
             name: "binlog position",
             statement: dialect.show_own_position(),
             grants: ["REPLICATION CLIENT ON *.*", "BINLOG MONITOR ON *.*"],
+            needed: true,
             costs: "the server cannot be sampled: its state stays unknown",
         },
         Ability {
             name: "attached replicas",
             statement: dialect.show_attached_replicas(),
             grants: ["REPLICATION SLAVE ON *.*", "REPLICATION MASTER ADMIN ON *.*"],
-            costs: "the server cannot be sampled: its state stays unknown",
+            needed: false,
+            costs: "the replicas attached to it are not known: `millrace topology` finds those whose binlog readers it can see \
+                    and reach on the same port, and calls the rest unknown",
         },
         Ability {
             name: "statement counters",
             statement: "SELECT COUNT(*) FROM performance_schema.events_statements_summary_by_digest",
             grants: ["SELECT ON performance_schema.*"; 2],
+            needed: true,
             costs: "what is counted on the wire cannot be compared with the server's own counters",
         },
         Ability {
             name: "connection types",
             statement: "SELECT COUNT(*) FROM performance_schema.threads",
             grants: ["SELECT ON performance_schema.*"; 2],
+            needed: true,
             costs: "how much of the load comes by socket or encrypted, unseen on the wire, is not known",
         },
     ]
@@ -160,7 +170,8 @@ fn granted(check: String, ability: &Ability, flavour: Flavour, user: &str, denie
     let (name, host) = user.rsplit_once('@').unwrap_or((user, "%"));
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let remedy = format!("GRANT {grant} TO {}@{}", quoted(name), quoted(host));
-    Finding::problem(check, error.to_string(), ability.costs, remedy)
+    let finding = if ability.needed { Finding::problem } else { Finding::note };
+    finding(check, error.to_string(), ability.costs, remedy)
 }
 
 /// What the settings of the server cost.

@@ -50,6 +50,8 @@ pub(super) struct ServerView {
     pub(super) semi_sync_replica: Option<&'static str>,
     pub(super) executed: Option<String>,
     pub(super) channels: Vec<ChannelView>,
+    /// Why the replicas that are attached to it are not known: there may be some that are not in this answer.
+    pub(super) attached_unknown: Option<String>,
     /// The server that lists it as its replica, where nothing else tells where it belongs.
     pub(super) listed_by: Option<String>,
     /// Servers above it in the drawing.
@@ -182,6 +184,7 @@ fn server(nodes: &[Node], node: &Node, sources: &[Result<usize, String>]) -> Ser
             .zip(sources)
             .map(|(channel, source)| self::channel(nodes, node, seen, channel, source, &extra))
             .collect(),
+        attached_unknown: source.attached.denied().map(plain),
         parents: sources.iter().filter_map(|source| source.as_ref().ok().copied()).collect(),
         ..view
     }
@@ -355,6 +358,8 @@ pub(super) fn errant(channel: &ChannelView) -> String {
 
 fn unknowns_of(server: &ServerView) -> Vec<String> {
     let mut found: Vec<String> = server.reason.iter().map(|why| format!("{}: {why}", server.address)).collect();
+    let hidden = server.attached_unknown.iter();
+    found.extend(hidden.map(|why| format!("{}: the replicas attached to it are not known: {why}", server.address)));
     for channel in &server.channels {
         if let Some(why) = &channel.position_unknown {
             found.push(format!("{}: its position is not known: {why}", server.address));

@@ -3,6 +3,7 @@
 use millrace_mysql::counters::Counters;
 use millrace_mysql::settings::Variables;
 use millrace_mysql::status::replica::Receiver;
+use millrace_mysql::status::source::AttachedReplicas;
 use millrace_mysql::status::{Channel, SemiSync, Server, Source, Status};
 use millrace_mysql::{Dialect, Flavour, GtidSet, Version};
 
@@ -43,7 +44,7 @@ fn status(server: Server, channels: Vec<Channel>) -> Status {
         purged: None,
         file: None,
         position: None,
-        attached: Vec::new(),
+        attached: AttachedReplicas::Known(Vec::new()),
     };
     Status { server, source, semi_sync: SemiSync::default(), channels, counters: Counters::default() }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millrace_mysql::GtidSet;
-use millrace_mysql::status::source::Attached;
+use millrace_mysql::status::source::{Attached, AttachedReplicas};
 use millrace_mysql::status::{Channel, Server, Status};
 
 use super::dsn::Place;
@@ -107,16 +107,20 @@ impl Walk {
             .filter_map(|node| Some((node.place.clone(), node.answer.as_deref().ok()?.clone())))
             .collect();
         for (place, seen) in asked {
-            for attached in &seen.status.source.attached {
+            for attached in seen.status.source.attached.known() {
                 if attached.host.is_none() && !self.nodes.iter().any(|node| node.has_id(attached.server_id)) {
                     self.lost(&place, attached, &seen);
                 }
             }
-            if seen.status.source.attached.is_empty() {
+            if seen.status.source.attached.known().is_empty() {
                 for reader in guesses(&seen) {
                     let guessed = Place { host: seen_from(reader, &place.host), port: place.port };
                     if let Some(reason) = self.guesses.get(&guessed) {
-                        let reason = format!("reads the binlog and does not register; nothing there: {reason}");
+                        let what = match seen.status.source.attached {
+                            AttachedReplicas::Known(_) => "reads the binlog and does not register",
+                            AttachedReplicas::Denied { .. } => "reads the binlog, from a port that may not be told",
+                        };
+                        let reason = format!("{what}; nothing there: {reason}");
                         self.unasked(guessed, &place, reason);
                     }
                 }
@@ -155,7 +159,7 @@ impl Walk {
             self.want(Want { place: source_place(place, channel), listed_by: None, guess: false });
         }
         let listed_by = Some(place.clone());
-        for attached in &seen.status.source.attached {
+        for attached in seen.status.source.attached.known() {
             if let Some(host) = &attached.host {
                 let place = Place { host: seen_from(host, &place.host), port: attached.port };
                 self.want(Want { place, listed_by: listed_by.clone(), guess: false });
@@ -163,7 +167,7 @@ impl Walk {
                 self.guess(place, seen, attached.port);
             }
         }
-        if seen.status.source.attached.is_empty() {
+        if seen.status.source.attached.known().is_empty() {
             self.guess(place, seen, place.port);
         }
     }
@@ -231,6 +235,10 @@ mod tests {
         Attached { server_id: id, host: host.map(str::to_owned), port, server_uuid: None }
     }
 
+    fn known(replicas: Vec<Attached>) -> AttachedReplicas {
+        AttachedReplicas::Known(replicas)
+    }
+
     /// Walks a fleet of which `answers` is known; everybody else is silent.
     fn walked(start: &str, answers: &[(&str, Seen)]) -> Vec<(String, bool)> {
         let mut walk = Walk::from(place(start));
@@ -251,7 +259,7 @@ mod tests {
     #[test]
     fn the_walk_goes_up_and_down_and_names_who_is_silent() {
         let mut primary = seen(source(1, 3306));
-        primary.status.source.attached = vec![attached(2, Some("b"), 3306), attached(3, Some("c"), 3306)];
+        primary.status.source.attached = known(vec![attached(2, Some("b"), 3306), attached(3, Some("c"), 3306)]);
         let found = walked("b:3306", &[("b:3306", seen(replica(2, 3306, "a", 3306))), ("a:3306", primary)]);
         assert_eq!(found, [("b:3306".into(), true), ("a:3306".into(), true), ("c:3306".into(), false)]);
     }
@@ -259,7 +267,7 @@ mod tests {
     #[test]
     fn a_server_with_two_addresses_is_one() {
         let mut primary = seen(source(1, 3306));
-        primary.status.source.attached = vec![attached(2, Some("b.example"), 3306)];
+        primary.status.source.attached = known(vec![attached(2, Some("b.example"), 3306)]);
         let second = seen(replica(2, 3306, "a", 3306));
         let found = walked("b:3306", &[("b:3306", second.clone()), ("a:3306", primary), ("b.example:3306", second)]);
         assert_eq!(found, [("b:3306".into(), true), ("a:3306".into(), true)]);
@@ -275,7 +283,7 @@ mod tests {
     #[test]
     fn a_replica_that_does_not_say_its_host_is_sought_where_the_binlog_is_read() {
         let mut primary = seen(source(1, 3306));
-        primary.status.source.attached = vec![attached(2, None, 3307), attached(3, None, 3308)];
+        primary.status.source.attached = known(vec![attached(2, None, 3307), attached(3, None, 3308)]);
         primary.readers = vec!["b".into()];
         let found = walked("a:3306", &[("a:3306", primary), ("b:3307", seen(replica(2, 3307, "a", 3306)))]);
         assert_eq!(found, [("a:3306".into(), true), ("b:3307".into(), true), ("server-id-3:3308".into(), false)]);
@@ -293,7 +301,7 @@ mod tests {
     fn a_fleet_without_end_is_cut_and_the_rest_counted() {
         let mut primary = seen(source(1, 3306));
         primary.status.source.attached =
-            (0..500_u16).map(|n| attached(u32::from(n) + 2, Some("b"), 10_000 + n)).collect();
+            known((0..500_u16).map(|n| attached(u32::from(n) + 2, Some("b"), 10_000 + n)).collect());
         let mut walk = Walk::from(place("a:3306"));
         let first = walk.next().remove(0);
         walk.told(first, Ok(primary));

@@ -14,6 +14,7 @@ fn a_replay_of_the_export_takes_the_same_decisions() {
     assert!(replayed.equal && replayed.from_the_start, "{replayed:?}");
     assert_eq!(replayed.promotions, 1);
     assert_eq!(replayed.decisions[0].kind, "fail-over");
+    assert_eq!(replayed.permits, 1, "the fleet permitted it");
     assert_eq!(replayed.recorded, replayed.decisions.len());
     // A second export adds nothing and changes nothing.
     assert_eq!(export(&bus, dir.path()).unwrap().files, 0);
@@ -29,6 +30,17 @@ fn a_decision_that_the_journal_does_not_explain_makes_the_hashes_differ() {
     let replayed = replay(dir.path()).unwrap();
     assert!(!replayed.equal);
     assert_eq!(replayed.recorded, replayed.decisions.len() + 1);
+}
+
+#[test]
+fn a_permit_that_the_fleet_did_not_give_makes_the_replay_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut story = Story::failover();
+    story.forge_permit();
+    export(&story.shared(), dir.path()).unwrap();
+    let replayed = replay(dir.path()).unwrap();
+    assert_eq!(replayed.hash, replayed.recorded_hash);
+    assert_eq!((replayed.permits, replayed.equal), (2, false));
 }
 
 #[test]

@@ -18,7 +18,10 @@ fn an_action_is_explained_with_its_facts_and_steps() {
     assert_eq!((line.kind.as_str(), line.outcome.as_deref()), ("fail-over", Some("done, primary db2")));
     let steps: Vec<(u32, &str)> = why.steps.iter().map(|step| (step.number, step.step.as_str())).collect();
     assert_eq!(steps, [(0, "fence"), (1, "stop-receiver"), (2, "promote")]);
-    assert!(why.facts.last().unwrap().text.contains("exited on signal 9"), "{:?}", why.facts);
+    let last: Vec<&str> = why.facts.iter().rev().take(3).map(|fact| fact.text.as_str()).collect();
+    assert_eq!(last[0], "the fleet permitted epoch 1: 1 of 3 in 10 minutes");
+    assert!(last[1].starts_with("c1 asked the fleet for a permit for epoch 1, because db1 exited"), "{}", last[1]);
+    assert!(last[2].contains("exited on signal 9"), "{}", last[2]);
     let text = why.to_string();
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     assert!(text.contains("stop-receiver on db2: done, 24 ms"), "{text}");

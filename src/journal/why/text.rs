@@ -35,6 +35,21 @@ pub fn describe(fact: &Fact) -> Option<String> {
             format!("step {} {}: {} ({took})", result.number, result.step, outcome_of(&result.outcome))
         }
         Fact::Ended(ended) => format!("action of epoch {} ended: {}", ended.epoch, ending_of(&ended.outcome)),
+        Fact::PermitAsked(asked) => {
+            format!(
+                "{} asked the fleet for a permit for epoch {}, because {}",
+                asked.cluster, asked.epoch, asked.reason
+            )
+        }
+        Fact::PermitAnswered(answer) if answer.granted => {
+            format!("the fleet permitted epoch {}: {}", answer.epoch, answer.reason)
+        }
+        Fact::PermitAnswered(answer) => {
+            format!("the fleet refused epoch {} until {}: {}", answer.epoch, answer.until, answer.reason)
+        }
+        Fact::PermitReturned(returned) => {
+            format!("{} gave its permit back to the fleet, because {}", returned.cluster, returned.reason)
+        }
         Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => return None,
     })
 }

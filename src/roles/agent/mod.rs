@@ -2,6 +2,7 @@
 //! that executors ask of this host. It observes and does; it decides nothing.
 
 mod capture;
+mod changes;
 mod slow;
 
 mod steps;

@@ -24,17 +24,17 @@ const AGAIN: Duration = Duration::from_millis(500);
 type Underway = Arc<Mutex<BTreeSet<u64>>>;
 
 pub(super) fn run(agent: Arc<Agent>) {
-    let group = format!("agent-{}", agent.host);
-    let assignment = Assignment::Group { group, topics: vec![Topic::Actions] };
-    let reader = match agent.bus.reader(assignment) {
-        Ok(reader) => reader,
-        Err(error) => {
-            tracing::error!(%error, "steps cannot be read: this host performs none");
-            return;
+    let runtime = tokio::runtime::Handle::current();
+    let follow = move || {
+        while !*agent.stop.borrow() {
+            let group = format!("agent-{}", agent.host);
+            match agent.bus.reader(Assignment::Group { group, topics: vec![Topic::Actions] }) {
+                Ok(reader) => return follow(&agent, reader, &runtime),
+                Err(error) => tracing::warn!(%error, "steps cannot be read yet"),
+            }
+            std::thread::sleep(AGAIN);
         }
     };
-    let runtime = tokio::runtime::Handle::current();
-    let follow = move || follow(&agent, reader, &runtime);
     if let Err(error) = std::thread::Builder::new().name("steps".to_owned()).spawn(follow) {
         tracing::error!(%error, "no thread for steps: this host performs none");
     }
@@ -94,7 +94,7 @@ async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
     };
     agent.metrics.add(&STEPS, &[&result.step, outcome], 1);
     tracing::info!(instance = %result.instance, step = %result.step, epoch = %result.epoch, outcome, took_ms = result.took_us / 1_000, "step performed");
-    crate::bus::failpoint::at_step("step.performed", &result.step);
+    crate::bus::failpoint::at_step("step.performed", &result.step, || {});
     let fact = Fact::StepDone(Box::new(result));
     while let Err(error) = agent.speaker.say(subject.clone(), Some(request.action), fact.clone()).await {
         tracing::warn!(%error, "a result could not be appended yet");
@@ -104,13 +104,6 @@ async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
 
 /// A step whose time is over is not begun: its executor has called it timed out, and what it would open may be closed again.
 fn late(request: &StepRequest) -> StepResult {
-    StepResult {
-        action: request.action,
-        epoch: request.epoch,
-        number: request.number,
-        instance: request.instance.clone(),
-        step: request.step.name().to_owned(),
-        outcome: StepOutcome::Refused { reason: "its deadline had passed before it was begun".to_owned() },
-        took_us: 0,
-    }
+    let reason = "its deadline had passed before it was begun".to_owned();
+    request.result(StepOutcome::Refused { reason }, 0)
 }

@@ -17,6 +17,7 @@ use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Process, Proces
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
+use super::changes::Changes;
 use super::{Agent, Place, process_fact};
 
 /// One heartbeat a second: the rate that silence is judged by.
@@ -25,6 +26,9 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 const SAMPLE_WITHIN: Duration = Duration::from_millis(800);
 /// 2 s for a guard to answer when its instance is first seen; it is asked again at each beat.
 const GUARD_WITHIN: Duration = Duration::from_secs(2);
+
+/// 100 ms: a heartbeat that an exit cut short is begun again, when the guard has said what it will.
+const BEAT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 struct Watch {
     agent: Arc<Agent>,
@@ -37,6 +41,8 @@ struct Watch {
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<()>>,
     told: bool,
+    /// Whether the heartbeat of this second is said.
+    beaten: bool,
 }
 
 pub(super) async fn run(agent: Arc<Agent>, place: Place) {
@@ -47,28 +53,37 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         process: Process::Unknown,
         exit: None,
         told: false,
+        beaten: false,
         agent,
         place,
     };
     let mut stop = watch.agent.stop.clone();
     let mut beat = interval_at(Instant::now() + to_next_second(), BEAT_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Skip); // late beats are not made up for: each speaks of now
-    let mut states = watch.guard.as_ref().map(GuardClient::states);
+    let mut changes = Changes::new(Arc::clone(&watch.agent.metrics), &watch.place.cluster, &watch.place.instance);
+    changes.follow(watch.guard.as_ref());
     loop {
         tokio::select! {
             biased;
             () = super::stopped(&mut stop) => return,
-            () = changed(&mut states) => watch.guard_changed(),
+            process = changes.next() => watch.say_process(process),
             () = exited(&mut watch.exit) => watch.say_process(Process::Exited { code: None, signal: None, requested: false, held: false }),
             _ = beat.tick() => {
                 if watch.guard.is_none() && watch.place.guarded.is_some() {
                     watch.guard = guard_of(&watch.agent, &watch.place).await;
-                    states = watch.guard.as_ref().map(GuardClient::states);
+                    changes.follow(watch.guard.as_ref());
                 }
+                watch.beaten = false;
                 // An exit must not wait for a sample of the server that just died.
                 tokio::select! {
                     biased;
-                    () = changed(&mut states) => { watch.guard_changed(); beat.reset_after(Duration::from_millis(100)); }
+                    process = changes.next() => {
+                        watch.say_process(process);
+                        // One heartbeat a second, also when something happens in the middle of it.
+                        if !watch.beaten {
+                            beat.reset_after(BEAT_AGAIN_AFTER);
+                        }
+                    }
                     () = watch_beat(&mut watch) => {}
                 }
             }
@@ -94,17 +109,6 @@ async fn watch_beat(watch: &mut Watch) {
     watch.beat(sample).await;
 }
 
-/// Resolves when the guard says something new; never without a guard.
-async fn changed(states: &mut Option<tokio::sync::watch::Receiver<Option<millrace_executors::guard::State>>>) {
-    let heard = match states {
-        Some(states) => states.changed().await.is_ok(),
-        None => false,
-    };
-    if !heard {
-        std::future::pending::<()>().await;
-    }
-}
-
 async fn exited(exit: &mut Option<oneshot::Receiver<()>>) {
     match exit {
         Some(receiver) => {
@@ -128,14 +132,6 @@ async fn guard_of(agent: &Agent, place: &Place) -> Option<GuardClient> {
 }
 
 impl Watch {
-    fn guard_changed(&mut self) {
-        let state = self.guard.as_ref().and_then(GuardClient::state);
-        let process = process_fact(state.as_ref());
-        if process != self.process && process != Process::Unknown {
-            self.say_process(process);
-        }
-    }
-
     fn say_process(&mut self, process: Process) {
         self.process = process.clone();
         let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process };
@@ -176,6 +172,7 @@ impl Watch {
             canary,
         };
         let said = self.agent.speaker.say(self.place.subject(), None, Fact::Heartbeat(Box::new(heartbeat)));
+        self.beaten = true;
         match said.await {
             Ok(landed) => landed.iter().for_each(|landed| self.agent.learn(landed.appended)),
             Err(error) => {

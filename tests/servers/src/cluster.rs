@@ -34,12 +34,12 @@ impl Cluster {
 
     /// Points `replica` at the primary and starts replication.
     pub async fn attach(&self, replica: &Server) {
-        let account = &self.primary.template().accounts.replication;
+        let account = self.primary.replication();
         let source = Source {
             host: "127.0.0.1".into(),
             port: self.primary.port(),
-            user: account.user.clone(),
-            password: account.password(),
+            user: account.user,
+            password: account.password,
             tls: false,
             was_primary: false,
         };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub use cluster::Cluster;
 pub use ports::{Port, free_port};
 pub use server::{Options, Server};
-pub use template::{Account, Template};
+pub use template::template_of;
 
 /// 3 minutes: starting a server or applying a backlog takes 1 to 5 s here, but the tests may have to share starved cores. Only a
 /// failure takes so long.
@@ -22,6 +22,16 @@ pub const WAIT_MAX: Duration = Duration::from_mins(3);
 
 /// 10 ms between looks: short beside everything that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// `Some` once no thread of the process runs. A SIGSTOP reaches thread after thread, and one that still runs would answer.
+pub fn all_stopped(pid: u32) -> Option<()> {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (_, after_name) = stat.rsplit_once(')')?;
+        after_name.trim_start().starts_with('T').then_some(())?;
+    }
+    Some(())
+}
 
 /// Asks until the answer is `Some`, and panics with `what` if it never is.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {

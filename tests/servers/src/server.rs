@@ -4,12 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use millrace_executors::hands::files::{Template, TemplateAccount};
+use millrace_executors::hands::server::Replication;
 use millrace_mysql::{Address, Flavour, Session, Target};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::ports::{Port, free_port};
-use crate::template::Template;
+use crate::template::template_of;
 use crate::{WAIT_MAX, eventually};
 
 /// How a test wants its server.
@@ -34,7 +36,7 @@ pub struct Server {
 impl Server {
     /// Makes an instance and starts it; returns when it answers.
     pub async fn start(flavour: Flavour, options: &Options) -> Self {
-        let template = Template::of(flavour);
+        let template = template_of(flavour);
         let folder = tempfile::Builder::new().prefix("millrace-test-").tempdir().expect("a temporary folder");
         let port = free_port();
         copy_data(&template.data, &folder.path().join("data"));
@@ -132,9 +134,21 @@ impl Server {
     /// How to reach it over TCP as the agent's account, as patiently as tests are: the product's limits tell a server that hangs
     /// from one that is healthy, not from one that shares starved cores.
     pub fn target(&self, instance: &str) -> Target {
+        self.target_as(instance, &self.template.accounts.agent)
+    }
+
+    /// How to reach it over TCP as `account`, one of its template's.
+    pub fn target_as(&self, instance: &str, account: &TemplateAccount) -> Target {
         let address = Address::Tcp { host: "127.0.0.1".into(), port: self.port() };
-        let usual = Target::new(instance, address, self.template.accounts.agent.for_client());
+        let usual = Target::new(instance, address, account.login(&self.template.folder));
         Target { connect_within: WAIT_MAX, answer_within: WAIT_MAX, ..usual }
+    }
+
+    /// Whom replicas of it log in as.
+    pub fn replication(&self) -> Replication {
+        let account = &self.template.accounts.replication;
+        let password = account.password(&self.template.folder).unwrap_or_else(|error| panic!("{error}"));
+        Replication { user: account.user.clone(), password }
     }
 
     /// A new session of the agent's account.

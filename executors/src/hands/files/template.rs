@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use millrace_mysql::Account;
 use millrace_schemas::flavour::Flavour;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,20 @@ pub struct TemplateAccount {
     /// The schema that is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
+}
+
+impl TemplateAccount {
+    /// How a client logs in with it; `folder` is the one that it belongs to, the template's or an instance's.
+    pub fn login(&self, folder: &Path) -> Account {
+        Account { user: self.user.clone(), password_file: Some(folder.join(&self.password_file)) }
+    }
+
+    /// The password itself, where a statement needs it.
+    pub fn password(&self, folder: &Path) -> Result<String, FilesError> {
+        let file = folder.join(&self.password_file);
+        let text = std::fs::read_to_string(&file).map_err(FilesError::file(file, "cannot be read"))?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
 }
 
 impl Accounts {

@@ -3,6 +3,7 @@
 //! All of it runs in a session that holds `GET_LOCK('millrace')`, writes no binlog, and waits at most a second for locks.
 
 mod extra;
+mod stop;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use millrace_mysql::{Dialect, Error, GtidSet, Session, Target};
 use millrace_schemas::topics::actions::{Member, Report};
 
 pub use extra::{name_extra, neutralise};
+use stop::{Stopped, stop_replication};
 
 /// 5 s: stopping a receiver whose source is frozen takes `replica_net_timeout`, 2 s.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -22,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ATTACH_WITHIN: Duration = Duration::from_secs(1);
 /// 1 s: a server that does not confirm that it is closed is killed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// 10 connections to a source that cannot be reached cost 10 s; a member that is slower than that is another step's matter.
+/// The lock of the server that the session of a step holds: whoever takes it over cuts off the session of an older step.
 const LOCK_NAME: &str = "millrace";
 
 /// Why a step did not work.
@@ -56,6 +58,8 @@ pub struct Replication {
 pub struct Owned {
     session: Session,
     dialect: Dialect,
+    /// For a second session, where one statement needs another beside it.
+    target: Target,
 }
 
 impl Owned {
@@ -79,7 +83,7 @@ impl Owned {
             }
         }
         let dialect = Dialect::detect(&mut session).await?;
-        Ok(Self { session, dialect })
+        Ok(Self { session, dialect, target: target.clone() })
     }
 
     async fn channel(&mut self) -> Result<Option<Channel>, Error> {
@@ -179,7 +183,9 @@ async fn turn(server: &mut Owned, channel: &Channel, spec: &SourceSpec, until: I
         let received = channel.received.clone();
         wait_for(server, &received, until).await?;
     }
-    server.session.execute_within(&dialect.stop_replication(), STOP_WITHIN).await?;
+    if stop_replication(server).await? == Stopped::CutOff {
+        server.session.execute(&dialect.forget_source()).await?;
+    }
     server.session.execute(&dialect.change_source(spec)?).await?;
     server.session.execute(&dialect.start_replication()).await?;
     Ok(())
@@ -248,7 +254,7 @@ pub async fn promote(server: &mut Owned, apply: &GtidSet, k: u32, until: Instant
     }
     wait_for(server, apply, until).await?;
     if channel.is_some() {
-        server.session.execute_within(&dialect.stop_replication(), STOP_WITHIN).await?;
+        stop_replication(server).await?;
         server.session.execute(&dialect.forget_source()).await?;
     }
     open(server, k).await
@@ -301,7 +307,7 @@ pub async fn close(target: &Target) -> Result<Report, Trouble> {
         if session.value(dialect.select_closed()).await?.as_deref() != Some("1") {
             return Err(Trouble::Unfit("it is not closed after it was closed".to_owned()));
         }
-        let mut owned = Owned { session, dialect };
+        let mut owned = Owned { session, dialect, target: target.clone() };
         let executed = owned.executed().await?;
         owned.release().await;
         Ok(Report { already, executed: Some(executed), ..Report::default() })
@@ -336,7 +342,7 @@ pub async fn quarantine(server: &mut Owned) -> Result<Report, Trouble> {
             server.session.execute_within(&dialect.stop_receiver(), STOP_WITHIN).await?;
             wait_for(server, &channel.received, Instant::now() + STOP_WITHIN).await?;
         }
-        server.session.execute_within(&dialect.stop_replication(), STOP_WITHIN).await?;
+        stop_replication(server).await?;
         server.session.execute(&dialect.forget_source()).await?;
     }
     let executed = Some(server.history().await?);

@@ -129,6 +129,10 @@ fn closing_and_opening() {
     check(Dialect::make_read_only, [mysql, mysql, mysql, mysql, mariadb]);
     let (mysql, mariadb) = ("KILL CONNECTION 7", "KILL HARD CONNECTION 7");
     check(|dialect| dialect.kill_session(7), [mysql, mysql, mysql, mysql, mariadb]);
+    let (named, none) = ("thread/sql/replica_sql", "none");
+    let appliers =
+        |dialect: Dialect| dialect.list_appliers().map_or(none, |list| &list[list.find(named).unwrap()..][..22]);
+    check(appliers, [named, named, named, named, none]);
     let offline = "SET GLOBAL offline_mode=ON";
     check(|dialect| dialect.shut_clients_out().unwrap_or("none"), [offline, offline, offline, offline, "none"]);
     check(

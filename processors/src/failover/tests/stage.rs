@@ -1,6 +1,7 @@
-//! A cluster of three under a decider: `db1` is the primary, `db2` and `db3` follow it. Tests say what each agent tells and
+//! A cluster of three under a decider, and the fleet's permits beside it: `db1` is the primary, `db2` and `db3` follow it. Tests say what each agent tells and
 //! let time pass; the stage numbers, stamps and folds the records.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use millrace_schemas::event::{Event, Subject};
@@ -13,12 +14,14 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, ClusterSpec, FailOver, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::alerts::{Alert, Notice};
 use millrace_schemas::topics::journal::{
-    Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, Receiver, SemiSync, ServerState,
+    Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, Receiver, SemiSync,
+    ServerState, fleet,
 };
 use millrace_schemas::topics::samples;
 
 use super::super::{Failover, State, Verdict, verdict};
 use crate::fold::Fold;
+use crate::permits::Permits;
 
 const S: i64 = 1_000_000;
 const START: i64 = 1_000 * S;
@@ -45,6 +48,9 @@ pub(super) struct Tells {
 
 pub(super) struct Stage {
     pub(super) fold: Fold<Failover>,
+    permits: Fold<Permits>,
+    /// False while nobody decides about the fleet.
+    pub(super) fleet: bool,
     pub(super) spec: ClusterSpec,
     pub(super) tells: Vec<Tells>,
     pub(super) now: i64,
@@ -84,8 +90,16 @@ impl Stage {
         };
         let members = spec.members.len();
         let fold = Fold::new(Failover, 0);
-        let mut stage =
-            Self { fold, spec, tells: (0..members).map(tells).collect(), now: START, offset: 0, out: Vec::new() };
+        let mut stage = Self {
+            fold,
+            permits: Fold::new(Permits, 0),
+            fleet: true,
+            spec,
+            tells: (0..members).map(tells).collect(),
+            now: START,
+            offset: 0,
+            out: Vec::new(),
+        };
         let command = Command::Enrol(Box::new(stage.spec.clone()));
         stage.say(None, Fact::Command(command));
         stage.seconds(3);
@@ -113,20 +127,29 @@ impl Stage {
         self.put(&new)
     }
 
-    /// Folds a record as the bus would hand it over now.
+    /// Folds a record as the bus would hand it over now, and what the processors say to the journal about it.
     pub(super) fn put(&mut self, new: &NewRecord) -> Vec<NewRecord> {
-        let record = Record {
-            topic: Topic::Journal,
-            partition: 0,
-            offset: self.offset,
-            appended: Timestamp(self.now),
-            key: new.key.clone(),
-            headers: new.headers.clone(),
-            value: new.value.clone(),
-        };
-        let out = self.fold.fold(&record).out;
-        self.out.extend(out.iter().cloned());
-        out
+        let (mut all, mut journal) = (Vec::new(), VecDeque::from([new.clone()]));
+        while let Some(new) = journal.pop_front() {
+            self.offset += 1;
+            let record = Record {
+                topic: Topic::Journal,
+                partition: 0,
+                offset: self.offset,
+                appended: Timestamp(self.now),
+                key: new.key,
+                headers: new.headers,
+                value: new.value,
+            };
+            let mut out = self.fold.fold(&record).out;
+            if self.fleet {
+                out.extend(self.permits.fold(&record).out);
+            }
+            journal.extend(out.iter().filter(|one| one.topic == Topic::Journal).cloned());
+            all.extend(out);
+        }
+        self.out.extend(all.iter().cloned());
+        all
     }
 
     /// Time passes: ticks each 200 ms, and each second a heartbeat of every agent that is not silent.
@@ -235,6 +258,27 @@ impl Stage {
 
     pub(super) fn end(&mut self, action: &Action, outcome: Outcome) -> Vec<NewRecord> {
         self.say(None, Fact::Ended(Ended { action: action.id, epoch: action.epoch, outcome }))
+    }
+
+    /// Everything that was said to or by the fleet, in order.
+    pub(super) fn permits(&self) -> Vec<Fact> {
+        self.out.iter().filter(|one| one.topic == Topic::Journal).map(read::<Fact>).collect()
+    }
+
+    /// Another cluster of the fleet speaks to it.
+    pub(super) fn other(&mut self, payload: Fact) -> Vec<NewRecord> {
+        self.offset += 1;
+        let event = Event {
+            id: EventId::derive(&["another", &self.offset.to_string()]),
+            source: "failover.2/journal/1".to_owned(),
+            sequence: Sequence { incarnation: self.offset, counter: 0 },
+            at: Timestamp(1),
+            appended: Timestamp::ZERO,
+            subject: Subject::cluster(fleet()),
+            cause: None,
+            payload,
+        };
+        self.put(&event.to_record())
     }
 
     /// The result of a step that let `at` follow the primary.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use millrace_mysql::GtidSet;
 use millrace_mysql::counters::Counters;
+use millrace_mysql::status::source::AttachedReplicas;
 use millrace_mysql::status::{SemiSync, Server, Source, Status};
 use millrace_schemas::ids::{ClusterId, InstanceId};
 
@@ -42,7 +43,7 @@ fn status(flavour: Flavour, more: &[(&str, &str)]) -> Status {
             purged: None,
             file: None,
             position: None,
-            attached: Vec::new(),
+            attached: AttachedReplicas::Known(Vec::new()),
         },
         semi_sync: SemiSync::default(),
         channels: Vec::new(),
@@ -128,14 +129,20 @@ fn old_versions_are_refused_by_family() {
 fn a_denied_statement_names_the_grant_for_the_account_of_the_session() {
     let denied =
         Error::Server { target: "db1".into(), statement: "x".into(), code: 1227, message: "access denied".into() };
-    let check = |flavour, user: &str, expected: &str| {
-        let ability = &abilities(Dialect { flavour, version: Version::new(10, 11, 0) })[1];
+    let check = |flavour, name: &str, user: &str, level: Level, expected: &str| {
+        let abilities = abilities(Dialect { flavour, version: Version::new(10, 11, 0) });
+        let ability = abilities.iter().find(|ability| ability.name == name).unwrap();
         let finding = granted("g".into(), ability, flavour, user, Some(&denied));
-        assert_eq!((finding.level, finding.remedy.as_deref()), (Level::Problem, Some(expected)));
+        assert_eq!((finding.level, finding.remedy.as_deref()), (level, Some(expected)));
         assert_eq!(granted("g".into(), ability, flavour, user, None).level, Level::Ok);
     };
-    check(Flavour::MySql, "millrace@10.0.0.%", "GRANT REPLICATION CLIENT ON *.* TO 'millrace'@'10.0.0.%'");
-    check(Flavour::MariaDb, "o'neil@%", "GRANT SLAVE MONITOR ON *.* TO 'o''neil'@'%'");
+    let (mysql, mariadb) = (Flavour::MySql, Flavour::MariaDb);
+    let status = "GRANT REPLICATION CLIENT ON *.* TO 'millrace'@'10.0.0.%'";
+    check(mysql, "replication status", "millrace@10.0.0.%", Level::Problem, status);
+    check(mariadb, "replication status", "o'neil@%", Level::Problem, "GRANT SLAVE MONITOR ON *.* TO 'o''neil'@'%'");
+    // The agent works without knowing who is attached.
+    check(mysql, "attached replicas", "m@%", Level::Note, "GRANT REPLICATION SLAVE ON *.* TO 'm'@'%'");
+    check(mariadb, "attached replicas", "m@%", Level::Note, "GRANT REPLICATION MASTER ADMIN ON *.* TO 'm'@'%'");
 }
 
 #[test]

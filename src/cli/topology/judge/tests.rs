@@ -1,6 +1,7 @@
 //! What is broken is called so, and what is not known is never called healthy.
 
 use millrace_mysql::Flavour;
+use millrace_mysql::status::source::AttachedReplicas;
 
 use super::super::samples::{first, fleet, node, place, replica, source};
 use super::*;
@@ -34,6 +35,16 @@ fn a_silent_server_is_unknown() {
     let report = check(&fleet(), [0, 1, 0]);
     assert_eq!(report.servers[1].channels[0].missing, Some(1));
     assert_eq!(report.servers[2].parents, [0]);
+}
+
+#[test]
+fn replicas_that_may_not_be_listed_are_unknown() {
+    let mut nodes = pair();
+    status(&mut nodes[0]).status.source.attached =
+        AttachedReplicas::Denied { why: "you need REPLICATION SLAVE".into() };
+    let report = check(&nodes, [0, 1, 0]);
+    let expected = "a:3306: the replicas attached to it are not known: you need REPLICATION SLAVE";
+    assert_eq!(report.unknown, [expected]);
 }
 
 #[test]

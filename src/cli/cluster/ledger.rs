@@ -1,0 +1,266 @@
+//! The journal for an operator's command: from the newest snapshot on, folded as the deciders fold it; a word is appended, and
+//! what follows is told until the action that it led to has ended.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use millrace_processors::Fold;
+use millrace_processors::failover::{Failover, State};
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
+use millrace_schemas::metrics::Registry;
+use millrace_schemas::record::Record;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::actions::Action;
+use millrace_schemas::topics::journal::{Command, Ended, Fact, Outcome};
+use serde::Serialize;
+
+use super::super::End;
+use super::super::output::{Form, answer, say};
+use crate::bus::http::HttpBus;
+use crate::bus::local::LocalBus;
+use crate::bus::{Assignment, Error, From, Polled, Reader, SharedBus};
+use crate::config;
+use crate::journal::SCHEMA_VERSION;
+use crate::journal::why::describe;
+use crate::roles::process::restore;
+use crate::roles::speaker::Speaker;
+
+/// 200 ms per poll.
+const POLL: Duration = Duration::from_millis(200);
+/// 5 s for what is in the journal already.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// 10 s until somebody takes what was asked: deciders and executors answer in milliseconds, or do not run.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// 4 minutes until it has ended: the longest action, the creation of a cluster, has three.
+const ENDED_WITHIN: Duration = Duration::from_mins(4);
+
+pub(super) struct Ledger {
+    bus: SharedBus,
+    fold: Fold<Failover>,
+    reader: Box<dyn Reader>,
+    next: u64,
+    speaker: Speaker,
+    /// False when nobody has the bus but this command: then nothing is done until somebody runs.
+    runs: bool,
+}
+
+/// How an action ended.
+#[derive(Debug, Serialize)]
+struct Told {
+    schema_version: u32,
+    cluster: ClusterId,
+    action: EventId,
+    kind: &'static str,
+    epoch: u64,
+    outcome: Outcome,
+    primary: Option<InstanceId>,
+}
+
+impl Ledger {
+    /// The journal of the site that the configuration describes, read up to now.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        let settings = config::load(path)?;
+        let (bus, runs) = bus(&settings.bus)?;
+        let user = rustix::process::getuid().as_raw();
+        let speaker =
+            Speaker::new(format!("operator/{}-{user}", settings.name), settings.bus.state(), Arc::clone(&bus))?;
+        let mut fold = Fold::new(Failover, 0);
+        let next = restore(&bus, &mut fold)?.unwrap_or(0);
+        let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offset(next))]))?;
+        let mut ledger = Self { bus, fold, reader, next, speaker, runs };
+        ledger.catch_up()?;
+        Ok(ledger)
+    }
+
+    pub(super) fn clusters(&self) -> impl Iterator<Item = (&ClusterId, &State)> {
+        self.fold.clusters()
+    }
+
+    pub(super) fn state(&self, cluster: &ClusterId) -> Option<&State> {
+        self.fold.state(cluster)
+    }
+
+    /// The bus's time, as far as the journal was read.
+    pub(super) fn now(&self) -> Timestamp {
+        self.fold.now()
+    }
+
+    /// The state of a cluster that was declared.
+    pub(super) fn known(&self, cluster: &ClusterId) -> anyhow::Result<&State> {
+        let Some(state) = self.state(cluster).filter(|state| state.spec.is_some()) else {
+            let known: Vec<&str> = self.clusters().map(|(cluster, _)| cluster.as_str()).collect();
+            bail!(
+                "there is no cluster {cluster}; known: {}",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            );
+        };
+        Ok(state)
+    }
+
+    /// Says `command` and waits until it is in the journal. The id of the fact.
+    pub(super) fn say(&mut self, cluster: &ClusterId, command: Command) -> anyhow::Result<EventId> {
+        let subject = Subject::cluster(cluster.clone());
+        let landed = self.speaker.say(subject, None, Fact::Command(command)).wait().context("it was not said")?;
+        let place = landed.first().context("the bus did not say where it landed")?.offset;
+        let until = Instant::now() + READ_WITHIN;
+        while Instant::now() < until {
+            for record in self.poll()? {
+                if record.offset == place {
+                    return Ok(Event::<Fact>::from_record(&record)?.id);
+                }
+            }
+        }
+        Err(End::Unknown("it was said, and did not come back from the bus: look at `millrace cluster list`".to_owned())
+            .into())
+    }
+
+    /// Tells what follows from the fact `said` until its action ends.
+    pub(super) fn follow(&mut self, cluster: &ClusterId, said: EventId, form: Form) -> anyhow::Result<()> {
+        if !self.runs {
+            say("it is in the journal; it will be done when `millrace up` runs")?;
+            return Ok(());
+        }
+        let began = Instant::now();
+        let mut action: Option<Action> = self.led_to(cluster, said);
+        loop {
+            for record in self.poll()? {
+                let Ok(event) = Event::<Fact>::from_record(&record) else { continue };
+                if event.subject.cluster != *cluster {
+                    continue;
+                }
+                action = action.or_else(|| self.led_to(cluster, said));
+                if let Fact::Ended(ended) = &event.payload
+                    && let Some(action) = action.as_ref().filter(|action| action.id == ended.action)
+                {
+                    return self.told(action, ended, form);
+                }
+                let ours = matches!(event.payload, Fact::Claimed(_) | Fact::StepDone(_));
+                if form == Form::Text
+                    && ours
+                    && let Some(text) = describe(&event.payload)
+                {
+                    let on = event.subject.instance.as_ref().map_or_else(String::new, |one| format!("{one}: "));
+                    let at = event.appended.to_string();
+                    say(&format!("{}  {on}{text}", at.get(11..23).unwrap_or(&at)))?;
+                }
+            }
+            if action.is_none() && began.elapsed() > TAKEN_WITHIN {
+                return Err(End::Unknown(format!(
+                    "nobody took it within {} s; it is in the journal, and is done when processors and executors run; \
+                     `millrace why {cluster}` says what became of it",
+                    TAKEN_WITHIN.as_secs()
+                ))
+                .into());
+            }
+            if began.elapsed() > ENDED_WITHIN {
+                return Err(
+                    End::Unknown(format!("it has not ended yet; `millrace why {cluster}` says how it goes")).into()
+                );
+            }
+        }
+    }
+
+    /// The action under way, when it rests on `said`, or was decided by the look that `said` caused.
+    fn led_to(&self, cluster: &ClusterId, said: EventId) -> Option<Action> {
+        let state = self.state(cluster)?;
+        let current = state.current.as_ref()?;
+        let approved = current.action.kind.changes_roles();
+        (current.action.evidence.contains(&said) || approved).then(|| current.action.clone())
+    }
+
+    fn told(&self, action: &Action, ended: &Ended, form: Form) -> anyhow::Result<()> {
+        let primary = self.state(&action.cluster).and_then(|state| state.primary.clone());
+        let told = Told {
+            schema_version: SCHEMA_VERSION,
+            cluster: action.cluster.clone(),
+            action: action.id,
+            kind: action.kind.name(),
+            epoch: action.epoch.0,
+            outcome: ended.outcome.clone(),
+            primary,
+        };
+        if form == Form::Json {
+            answer(form, &told, |_| String::new())?;
+        }
+        let cluster = &action.cluster;
+        match &ended.outcome {
+            Outcome::Done { primary } if form == Form::Text => {
+                say(&format!("{cluster} is there: {primary} is its primary"))
+            }
+            Outcome::Done { .. } => Ok(()),
+            Outcome::Refused { reason, unblock } => {
+                Err(End::Refused(format!("refused: {reason}; to go on: {unblock}")).into())
+            }
+            Outcome::Abandoned { reason, may_have_opened: true } => Err(End::Unknown(format!(
+                "given up: {reason}; a server may have been opened: look at `millrace why {cluster}`"
+            ))
+            .into()),
+            Outcome::Abandoned { reason, .. } => bail!("given up: {reason}; `millrace why {cluster}` says more"),
+        }
+    }
+
+    fn catch_up(&mut self) -> anyhow::Result<()> {
+        let end = self.bus.end(Topic::Journal, 0)?;
+        let mut last = Instant::now();
+        while self.next < end {
+            let before = self.next;
+            self.poll()?;
+            if self.next > before {
+                last = Instant::now();
+            } else if last.elapsed() > READ_WITHIN {
+                bail!("the journal could not be read to its end: {} of {end}", self.next);
+            }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> anyhow::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for item in self.reader.poll(POLL)? {
+            match item {
+                // What retention has taken is not waited for.
+                Polled::Gained { next, .. } => self.next = self.next.max(next),
+                Polled::Record(record) => {
+                    self.next = record.offset + 1;
+                    self.fold.fold(&record);
+                    records.push(record);
+                }
+                Polled::Lost { .. } => {}
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// The bus, and whether somebody runs: asked of the process that has it; the file is opened only when none has.
+fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
+    match bus {
+        config::Bus::Remote { address, token_file, .. } => {
+            let bus = HttpBus::new(*address, token_file)?;
+            bus.ping()?;
+            Ok((Arc::new(bus), true))
+        }
+        config::Bus::File { file, listen, token_file } => {
+            if !file.exists() {
+                bail!("there is no bus file {} yet: start `millrace up` first", file.display());
+            }
+            match (LocalBus::open(file, Arc::new(Registry::new())), listen) {
+                (Ok(bus), _) => Ok((Arc::new(bus), false)),
+                (Err(Error::OpenElsewhere { .. }), Some(address)) => {
+                    let bus = HttpBus::new(*address, token_file)?;
+                    bus.ping()?;
+                    Ok((Arc::new(bus), true))
+                }
+                (Err(error @ Error::OpenElsewhere { .. }), None) => {
+                    Err(anyhow::Error::from(error)
+                        .context("give [bus] a listen = \"127.0.0.1:7071\" and start it again"))
+                }
+                (Err(error), _) => Err(error.into()),
+            }
+        }
+    }
+}
