@@ -2,7 +2,7 @@
 //! minute for the other half before it lets itself be stopped. No step may wait so long, and nothing that was received whole
 //! may be lost on the way.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use millrace_executors::hands::server::{self, Owned};
 use millrace_mysql::flavour::Source;
@@ -107,7 +107,7 @@ async fn half_a_transaction_does_not_hold_up_a_quarantine_and_is_fetched_anew() 
     let mut theirs = Owned::take(&half.source.target("a")).await.unwrap();
     let executed = theirs.executed().await.unwrap();
     assert_eq!(executed.count(), 3);
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + WAIT_MAX;
     server::catch_up(&mut owned, &executed, until).await.unwrap_or_else(|error| panic!("{error}"));
     owned.release().await;
     assert_eq!(half.replica.value("SELECT COUNT(*) FROM shop.t").await.as_deref(), Some("900"));
