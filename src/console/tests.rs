@@ -226,14 +226,20 @@ fn a_view_that_goes_on_from_snapshots_shows_what_one_that_read_everything_shows(
     let bus = Story::failover().shared();
     let records: Vec<_> = crate::journal::appended(&bus).unwrap().map(Result::unwrap).collect();
     let mut whole = View::default();
-    records.iter().for_each(|record| whole.take(record));
+    for record in &records {
+        whole.take(record);
+    }
     for next in [1, records.len() / 2, records.len()] {
         let mut fold = Fold::new(Failover, 0);
-        records[..next].iter().for_each(|record| drop(fold.fold(record)));
+        for record in &records[..next] {
+            fold.fold(record);
+        }
         let mut view = View::default();
         view.go_on_from(fold, next as u64);
         // What the pages show besides is read from further back.
-        records[next / 2..].iter().for_each(|record| view.take(record));
+        for record in &records[next / 2..] {
+            view.take(record);
+        }
         let states = |view: &View| view.clusters().map(|(id, state)| (id.clone(), state.clone())).collect::<Vec<_>>();
         assert_eq!(states(&view), states(&whole), "from {next} of {}", records.len());
         let told = |view: &View| view.switches().filter(|one| !view.is_older(one)).count();

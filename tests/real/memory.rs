@@ -41,7 +41,8 @@ async fn an_agent_under_load_takes_no_more_than_128_mib() {
     let (root, port) = (folder.path().display(), free_port());
     let listen = format!("127.0.0.1:{}", port.number);
     let target = server.target("db1");
-    let password = target.account.password_file.as_ref().map(|file| format!("password-file = \"{}\"\n", file.display()));
+    let password =
+        target.account.password_file.as_ref().map(|file| format!("password-file = \"{}\"\n", file.display()));
     let owner = format!("[bus]\nfile = \"{root}/bus.db\"\nlisten = \"{listen}\"\n");
     let agent = format!(
         "[bus]\nurl = \"http://{listen}\"\ntoken-file = \"{root}/bus.token\"\nstate-dir = \"{root}/state\"\n\
