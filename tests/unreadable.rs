@@ -6,14 +6,14 @@ use std::sync::Arc;
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold};
 use millrace_processors::permits::Permits;
+use millrace_schemas::cluster::{ClusterSpec, Mode, Process};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{EVIDENCE, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{ClusterSpec, Mode};
-use millrace_schemas::topics::journal::{Command, Fact, Process};
+use millrace_schemas::topics::journal::{Command, Fact};
 use millrace_schemas::topics::samples;
 
 const S: i64 = 1_000_000;

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_schemas::event::{Event, Payload, Subject, Unreadable};
+use millrace_schemas::ids::FLEET;
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::{Marks, Sequence};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::journal::FLEET;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

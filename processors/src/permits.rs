@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::FLEET;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::journal::{Command, FLEET, Fact, PermitAnswered, PermitAsked};
+use millrace_schemas::topics::journal::{Command, Fact, PermitAnswered, PermitAsked};
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Out, Processor};

@@ -1,10 +1,11 @@
 //! Journal in, routes out: who may be written to. A route without a primary is published the moment a role change is
 //! claimed, and one with the new primary the moment its opening is reported: clients need not wait for the rest.
 
+use millrace_schemas::cluster::ClusterSpec;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{ActionKind, ClusterSpec, StepOutcome};
+use millrace_schemas::topics::actions::{ActionKind, StepOutcome};
 use millrace_schemas::topics::journal::{Command, Fact, Outcome};
 use millrace_schemas::topics::routes::{Route, Routing};
 use serde::{Deserialize, Serialize};

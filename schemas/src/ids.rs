@@ -8,10 +8,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::topics::journal::FLEET;
-
 /// 64 bytes: fits a MySQL `VARCHAR(64)` key, a file name and a metric label.
 pub const ID_BYTES_MAX: usize = 64;
+
+/// The key that all clusters' fleet-wide permits are asked under. No cluster can be declared under this name.
+pub const FLEET: &str = "fleet";
+
+/// [`FLEET`] as the cluster of an event.
+pub fn fleet() -> ClusterId {
+    ClusterId::parse(FLEET).expect("a legal id")
+}
 
 /// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

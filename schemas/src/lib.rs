@@ -2,6 +2,7 @@
 //! What enters and leaves every stage of the pipeline has its type here, once. No I/O, no clock, no randomness.
 #![warn(missing_docs)]
 
+pub mod cluster;
 pub mod digest;
 pub mod event;
 pub mod flavour;

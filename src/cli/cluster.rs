@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use millrace_processors::failover::State;
+use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
 use millrace_schemas::topics::journal;
 use serde::Serialize;
 

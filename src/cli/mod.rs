@@ -23,7 +23,7 @@ use crate::bus;
 use crate::config;
 use crate::console::table::table;
 use crate::demo::Wish;
-use crate::roles::up::{Roles, Taken, Up};
+use crate::roles::up::{Roles, Taken, Up, stopped};
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
 #[derive(Debug, Parser)]
@@ -217,21 +217,4 @@ async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
     }
     up.stop().await;
     Ok(())
-}
-
-/// Resolves at SIGTERM or SIGINT.
-pub async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
-    }
 }

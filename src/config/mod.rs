@@ -6,9 +6,9 @@ pub mod read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
-use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
 use toml::de::DeTable;
 
 use read::{Problem, Problems, Section};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::record::Record;
@@ -12,7 +13,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Order, StepOutcome, StepResult};
 use millrace_schemas::topics::digests::Entry;
-use millrace_schemas::topics::journal::{Fact, Outcome, Process};
+use millrace_schemas::topics::journal::{Fact, Outcome};
 use millrace_schemas::topics::queries::{self, Row};
 use millrace_schemas::topics::routes::{Route, Routing};
 use tokio::sync::watch;

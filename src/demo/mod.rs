@@ -19,6 +19,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::topics::routes::Route;
 use tokio::sync::watch;
 
+use crate::roles::up::stopped;
 use book::Book;
 use site::{INTERFACE, Site};
 use verdict::Verdict;
@@ -51,11 +52,11 @@ pub async fn run(wish: Wish) -> anyhow::Result<bool> {
     let mut site = Site::start(&wish)?;
     let outcome = tokio::select! {
         outcome = story(&wish, &mut site, began) => outcome,
-        () = crate::cli::stopped() => Err(anyhow::anyhow!("stopped before its end; everything is removed")),
+        () = stopped() => Err(anyhow::anyhow!("stopped before its end; everything is removed")),
     };
     if outcome.is_ok() && wish.keep {
         screen::say(&site.where_to_look(&wish)?);
-        crate::cli::stopped().await;
+        stopped().await;
     }
     let removed = site.remove().await;
     let good = outcome?;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use millrace_schemas::topics::actions::Member;
+use millrace_schemas::cluster::Member;
 use millrace_schemas::topics::routes::Route;
 
 use super::load::Done;

@@ -8,6 +8,7 @@ use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_processors::windows::Windows;
 use millrace_processors::{Fold, Processor};
+use millrace_schemas::cluster::Process;
 use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, Epoch, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
@@ -18,7 +19,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::digests::Entry;
 use millrace_schemas::topics::journal::{
-    Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, Process, ProcessChanged, SemiSync,
+    Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, ProcessChanged, SemiSync,
 };
 use millrace_schemas::topics::queries::{self, Row, Source};
 use millrace_schemas::topics::samples;

@@ -262,3 +262,20 @@ fn open(bus: &config::Bus, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus
         }
     }
 }
+
+/// Resolves at SIGTERM or SIGINT.
+pub async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}

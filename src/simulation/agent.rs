@@ -4,14 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use millrace_schemas::cluster::{ClusterSpec, Process};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{ClusterSpec, Order, Step, StepOutcome, StepRequest};
-use millrace_schemas::topics::journal::{
-    Canary, Fact, Heartbeat, Process, ProcessChanged, Receiver, SemiSync, ServerState,
-};
+use millrace_schemas::topics::actions::{Order, Step, StepOutcome, StepRequest};
+use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, ProcessChanged, Receiver, SemiSync, ServerState};
 
 use super::server::Content;
 use super::voice::{Inbox, Library, Outbox, Voice, Word};

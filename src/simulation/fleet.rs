@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use millrace_processors::permits::{FAILOVERS_MAX, WITHIN};
 use millrace_schemas::event::Subject;
+use millrace_schemas::ids::fleet;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{ActionKind, Order};
-use millrace_schemas::topics::journal::{Command, Fact, Outcome, PermitAnswered, PermitAsked, PermitReturned, fleet};
+use millrace_schemas::topics::journal::{Command, Fact, Outcome, PermitAnswered, PermitAsked, PermitReturned};
 
 use super::voice::{Library, Outbox, Voice, Word};
 use crate::bus::memory::{Dice, MemoryBus};

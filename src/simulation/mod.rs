@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::Fold;
+use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::event::Subject;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{ClusterSpec, Member, Mode};
 use millrace_schemas::topics::journal::{Command, Fact, Outcome as End};
 use xxhash_rust::xxh3::Xxh3;
 

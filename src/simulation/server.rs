@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::journal::Process;
 
 /// What a transaction wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

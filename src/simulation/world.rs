@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{ExtraTransaction, Report, Step};
-use millrace_schemas::topics::journal::Process;
 
 use super::server::{Content, Hold, Server, Transaction, gtid};
 use crate::bus::memory::Dice;

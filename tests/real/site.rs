@@ -14,10 +14,11 @@ use millrace::demo::site::{cluster_of, end};
 use millrace_executors::hands::files::Instance;
 use millrace_mysql::status::replica::Receiver;
 use millrace_mysql::{Flavour, Session, status};
+use millrace_schemas::cluster::{ClusterSpec, Member};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::HostId;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{ClusterSpec, Member, Order};
+use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal;
 use millrace_test_servers::Port;
 

@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use millrace_schemas::cluster::Process as ProcessFact;
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::topics::actions::{
     CreateInstance, ExtraTransaction, Report, Step, StepOutcome, StepRequest, StepResult,
 };
-use millrace_schemas::topics::journal::Process as ProcessFact;
 
 use crate::guard;
 use crate::promises::{Promise, Promises};

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use millrace_schemas::cluster::{ClusterSpec, Member};
 use millrace_schemas::ids::Epoch;
-use millrace_schemas::topics::actions::{ClusterSpec, CreateInstance, Member, Step, StepResult};
+use millrace_schemas::topics::actions::{CreateInstance, Step, StepResult};
 use millrace_schemas::topics::journal::Outcome;
 
 use super::{Script, UnderWay, Wanted, first_trouble};

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use millrace_schemas::cluster::{Member, Process};
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::topics::actions::{FailOver, Member, Step, StepResult};
-use millrace_schemas::topics::journal::{Outcome, Process};
+use millrace_schemas::topics::actions::{FailOver, Step, StepResult};
+use millrace_schemas::topics::journal::Outcome;
 
 use super::{Script, UnderWay, Wanted, report, trouble};
 

@@ -9,8 +9,9 @@ pub mod rejoin;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millrace_schemas::cluster::Member;
 use millrace_schemas::ids::{HostId, InstanceId};
-use millrace_schemas::topics::actions::{Action, ActionKind, Member, Report, Step, StepOutcome, StepResult};
+use millrace_schemas::topics::actions::{Action, ActionKind, Report, Step, StepOutcome, StepResult};
 use millrace_schemas::topics::journal::Outcome;
 
 /// A step that a runbook wants done.

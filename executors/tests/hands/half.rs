@@ -7,8 +7,8 @@ use std::time::Instant;
 use millrace_executors::hands::server::{self, Owned};
 use millrace_mysql::flavour::Source;
 use millrace_mysql::{Dialect, Flavour, GtidSet};
+use millrace_schemas::cluster::Member;
 use millrace_schemas::ids::{HostId, InstanceId};
-use millrace_schemas::topics::actions::Member;
 use millrace_test_servers::{Options, Server, WAIT_MAX, eventually};
 
 use crate::link::Link;

@@ -1,10 +1,10 @@
 //! Who may become the primary, and who may not and why. How far each one is, is read by the runbook after the fence: what
 //! heartbeats say of GTID sets is history, and history decides nothing here.
 
+use millrace_schemas::cluster::{ClusterSpec, Process};
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{ClusterSpec, Excluded};
-use millrace_schemas::topics::journal::Process;
+use millrace_schemas::topics::actions::Excluded;
 
 use super::State;
 use super::evidence::Seen;

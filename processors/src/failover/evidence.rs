@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{StepOutcome, StepResult};
-use millrace_schemas::topics::journal::{Canary, Fact, Process, ServerState};
+use millrace_schemas::topics::journal::{Canary, Fact, ServerState};
 use serde::{Deserialize, Serialize};
 
 use super::State;

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::journal::{Outcome, Process};
+use millrace_schemas::topics::journal::Outcome;
 use serde::Serialize;
 
 use super::{State, Verdict, candidates, permit, plan, verdict};

@@ -14,10 +14,11 @@ pub mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_schemas::cluster::{ClusterSpec, Mode};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{Action, ActionKind, ClusterSpec, Mode};
+use millrace_schemas::topics::actions::{Action, ActionKind};
 use millrace_schemas::topics::alerts::Alert;
 use millrace_schemas::topics::journal::{Ended, Fact, Outcome};
 use serde::{Deserialize, Serialize};

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::Subject;
+use millrace_schemas::ids::fleet;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::Mode;
-use millrace_schemas::topics::journal::{Fact, PermitAnswered, PermitAsked, PermitReturned, fleet};
+use millrace_schemas::topics::journal::{Fact, PermitAnswered, PermitAsked, PermitReturned};
 use serde::{Deserialize, Serialize};
 
 use super::{State, Verdict};

@@ -1,9 +1,10 @@
 //! From a verdict to an action: fills in everything that the runbook needs, mints the epoch, or says why not.
 
+use millrace_schemas::cluster::{Mode, Process};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
-use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Mode, Order, Rejoin};
-use millrace_schemas::topics::journal::{Outcome, Process};
+use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Order, Rejoin};
+use millrace_schemas::topics::journal::Outcome;
 
 use super::{
     ACTION_DEADLINE, CREATE_DEADLINE, Current, Failover, STEPS_PER_ACTION, State, Verdict, alerts, candidates, permit,

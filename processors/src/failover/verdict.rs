@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use millrace_schemas::cluster::{Member, Process};
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::Member;
-use millrace_schemas::topics::journal::{Canary, Process};
+use millrace_schemas::topics::journal::Canary;
 use serde::Serialize;
 
 use super::State;

@@ -1,10 +1,11 @@
 //! Who is permitted what, when it stops to count, who waits and who is next.
 
+use millrace_schemas::cluster::Mode;
+use millrace_schemas::ids::fleet as fleet_cluster;
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{EVIDENCE, NewRecord, Record};
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::Mode;
-use millrace_schemas::topics::journal::{PermitReturned, fleet as fleet_cluster};
+use millrace_schemas::topics::journal::PermitReturned;
 use proptest::prelude::*;
 
 use super::*;

@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Topic;
-use super::actions::{Action, ClusterSpec, Mode, StepResult};
+use super::actions::{Action, StepResult};
+use crate::cluster::Process;
+use crate::cluster::{ClusterSpec, Mode};
 use crate::event::Payload;
 use crate::flavour::Flavour;
 use crate::gtid::GtidSet;
@@ -100,32 +102,6 @@ pub struct Heartbeat {
     pub server_error: Option<String>,
     /// The write path.
     pub canary: Canary,
-}
-
-/// The state of a server process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "is", rename_all = "kebab-case")]
-pub enum Process {
-    /// It runs.
-    Running {
-        /// Its process id.
-        pid: u32,
-    },
-    /// It ended.
-    Exited {
-        /// The exit code, where the parent learned it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        code: Option<i32>,
-        /// The signal that ended it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        signal: Option<i32>,
-        /// True when somebody asked for the shutdown.
-        requested: bool,
-        /// True while its guard holds it down.
-        held: bool,
-    },
-    /// Nobody knows: no guard, no pid, or the guard does not answer.
-    Unknown,
 }
 
 /// A change of a server process, told at once.
@@ -365,14 +341,6 @@ pub struct Load {
     pub p50_us: u64,
     /// 99th percentile.
     pub p99_us: u64,
-}
-
-/// The key that all clusters' fleet-wide permits are asked under. No cluster can be declared under this name.
-pub const FLEET: &str = "fleet";
-
-/// [`FLEET`] as the cluster of an event.
-pub fn fleet() -> ClusterId {
-    ClusterId::parse(FLEET).expect("a legal id")
 }
 
 /// The cluster that ticks carry: they are about a partition, not about a cluster.

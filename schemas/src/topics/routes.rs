@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Topic;
-use super::actions::Member;
+use crate::cluster::Member;
 use crate::event::Payload;
 use crate::ids::Epoch;
 

@@ -2,18 +2,19 @@
 //! Adding a kind without a sample fails a test.
 
 use super::actions::{
-    Action, ActionKind, Check, ClusterSpec, CreateInstance, Excluded, ExtraTransaction, FailOver, Member, Mode, Order,
-    Rejoin, Report, Step, StepOutcome, StepRequest, StepResult,
+    Action, ActionKind, Check, CreateInstance, Excluded, ExtraTransaction, FailOver, Order, Rejoin, Report, Step,
+    StepOutcome, StepRequest, StepResult,
 };
 use super::alerts::{Alert, AlertState, Notice, Severity};
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Host, Instance, Item};
 use super::journal::{
     Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, PermitAnswered, PermitAsked, PermitReturned,
-    Process, ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
+    ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
 };
 use super::routes::{Route, Routing};
 use super::slow_queries::{Slow, SlowQuery};
+use crate::cluster::{ClusterSpec, Member, Mode, Process};
 use crate::flavour::Flavour;
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, DigestId, Epoch, EventId, HostId, InstanceId};

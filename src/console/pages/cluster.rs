@@ -35,7 +35,7 @@ pub(in crate::console) async fn cluster(State(console): State<Console>, Path(id)
             div { dt { "Primary" } dd { (state.primary.as_ref().map_or("none", |primary| primary.as_str())) } }
             div { dt { "Epoch" } dd { (state.epoch) } }
             div { dt { "Mode" } dd { (format!("{:?}", state.effective_mode()).to_lowercase()) } }
-            div { dt { "Route" } dd { (route_text(route.and_then(|(_, route)| route.primary.as_ref()).map(millrace_schemas::topics::actions::Member::endpoint))) } }
+            div { dt { "Route" } dd { (route_text(route.and_then(|(_, route)| route.primary.as_ref()).map(millrace_schemas::cluster::Member::endpoint))) } }
         }
         section { h2 { "Topology" } div.scroll { (topology::drawing(&members)) } }
         (members_table(&view, &members))

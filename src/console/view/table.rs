@@ -1,10 +1,10 @@
 //! What the terminal's live table and the pages list, as plain values: replicas with their delay, alerts that fire.
 
 use millrace_processors::failover::verdict;
+use millrace_schemas::cluster::Process;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{AlertState, Severity};
-use millrace_schemas::topics::journal::Process;
 use serde::Serialize;
 
 use super::View;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::topics::actions::StepOutcome;
-use millrace_schemas::topics::journal::{Canary, Command, Fact, Heartbeat, Outcome, Process};
+use millrace_schemas::topics::journal::{Canary, Command, Fact, Heartbeat, Outcome};
 
 use super::{StepLine, Why};
 

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use millrace_collectors::statements::NewDigest;
 use millrace_collectors::wire::{self, Batch, Live};
 use millrace_schemas::event::Subject;
+use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::metrics::{WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_STATEMENTS};
 use millrace_schemas::record::{Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
-use millrace_schemas::topics::journal::FLEET;
 use millrace_schemas::topics::queries::{self, Row};
 
 use super::Agent;
@@ -87,7 +87,7 @@ fn record(agent: &Agent, instance: &InstanceId, rows: &[Row], numbers: &mut Numb
 }
 
 fn fleet() -> Subject {
-    Subject::cluster(ClusterId::parse(FLEET).expect("a legal id"))
+    Subject::cluster(ids::fleet())
 }
 
 fn entry(new: NewDigest) -> Entry {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_executors::guard::{GuardClient, State};
+use millrace_schemas::cluster::Process;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::metrics::{JOURNAL_COALESCED, Registry};
-use millrace_schemas::topics::journal::Process;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -22,11 +22,11 @@ use millrace_executors::hands::files::Instance;
 use millrace_executors::promises::Promises;
 use millrace_mysql::{Target, connect};
 use millrace_schemas::event::Subject;
+use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::inventory::{Host as HostItem, Item};
-use millrace_schemas::topics::journal::FLEET;
 use tokio::sync::watch as signal;
 
 use super::speaker::Speaker;
@@ -197,8 +197,7 @@ fn say_host(agent: &Agent) {
         memory_bytes: host::memory_bytes(),
         kernel: host::kernel(),
     });
-    let fleet = ClusterId::parse(FLEET).expect("a legal id");
-    drop(agent.speaker.say(Subject::cluster(fleet), None, item));
+    drop(agent.speaker.say(Subject::cluster(ids::fleet()), None, item));
 }
 
 /// Resolves when the agent is to stop.
@@ -207,6 +206,6 @@ async fn stopped(stop: &mut signal::Receiver<bool>) {
 }
 
 /// The state of a guard as a fact of the journal.
-fn process_fact(state: Option<&guard::State>) -> millrace_schemas::topics::journal::Process {
-    state.map_or(millrace_schemas::topics::journal::Process::Unknown, millrace_executors::hands::fact)
+fn process_fact(state: Option<&guard::State>) -> millrace_schemas::cluster::Process {
+    state.map_or(millrace_schemas::cluster::Process::Unknown, millrace_executors::hands::fact)
 }

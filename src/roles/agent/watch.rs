@@ -8,12 +8,13 @@ use millrace_collectors::pulse::Pulse;
 use millrace_collectors::server::{Sample, Sampler};
 use millrace_collectors::{host, process};
 use millrace_executors::guard::GuardClient;
+use millrace_schemas::cluster::Process;
 use millrace_schemas::ids::Epoch;
 use millrace_schemas::metrics::{
     CANARY_SECONDS, CONNECTIONS, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, REPLICA_DELAY, THREADS_RUNNING,
 };
 use millrace_schemas::topics::inventory::{Instance as InstanceItem, Item};
-use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Process, ProcessChanged, ServerState};
+use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, ProcessChanged, ServerState};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 

@@ -11,7 +11,8 @@ use millrace_mysql::flavour::{Source as SourceSpec, Unspeakable};
 use millrace_mysql::status::replica::Receiver;
 use millrace_mysql::status::{Channel, replica, semi_sync, source};
 use millrace_mysql::{Dialect, Error, GtidSet, Session, Target};
-use millrace_schemas::topics::actions::{Member, Report};
+use millrace_schemas::cluster::Member;
+use millrace_schemas::topics::actions::Report;
 
 pub use extra::{name_extra, neutralise};
 use stop::{Stopped, stop_replication};

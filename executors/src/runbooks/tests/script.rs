@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use millrace_schemas::cluster::Process;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::{Epoch, InstanceId};
 use millrace_schemas::topics::actions::{
     Action, ActionKind, ExtraTransaction, FailOver, Rejoin, Report, Step, StepOutcome, StepResult,
 };
-use millrace_schemas::topics::journal::{Outcome, Process};
+use millrace_schemas::topics::journal::Outcome;
 use millrace_schemas::topics::samples;
 
 use crate::runbooks::{Next, Planned, Results, next};

@@ -1,7 +1,8 @@
 //! What is decided: one promotion per epoch, who may be promoted, who would unblock a refusal, modes, limits, rejoins.
 
+use millrace_schemas::cluster::Mode;
 use millrace_schemas::ids::Epoch;
-use millrace_schemas::topics::actions::{ActionKind, Mode, StepOutcome, StepResult};
+use millrace_schemas::topics::actions::{ActionKind, StepOutcome, StepResult};
 use millrace_schemas::topics::journal::{Command, Fact, Outcome};
 
 use super::stage::{KILLED, RUNS, Stage, actions, fail_over, id, mysql};
@@ -294,7 +295,7 @@ fn a_replica_that_crashed_is_brought_back_and_does_not_count_until_then() {
         "{rejoin:?}"
     );
     // It runs again, but what it had received may be gone (A5): the primary dies before it has caught up.
-    stage.process(1, millrace_schemas::topics::journal::Process::Running { pid: 8 });
+    stage.process(1, millrace_schemas::cluster::Process::Running { pid: 8 });
     stage.claim(&rejoin, "e1");
     stage.end(&rejoin, Outcome::Abandoned { reason: "follow timed out".to_owned(), may_have_opened: false });
     stage.process(0, KILLED);

@@ -1,12 +1,12 @@
 //! The fleet's permit, from the cluster's side: asked for once, waited for without a clock, used up by a change of primary and
 //! by nothing else, and not needed where an operator approved.
 
+use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::record::NewRecord;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::Mode;
 use millrace_schemas::topics::journal::{Command, Fact, Outcome, PermitAnswered, PermitAsked, PermitReturned};
 use millrace_schemas::topics::samples;
 

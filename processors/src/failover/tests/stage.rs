@@ -4,18 +4,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use millrace_schemas::cluster::{ClusterSpec, Process};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::flavour::Flavour;
+use millrace_schemas::ids::fleet;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::actions::{Action, ActionKind, ClusterSpec, FailOver, Order, StepOutcome, StepResult};
+use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::alerts::{Alert, Notice};
 use millrace_schemas::topics::journal::{
-    Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, Process, ProcessChanged, Receiver, SemiSync,
-    ServerState, fleet,
+    Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, ProcessChanged, Receiver, SemiSync, ServerState,
 };
 use millrace_schemas::topics::samples;
 

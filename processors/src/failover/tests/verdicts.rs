@@ -1,6 +1,7 @@
 //! The evidence table of the design, row by row.
 
-use millrace_schemas::topics::journal::{Canary, Process, SemiSync};
+use millrace_schemas::cluster::Process;
+use millrace_schemas::topics::journal::{Canary, SemiSync};
 
 use super::stage::{KILLED, RUNS, STOPPED, Stage, id};
 use crate::failover::Verdict;
