@@ -1,12 +1,20 @@
 //! `millrace events TOPIC`: a topic as it is served to subscribers, one JSON value a line, until it is interrupted.
 
 use std::io::{BufRead as _, BufReader};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use millrace_schemas::topics::Topic;
 
+use super::End;
 use super::output::say;
+use super::site::Source;
+use crate::bus::{Assignment, From, Polled, SharedBus};
+use crate::console::line;
+
+/// 500 ms per look.
+const WAIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -15,7 +23,9 @@ pub(super) struct Arguments {
     /// Where to begin: start, end, or an offset.
     #[arg(long, default_value = "end")]
     from: String,
-    /// The process that owns the bus.
+    #[command(flatten)]
+    source: Source,
+    /// Ask a console; that is what is done when nothing else is named.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
     console: String,
     /// End after so many records.
@@ -24,22 +34,59 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut left = arguments.count;
+    // False when that was the last one asked for.
+    let mut tell = |text: &str| -> anyhow::Result<bool> {
+        say(text)?;
+        left = left.map(|left| left.saturating_sub(1));
+        Ok(left != Some(0))
+    };
+    if let Some(bus) = arguments.source.open()? {
+        return follow(&bus, arguments, tell);
+    }
     let url =
         format!("{}/api/events/{}?from={}", arguments.console.trim_end_matches('/'), arguments.topic, arguments.from);
-    let client = reqwest::blocking::Client::builder().timeout(None).build()?;
-    let answer = no_console(client.get(&url).send(), &arguments.console)?;
-    let mut left = arguments.count;
+    let answer = no_console(client()?.get(&url).send(), &arguments.console)?;
     for line in BufReader::new(answer).lines() {
         let line = line.context("the connection to the console broke")?;
-        if let Some(data) = line.strip_prefix("data:") {
-            say(data.trim_start())?;
-            left = left.map(|left| left.saturating_sub(1));
-            if left == Some(0) {
-                break;
-            }
+        if let Some(data) = line.strip_prefix("data:")
+            && !tell(data.trim_start())?
+        {
+            break;
         }
     }
     Ok(())
+}
+
+/// The same from the bus itself.
+fn follow(
+    bus: &SharedBus,
+    arguments: &Arguments,
+    mut tell: impl FnMut(&str) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let from = match arguments.from.as_str() {
+        "start" => From::Start,
+        "end" => From::End,
+        offset => match offset.parse() {
+            Ok(offset) => From::Offset(offset),
+            Err(_) => return Err(End::Usage(format!("--from {offset} is not 'start', 'end' or an offset")).into()),
+        },
+    };
+    let mut reader = bus.reader(Assignment::Manual(vec![(arguments.topic, from)]))?;
+    loop {
+        for item in reader.poll(WAIT)? {
+            if let Polled::Record(record) = item
+                && !tell(&line(&record))?
+            {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A client without a limit of time, for streams, and without a proxy: consoles are on this host.
+pub(super) fn client() -> anyhow::Result<reqwest::blocking::Client> {
+    Ok(reqwest::blocking::Client::builder().timeout(None).no_proxy().build()?)
 }
 
 /// Says what to do when nobody answers.

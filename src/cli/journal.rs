@@ -1,24 +1,20 @@
 //! `millrace journal export|replay`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Subcommand;
-use millrace_schemas::metrics::Registry;
 
-use super::Negative;
 use super::output::{Form, answer};
-use crate::bus::SharedBus;
-use crate::bus::local::LocalBus;
+use super::site::Source;
+use super::{End, Negative};
 use crate::journal::{Replayed, export, replay};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Write journal, actions and alerts of a bus file to an archive, with the range that is still open.
+    /// Write journal, actions and alerts of a bus to an archive, with the range that is still open.
     Export {
-        /// The bus file. Nobody may have it open.
-        #[arg(long, value_name = "FILE")]
-        bus: PathBuf,
+        #[command(flatten)]
+        source: Source,
         /// The archive.
         dir: PathBuf,
         /// The form of the answer.
@@ -37,8 +33,10 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Export { bus, dir, output } => {
-            let bus: SharedBus = Arc::new(LocalBus::open(&bus, Arc::new(Registry::new()))?);
+        Command::Export { source, dir, output } => {
+            let Some(bus) = source.open()? else {
+                return Err(End::Usage("name the bus: --config FILE or --bus FILE".to_owned()).into());
+            };
             answer(output, &export(&bus, &dir)?, |exported| format!("exported to {}", exported.dir.display()))
         }
         Command::Replay { dir, output } => {

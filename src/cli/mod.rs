@@ -6,6 +6,7 @@ mod doctor;
 mod events;
 mod journal;
 mod output;
+mod site;
 mod topology;
 mod why;
 

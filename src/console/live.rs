@@ -8,11 +8,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Headers, Record};
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::queries::{self, Row};
 use millrace_schemas::topics::windows;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -99,9 +99,9 @@ pub(super) async fn events(
                 item = polled.recv() => item,
             };
             let event = match item {
-                Some(Ok(Polled::Record(record))) => Event::default()
-                    .id(format!("{}-{}", record.partition, record.offset))
-                    .data(line(&record).to_string()),
+                Some(Ok(Polled::Record(record))) => {
+                    Event::default().id(format!("{}-{}", record.partition, record.offset)).data(line(&record))
+                }
                 Some(Ok(Polled::Gained { .. } | Polled::Lost { .. })) => continue,
                 Some(Err(error)) => Event::default().comment(error.to_string().replace(['\r', '\n'], " ")),
                 None => return,
@@ -148,18 +148,32 @@ fn stream(receiver: mpsc::Receiver<Result<Event, Infallible>>) -> Response {
         .into_response()
 }
 
+/// A record as a line of JSON.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    schema_version: u32,
+    topic: Topic,
+    partition: u32,
+    offset: u64,
+    appended: String,
+    key: &'a str,
+    headers: &'a Headers,
+    value: Option<Value>,
+}
+
 /// A record as JSON: events as they are, Arrow batches as rows, what cannot be read as its length.
-pub(crate) fn line(record: &Record) -> Value {
-    json!({
-        "schema_version": SCHEMA_VERSION,
-        "topic": record.topic.name(),
-        "partition": record.partition,
-        "offset": record.offset,
-        "appended": record.appended.to_string(),
-        "key": record.key,
-        "headers": record.headers,
-        "value": record.value.as_deref().map(|bytes| value(record.topic, bytes)),
-    })
+pub(crate) fn line(record: &Record) -> String {
+    let line = Line {
+        schema_version: SCHEMA_VERSION,
+        topic: record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        appended: record.appended.to_string(),
+        key: &record.key,
+        headers: &record.headers,
+        value: record.value.as_deref().map(|bytes| value(record.topic, bytes)),
+    };
+    serde_json::to_string(&line).expect("plain data encodes into memory")
 }
 
 fn value(topic: Topic, bytes: &[u8]) -> Value {

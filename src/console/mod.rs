@@ -30,6 +30,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::bus::{Assignment, From, Polled, SharedBus, follow};
 use crate::roles::process::restore;
+pub(crate) use live::line;
 pub use view::View;
 
 /// 64 open streams: each is a thread and a reader of the bus; a team's browsers need fewer.

@@ -2,13 +2,13 @@
 
 use millrace_mysql::Flavour;
 
-use super::site::{CLUSTER, PATIENCE, Role, Site};
+use super::site::{CLUSTER, PATIENCE, Role, Site, millrace};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_waits_for_the_operator_who_approves_it() {
     let mut site = Site::new(Flavour::MySql);
     let nobody = site.operator(&["list"]);
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("start `millrace up` first"), "{nobody:?}");
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("`millrace up` makes it"), "{nobody:?}");
     site.start(Role::Up, None);
     site.create("approve");
     let first = site.settled().await;
@@ -45,6 +45,16 @@ async fn a_failover_waits_for_the_operator_who_approves_it() {
     assert_eq!(now.instance.as_str(), primary);
     let exists = site.session(&now).await.value("SELECT COUNT(*) FROM shop.kept").await.expect("readable");
     assert_eq!(exists.as_deref(), Some("0"), "the acknowledged table is there");
+    // What happened is told while it runs, from the process that has the bus.
+    let why = site.asked(&["why", CLUSTER]);
+    assert!(why.contains("approved") && why.contains("promote"), "{why}");
+    let first_fact = site.asked(&["events", "journal", "--from", "start", "-n", "1"]);
+    assert!(first_fact.starts_with("{\"schema_version\":1"), "{first_fact}");
+    let archive = site.dir.join("archive");
+    site.asked(&["journal", "export", archive.to_str().expect("a path")]);
+    site.stop();
+    let replayed = millrace().args(["journal", "replay"]).arg(&archive).output().expect("it runs");
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stdout));
     site.remove().await;
 }
 

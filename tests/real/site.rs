@@ -163,6 +163,14 @@ impl Site {
         command.output().expect("it runs")
     }
 
+    /// What a command that reads says, asked with the owner's configuration.
+    pub(super) fn asked(&self, arguments: &[&str]) -> String {
+        let output =
+            millrace().args(arguments).arg("--config").arg(self.dir.join("millrace.toml")).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Lets an operator create the cluster.
     pub(super) fn create(&self, mode: &str) {
         let template = self.spec.template.as_deref().expect("of a template");

@@ -2,7 +2,6 @@
 //! what follows is told until the action that it led to has ended.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -10,7 +9,6 @@ use millrace_processors::Fold;
 use millrace_processors::failover::{Failover, State};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
-use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -20,9 +18,8 @@ use serde::Serialize;
 
 use super::super::End;
 use super::super::output::{Form, answer, say};
-use crate::bus::http::HttpBus;
-use crate::bus::local::LocalBus;
-use crate::bus::{Assignment, Error, From, Polled, Reader, SharedBus};
+use super::super::site::bus;
+use crate::bus::{Assignment, From, Polled, Reader, SharedBus};
 use crate::config;
 use crate::journal::SCHEMA_VERSION;
 use crate::journal::why::describe;
@@ -66,8 +63,7 @@ impl Ledger {
         let settings = config::load(path)?;
         let (bus, runs) = bus(&settings.bus)?;
         let user = rustix::process::getuid().as_raw();
-        let speaker =
-            Speaker::new(format!("operator/{}-{user}", settings.name), settings.bus.state(), Arc::clone(&bus))?;
+        let speaker = Speaker::new(format!("operator/{}-{user}", settings.name), settings.bus.state(), bus.clone())?;
         let mut fold = Fold::new(Failover, 0);
         let next = restore(&bus, &mut fold)?.unwrap_or(0);
         let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offset(next))]))?;
@@ -233,34 +229,5 @@ impl Ledger {
             }
         }
         Ok(records)
-    }
-}
-
-/// The bus, and whether somebody runs: asked of the process that has it; the file is opened only when none has.
-fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
-    match bus {
-        config::Bus::Remote { address, token_file, .. } => {
-            let bus = HttpBus::new(*address, token_file)?;
-            bus.ping()?;
-            Ok((Arc::new(bus), true))
-        }
-        config::Bus::File { file, listen, token_file } => {
-            if !file.exists() {
-                bail!("there is no bus file {} yet: start `millrace up` first", file.display());
-            }
-            match (LocalBus::open(file, Arc::new(Registry::new())), listen) {
-                (Ok(bus), _) => Ok((Arc::new(bus), false)),
-                (Err(Error::OpenElsewhere { .. }), Some(address)) => {
-                    let bus = HttpBus::new(*address, token_file)?;
-                    bus.ping()?;
-                    Ok((Arc::new(bus), true))
-                }
-                (Err(error @ Error::OpenElsewhere { .. }), None) => {
-                    Err(anyhow::Error::from(error)
-                        .context("give [bus] a listen = \"127.0.0.1:7071\" and start it again"))
-                }
-                (Err(error), _) => Err(error.into()),
-            }
-        }
     }
 }

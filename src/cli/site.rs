@@ -1,0 +1,66 @@
+//! Where a command finds the bus: asked of the process that has it, as the configuration says; the file is opened only when no
+//! process has it, and never made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Args;
+use millrace_schemas::metrics::Registry;
+
+use crate::bus::http::HttpBus;
+use crate::bus::local::LocalBus;
+use crate::bus::{Error, SharedBus};
+use crate::config;
+
+/// A bus, for commands that read one.
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// Ask the process that has the bus which this configuration describes, or open the file when none runs.
+    #[arg(long, value_name = "FILE", conflicts_with = "bus")]
+    config: Option<PathBuf>,
+    /// Read a bus file. Nobody may have it open.
+    #[arg(long, value_name = "FILE")]
+    bus: Option<PathBuf>,
+}
+
+impl Source {
+    /// The bus that was named, if one was.
+    pub(super) fn open(&self) -> anyhow::Result<Option<SharedBus>> {
+        match (&self.config, &self.bus) {
+            (Some(path), _) => Ok(Some(bus(&config::load(path)?.bus)?.0)),
+            (None, Some(file)) => Ok(Some(Arc::new(there(file)?))),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The bus, and whether a process runs that has it.
+pub(super) fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
+    let (address, token_file) = match bus {
+        config::Bus::Remote { address, token_file, .. } => (address, token_file),
+        config::Bus::File { file, listen, token_file } => match (there(file), listen) {
+            (Ok(bus), _) => return Ok((Arc::new(bus), false)),
+            (Err(error), Some(address)) if is_open_elsewhere(&error) => (address, token_file),
+            (Err(error), None) if is_open_elsewhere(&error) => {
+                return Err(error.context("give [bus] a listen = \"127.0.0.1:7071\" and start it again"));
+            }
+            (Err(error), _) => return Err(error),
+        },
+    };
+    let bus = HttpBus::new(*address, token_file)?;
+    bus.ping()?;
+    Ok((Arc::new(bus), true))
+}
+
+fn is_open_elsewhere(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::OpenElsewhere { .. }))
+}
+
+/// Opens a bus file that is there: a mistyped name must not leave an empty one.
+fn there(file: &Path) -> anyhow::Result<LocalBus> {
+    if !file.exists() {
+        bail!("there is no bus file {}: `millrace up` makes it when it starts", file.display());
+    }
+    Ok(LocalBus::open(file, Arc::new(Registry::new()))?)
+}
