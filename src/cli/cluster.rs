@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use millrace_processors::failover::State;
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
-use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
+use millrace_schemas::ids::{ClusterId, Epoch, InstanceId, fleet};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(super) enum Command {
     Create(Create),
     /// Say how much Millrace may do to a cluster.
     Mode {
-        /// The cluster.
+        /// The cluster; `fleet` ends a pause of the fleet's permits.
         cluster: ClusterId,
         /// observe: change nothing, say what would be done. approve: propose, and wait for you. auto: act.
         mode: Mode,
@@ -191,14 +191,18 @@ fn set_mode(cluster: ClusterId, mode: Mode, asking: &Asking) -> anyhow::Result<(
     struct Changed {
         schema_version: u32,
         cluster: ClusterId,
-        before: Mode,
+        before: Option<Mode>,
         mode: Mode,
     }
     let mut ledger = Ledger::open(&asking.config)?;
-    let before = ledger.known(&cluster)?.effective_mode();
+    // The fleet itself has no mode but a pause, which this ends.
+    let before = if cluster == fleet() { None } else { Some(ledger.known(&cluster)?.effective_mode()) };
     ledger.say(&cluster, journal::Command::SetMode { mode })?;
     let changed = Changed { schema_version: SCHEMA_VERSION, cluster, before, mode };
-    answer(asking.output, &changed, |changed| format!("{}: {} (was {})", changed.cluster, changed.mode, changed.before))
+    answer(asking.output, &changed, |changed| {
+        let before = changed.before.map_or_else(String::new, |before| format!(" (was {before})"));
+        format!("{}: {}{before}", changed.cluster, changed.mode)
+    })
 }
 
 fn approve(cluster: &ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow::Result<()> {

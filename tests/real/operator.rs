@@ -45,6 +45,8 @@ async fn a_failover_waits_for_the_operator_who_approves_it() {
     assert_eq!(now.instance.as_str(), primary);
     let exists = site.session(&now).await.value("SELECT COUNT(*) FROM shop.kept").await.expect("readable");
     assert_eq!(exists.as_deref(), Some("0"), "the acknowledged table is there");
+    let fleet = site.operator(&["mode", "fleet", "auto"]);
+    assert_eq!(String::from_utf8_lossy(&fleet.stdout), "fleet: auto\n");
     // What happened is told while it runs, from the process that has the bus.
     let why = site.asked(&["why", CLUSTER]);
     assert!(why.contains("approved") && why.contains("promote"), "{why}");
