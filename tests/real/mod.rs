@@ -1,5 +1,6 @@
 //! Tests of the binary on real servers.
 
+mod away;
 mod memory;
 mod operator;
 mod resume;

@@ -213,6 +213,19 @@ impl Site {
         false
     }
 
+    /// Ends a process with SIGKILL.
+    pub(super) fn end(&mut self, role: Role) {
+        let mut child = self.running.remove(&role).expect("it was started");
+        child.kill().expect("it runs");
+        child.wait().expect("waitable");
+    }
+
+    /// Waits until the agents have been heard from now on.
+    pub(super) async fn heard_again(&mut self) {
+        self.heard_from = self.bus().end(Topic::Journal, 0).expect("the bus answers");
+        self.heard().await;
+    }
+
     /// Asks every process to stop, who has the bus last.
     pub(super) fn stop(&mut self) {
         for (_, mut child) in std::mem::take(&mut self.running).into_iter().rev() {

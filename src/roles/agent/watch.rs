@@ -14,7 +14,7 @@ use millrace_schemas::metrics::{
     CANARY_SECONDS, CONNECTIONS, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, REPLICA_DELAY, THREADS_RUNNING,
 };
 use millrace_schemas::topics::inventory::{Instance as InstanceItem, Item};
-use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, ProcessChanged, ServerState};
+use millrace_schemas::topics::journal::{Canary, Fact, Gap, Heartbeat, ProcessChanged, ServerState};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -42,6 +42,8 @@ struct Watch {
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<()>>,
     told: bool,
+    /// Since when no heartbeat has reached the bus: the next one that does is told with the gap before it.
+    unheard_since: Option<u64>,
     /// Whether the heartbeat of this second is said.
     beaten: bool,
 }
@@ -54,6 +56,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         process: Process::Unknown,
         exit: None,
         told: false,
+        unheard_since: None,
         beaten: false,
         agent,
         place,
@@ -172,12 +175,22 @@ impl Watch {
             server_error,
             canary,
         };
-        let said = self.agent.speaker.say(self.place.subject(), None, Fact::Heartbeat(Box::new(heartbeat)));
+        let gap = self
+            .unheard_since
+            .map(|from_boot_us| Fact::Gap(Gap { host: self.agent.host.clone(), from_boot_us, to_boot_us: boot_us }));
+        let facts = gap.into_iter().chain([Fact::Heartbeat(Box::new(heartbeat))]);
+        let said = self.agent.speaker.say_all(facts.map(|fact| (self.place.subject(), None, fact)).collect());
         self.beaten = true;
         match said.await {
-            Ok(landed) => landed.iter().for_each(|landed| self.agent.learn(landed.appended)),
+            Ok(landed) => {
+                self.unheard_since = None;
+                landed.iter().for_each(|landed| self.agent.learn(landed.appended));
+            }
             Err(error) => {
-                tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now");
+                if self.unheard_since.is_none() {
+                    tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now");
+                }
+                self.unheard_since.get_or_insert(boot_us);
             }
         }
     }
