@@ -1,5 +1,6 @@
 //! Tests of the binary on real servers.
 
+mod credentials;
 mod operator;
 mod resume;
 mod site;

@@ -41,6 +41,8 @@ struct Watch {
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<()>>,
     told: bool,
+    /// Why the last sample failed, which is said once.
+    failed: Option<String>,
     /// Whether the heartbeat of this second is said.
     beaten: bool,
 }
@@ -53,6 +55,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         process: Process::Unknown,
         exit: None,
         told: false,
+        failed: None,
         beaten: false,
         agent,
         place,
@@ -101,11 +104,9 @@ async fn watch_beat(watch: &mut Watch) {
     let sample = match timeout(SAMPLE_WITHIN, watch.sampler.sample()).await {
         Ok(Ok(sample)) => Ok(sample),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => {
-            watch.sampler = Sampler::new(watch.place.target.clone()); // the session has an answer in flight
-            Err(format!("no answer within {} ms", SAMPLE_WITHIN.as_millis()))
-        }
+        Err(_) => Err(format!("{}: no answer within {} ms", watch.place.instance, SAMPLE_WITHIN.as_millis())),
     };
+    watch.warn(sample.as_ref().err());
     watch.beat(sample).await;
 }
 
@@ -132,6 +133,18 @@ async fn guard_of(agent: &Agent, place: &Place) -> Option<GuardClient> {
 }
 
 impl Watch {
+    /// Warns when samples begin to fail, or fail for another reason; the heartbeats restate it.
+    fn warn(&mut self, error: Option<&String>) {
+        if self.failed.as_ref() == error {
+            return;
+        }
+        match error {
+            Some(error) => tracing::warn!(instance = %self.place.instance, "cannot ask the server: {error}"),
+            None => tracing::info!(instance = %self.place.instance, "the server answers again"),
+        }
+        self.failed = error.cloned();
+    }
+
     fn say_process(&mut self, process: Process) {
         self.process = process.clone();
         let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process };
