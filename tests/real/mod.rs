@@ -1,6 +1,7 @@
 //! Tests of the binary on real servers.
 
 mod credentials;
+mod exit;
 mod operator;
 mod resume;
 mod site;

@@ -131,7 +131,12 @@ pub fn facts() -> Vec<Fact> {
     let process = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
     vec![
         Fact::Heartbeat(Box::new(heartbeat())),
-        Fact::ProcessChanged(ProcessChanged { host: host("h1"), boot_us: 1_234_567_900, process }),
+        Fact::ProcessChanged(ProcessChanged {
+            host: host("h1"),
+            boot_us: 1_234_567_900,
+            process,
+            exited_boot_us: Some(1_234_564_100),
+        }),
         Fact::Gap(Gap { host: host("h1"), from_boot_us: 1_000_000, to_boot_us: 61_000_000 }),
         Fact::Command(Command::CreateCluster(Box::new(spec()))),
         Fact::Renewed(Renewed { action: action.id, executor: "executor/h1".to_owned() }),

@@ -17,7 +17,7 @@ use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Process, Proces
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::changes::Changes;
+use super::changes::{Change, Changes};
 use super::{Agent, Place, process_fact};
 
 /// One heartbeat a second: the rate that silence is judged by.
@@ -39,7 +39,7 @@ struct Watch {
     /// What was last said of the process.
     process: Process,
     /// For servers without a guard: resolves at the exit of the process that is watched.
-    exit: Option<oneshot::Receiver<()>>,
+    exit: Option<oneshot::Receiver<u64>>,
     told: bool,
     /// Why the last sample failed, which is said once.
     failed: Option<String>,
@@ -69,8 +69,11 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         tokio::select! {
             biased;
             () = super::stopped(&mut stop) => return,
-            process = changes.next() => watch.say_process(process),
-            () = exited(&mut watch.exit) => watch.say_process(Process::Exited { code: None, signal: None, requested: false, held: false }),
+            change = changes.next() => watch.say_process(change),
+            exited_boot_us = exited(&mut watch.exit) => {
+                let process = Process::Exited { code: None, signal: None, requested: false, held: false };
+                watch.say_process(Change { process, exited_boot_us });
+            }
             _ = beat.tick() => {
                 if watch.guard.is_none() && watch.place.guarded.is_some() {
                     watch.guard = guard_of(&watch.agent, &watch.place).await;
@@ -80,8 +83,8 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
                 // An exit must not wait for a sample of the server that just died.
                 tokio::select! {
                     biased;
-                    process = changes.next() => {
-                        watch.say_process(process);
+                    change = changes.next() => {
+                        watch.say_process(change);
                         // One heartbeat a second, also when something happens in the middle of it.
                         if !watch.beaten {
                             beat.reset_after(BEAT_AGAIN_AFTER);
@@ -110,11 +113,13 @@ async fn watch_beat(watch: &mut Watch) {
     watch.beat(sample).await;
 }
 
-async fn exited(exit: &mut Option<oneshot::Receiver<()>>) {
+/// When the process that is watched ended.
+async fn exited(exit: &mut Option<oneshot::Receiver<u64>>) -> Option<u64> {
     match exit {
         Some(receiver) => {
-            let _ = receiver.await;
+            let at = receiver.await.ok();
             *exit = None;
+            at
         }
         None => std::future::pending().await,
     }
@@ -145,9 +150,9 @@ impl Watch {
         self.failed = error.cloned();
     }
 
-    fn say_process(&mut self, process: Process) {
+    fn say_process(&mut self, Change { process, exited_boot_us }: Change) {
         self.process = process.clone();
-        let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process };
+        let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process, exited_boot_us };
         // Not waited for: the next heartbeat restates it.
         drop(self.agent.speaker.say(self.place.subject(), None, Fact::ProcessChanged(fact)));
     }
