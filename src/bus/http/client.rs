@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, mpsc as sync};
 use std::time::Duration;
 
+use millrace_schemas::metrics::{BUS_REFUSED, Registry};
 use millrace_schemas::record::{NewRecord, VALUE_BYTES_MAX};
 use millrace_schemas::topics::Topic;
 use tokio::sync::{mpsc, oneshot};
 
 use super::reader::HttpReader;
 use super::{Answer, PATH, Reply, Request, Token, encode, unique};
-use crate::bus::{Assignment, Bus, Error, Landed, Reader, Receipt, Snapshot};
+use crate::bus::{Assignment, Bus, Error, Landed, Reader, Receipt, Snapshot, tally};
 
 /// 2 s: on one host a connection is there in microseconds, or nobody listens.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -40,6 +41,7 @@ pub(super) struct Line {
     pub(super) client: u64,
     calls: mpsc::UnboundedSender<Call>,
     appends: mpsc::Sender<Append>,
+    metrics: Arc<Registry>,
 }
 
 struct Call {
@@ -61,12 +63,18 @@ struct Wire {
     url: String,
     token: Token,
     token_file: String,
+    metrics: Arc<Registry>,
 }
 
 impl HttpBus {
     /// The bus of the process that listens at `address`, which wants the token in `token_file`. Asks nothing yet: an owner
     /// that is away now may come.
     pub fn new(address: SocketAddr, token_file: &Path) -> Result<Self, Error> {
+        Self::counted(address, token_file, Arc::default())
+    }
+
+    /// The same, and what it could not append is counted in `metrics`.
+    pub fn counted(address: SocketAddr, token_file: &Path, metrics: Arc<Registry>) -> Result<Self, Error> {
         let unavailable = |error: &dyn std::fmt::Display| Error::Unavailable(format!("no way to a bus: {error}"));
         let wire = Wire {
             // Never through a proxy: it is this very host.
@@ -80,6 +88,7 @@ impl HttpBus {
             url: format!("http://{address}{PATH}"),
             token: Token::read(token_file)?,
             token_file: token_file.display().to_string(),
+            metrics: Arc::clone(&metrics),
         };
         let (calls, call_inbox) = mpsc::unbounded_channel();
         let (appends, append_inbox) = mpsc::channel(QUEUE_MAX);
@@ -90,7 +99,7 @@ impl HttpBus {
             .name("bus-client".to_owned())
             .spawn(move || runtime.block_on(talk(wire, client, call_inbox, append_inbox)))
             .map_err(|error| unavailable(&error))?;
-        Ok(Self(Arc::new(Line { address, client, calls, appends })))
+        Ok(Self(Arc::new(Line { address, client, calls, appends, metrics })))
     }
 
     /// Fails when the owner does not answer, or does not serve this process.
@@ -171,6 +180,8 @@ fn at_most(appends: &[Append], bytes: usize) -> usize {
 }
 
 async fn append(wire: &Wire, appends: Vec<Append>) {
+    let topics: Vec<Vec<Topic>> =
+        appends.iter().map(|one| one.records.iter().map(|record| record.topic).collect()).collect();
     let (records, replies): (Vec<_>, Vec<_>) = appends.into_iter().map(|one| (one.records, one.reply)).unzip();
     let count = replies.len();
     let results = match wire.ask(&Request::Append(records), ANSWER_WITHIN).await {
@@ -178,7 +189,10 @@ async fn append(wire: &Wire, appends: Vec<Append>) {
         Ok(_) => vec![Err(Error::Unavailable(format!("the bus at {} answered something else", wire.address))); count],
         Err(error) => vec![Err(error); count],
     };
-    for (reply, result) in replies.into_iter().zip(results) {
+    for ((reply, result), topics) in replies.into_iter().zip(results).zip(topics) {
+        if result.is_err() {
+            tally(&wire.metrics, &BUS_REFUSED, topics.into_iter());
+        }
         // Whoever appended may not wait for it.
         let _ = reply.send(result);
     }
@@ -240,12 +254,14 @@ impl Bus for HttpBus {
         if let Some(record) = large {
             let bytes = record.value.as_ref().map_or(0, |value| value.len());
             // The owner would say the same, after it had been carried there.
+            tally(&self.0.metrics, &BUS_REFUSED, records.iter().map(|record| record.topic));
             let _ = reply.send(Err(Error::TooLarge { topic: record.topic, bytes, limit: VALUE_BYTES_MAX }));
             return receipt;
         }
         if let Err(error) = self.0.appends.try_send(Append { records, reply }) {
-            let (mpsc::error::TrySendError::Full(Append { reply, .. })
-            | mpsc::error::TrySendError::Closed(Append { reply, .. })) = error;
+            let (mpsc::error::TrySendError::Full(Append { records, reply })
+            | mpsc::error::TrySendError::Closed(Append { records, reply })) = error;
+            tally(&self.0.metrics, &BUS_REFUSED, records.iter().map(|record| record.topic));
             let why = format!("{QUEUE_MAX} appends wait for {} already", self.0.address);
             let _ = reply.send(Err(Error::Unavailable(why)));
         }
