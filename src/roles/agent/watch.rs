@@ -27,6 +27,8 @@ const SAMPLE_WITHIN: Duration = Duration::from_millis(800);
 /// 2 s for a guard to answer when its instance is first seen; it is asked again at each beat.
 const GUARD_WITHIN: Duration = Duration::from_secs(2);
 
+/// 2 s for the name of a server to be resolved; one that is not is taken for another host's, whose exits heartbeats tell.
+const NAME_WITHIN: Duration = Duration::from_secs(2);
 /// 100 ms: a heartbeat that an exit cut short is begun again, when the guard has said what it will.
 const BEAT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -41,6 +43,8 @@ struct Watch {
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<u64>>,
     told: bool,
+    /// Whether the server runs on this host: what it says of its files and its process is looked for here only then.
+    here: bool,
     /// Why the last sample failed, which is said once.
     failed: Option<String>,
     /// Whether the heartbeat of this second is said.
@@ -55,6 +59,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         process: Process::Unknown,
         exit: None,
         told: false,
+        here: is_here(&place).await,
         failed: None,
         beaten: false,
         agent,
@@ -125,6 +130,17 @@ async fn exited(exit: &mut Option<oneshot::Receiver<u64>>) -> Option<u64> {
     }
 }
 
+/// Whether a place is on this host. A name counts when it can be resolved, to addresses of this host only.
+async fn is_here(place: &Place) -> bool {
+    if place.guarded.is_some() {
+        return true;
+    }
+    let found = timeout(NAME_WITHIN, tokio::net::lookup_host((place.address.as_str(), place.port))).await;
+    let Ok(Ok(found)) = found else { return false };
+    let mut found = found.peekable();
+    found.peek().is_some() && found.all(|address| host::is_own(address.ip()))
+}
+
 async fn guard_of(agent: &Agent, place: &Place) -> Option<GuardClient> {
     let (hands, instance) = (agent.hands.as_ref()?, place.guarded.as_ref()?);
     match timeout(GUARD_WITHIN, hands.process(instance)).await {
@@ -143,9 +159,10 @@ impl Watch {
         if self.failed.as_ref() == error {
             return;
         }
-        match error {
-            Some(error) => tracing::warn!(instance = %self.place.instance, "cannot ask the server: {error}"),
-            None => tracing::info!(instance = %self.place.instance, "the server answers again"),
+        if let Some(error) = error {
+            tracing::warn!(instance = %self.place.instance, "cannot ask the server: {error}");
+        } else {
+            tracing::info!(instance = %self.place.instance, "the server answers again");
         }
         self.failed = error.cloned();
     }
@@ -153,7 +170,7 @@ impl Watch {
     fn say_process(&mut self, Change { process, exited_boot_us }: Change) {
         self.process = process.clone();
         let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process, exited_boot_us };
-        // Not waited for: the next heartbeat restates it.
+        // Not waited for: the next heartbeat restates it, and the bus counts what it refuses.
         drop(self.agent.speaker.say(self.place.subject(), None, Fact::ProcessChanged(fact)));
     }
 
@@ -215,7 +232,7 @@ impl Watch {
     }
 
     fn watch_process(&mut self, sample: &Sample) {
-        if self.place.guarded.is_some() || self.exit.is_some() {
+        if self.place.guarded.is_some() || self.exit.is_some() || !self.here {
             return;
         }
         let pid = sample.status.server.pid_file.as_deref().and_then(process::pid_in);
@@ -239,7 +256,8 @@ impl Watch {
             guarded: self.place.guarded.is_some(),
         });
         drop(self.agent.speaker.say(self.place.subject(), None, item));
-        let named = sample.status.server.slow_log_file.clone().filter(|_| sample.status.server.slow_log);
+        let server = &sample.status.server;
+        let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
         if let Some(file) = self.place.slow_log.clone().or(named) {
             super::slow::start(&self.agent, &self.place, sample.state.flavour, file);
         }
