@@ -114,8 +114,8 @@ mod tests {
         Error::Server { target: "db1".into(), statement: "connect".into(), code, message: "no".into() }
     }
 
-    fn stamp(bytes: u64) -> Option<Stamp> {
-        Some(Stamp { inode: 1, bytes, modified: (1, 0), changed: (1, 0) })
+    fn stamp(bytes: u64) -> Stamp {
+        Stamp { inode: 1, bytes, modified: (1, 0), changed: (1, 0) }
     }
 
     /// Asks once a second for `seconds`; the seconds in which the server was asked, which answers as `answer` says.
@@ -128,7 +128,7 @@ mod tests {
         let start = Instant::now();
         let mut asked = Vec::new();
         for second in 0..seconds {
-            let (now, file) = (start + Duration::from_secs(second), stamp(file(second)));
+            let (now, file) = (start + Duration::from_secs(second), Some(stamp(file(second))));
             match log_in.may(file, now) {
                 Ok(()) => {
                     asked.push(second);

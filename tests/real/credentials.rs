@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use millrace::bus::http::HttpBus;
 use millrace::bus::{Assignment, Bus as _, From, Polled, Reader};
-use millrace_mysql::Flavour;
+use millrace_collectors::pulse::Pulse;
+use millrace_mysql::{Dialect, Flavour};
 use millrace_schemas::event::Event;
+use millrace_schemas::ids::{ClusterId, Epoch};
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::journal::{Fact, Heartbeat};
+use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat};
 use millrace_test_servers::{Options, Server};
 
 use super::site::{PATIENCE, millrace};
@@ -108,4 +110,38 @@ fn next(reader: &mut dyn Reader) -> Heartbeat {
         }
     }
     panic!("no heartbeat within {PATIENCE:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pulse_of_a_refused_account_is_patient_too() {
+    for flavour in [Flavour::MariaDb, Flavour::MySql] {
+        let server = Server::start(flavour, &Options::default()).await;
+        let mut session = server.session().await;
+        let dialect = Dialect::detect(&mut session).await.expect("known");
+        session.close().await;
+        server.run(dialect.open()).await;
+        let mut target = server.target_as("db1", &server.template().accounts.pulse);
+        let folder = tempfile::tempdir().expect("a folder");
+        let password = folder.path().join("password");
+        write(&password, b"not the password");
+        let right = target.account.password_file.replace(password.clone()).expect("it has a password");
+        let mut pulse = Pulse::new(target, ClusterId::parse("c1").expect("legal"));
+        let (before, began) = (refused(&server).await, Instant::now());
+        for _ in 0..40 {
+            if let Canary::Failed { error } = pulse.beat(Epoch(0), 0) {
+                assert!(error.contains("db1 at 127.0.0.1:") && error.contains("1045"), "{error}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (attempts, seconds) = (refused(&server).await - before, began.elapsed().as_secs() + 1);
+        // Heartbeat row and canary come together the first time; from then on one finds out for both.
+        assert!((2..=63).contains(&attempts) && (1 << (attempts - 2)) - 1 <= seconds, "{attempts} in {seconds} s");
+
+        write(&password, &std::fs::read(right).expect("readable"));
+        let until = Instant::now() + PATIENCE;
+        while !matches!(pulse.beat(Epoch(0), 0), Canary::Written { .. }) {
+            assert!(Instant::now() < until, "{flavour}: {:?}", pulse.canary());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
