@@ -5,15 +5,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::oneshot;
 
-/// Begins to watch a process; the receiver resolves when it has exited. `None` when there is no such process.
+/// Begins to watch a process; the receiver resolves when it has exited, with `CLOCK_BOOTTIME` of then. `None` when there is no such process.
 /// A thread sleeps in the kernel for each: a host has few servers, and nothing else wakes within a millisecond.
-pub fn watch(pid: u32) -> Option<oneshot::Receiver<()>> {
+pub fn watch(pid: u32) -> Option<oneshot::Receiver<u64>> {
     let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let descriptor = pidfd_open(raw, PidfdFlags::empty()).ok()?;
     let (sender, receiver) = oneshot::channel();
     let wait = move || {
         while poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None).is_err() {} // interrupted: sleep again
-        let _ = sender.send(());
+        let _ = sender.send(crate::host::boot_us());
     };
     std::thread::Builder::new().name(format!("watch-{pid}")).stack_size(64 << 10).spawn(wait).ok()?;
     Some(receiver)
@@ -33,9 +33,11 @@ mod tests {
     async fn an_exit_is_seen() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().expect("sleep starts");
         let exited = watch(child.id()).expect("it runs");
+        let before = crate::host::boot_us();
         child.kill().expect("it can be killed");
         let seen = tokio::time::timeout(std::time::Duration::from_mins(1), exited).await;
-        seen.expect("the exit is seen in time").expect("the watcher lives");
+        let at = seen.expect("the exit is seen in time").expect("the watcher lives");
+        assert!((before..=crate::host::boot_us()).contains(&at), "{at} is not after {before}");
         child.wait().expect("reaped");
     }
 

@@ -3,12 +3,15 @@
 //! Writes pile up behind an unacknowledged commit, so at most one of each is outstanding, however long it hangs; one more
 //! canary is sent after an acknowledger returned, because that write is what sets a wedged commit free.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_mysql::{Error, Session, Target};
 use millrace_schemas::ids::{ClusterId, Epoch};
 use millrace_schemas::topics::journal::Canary;
+
+use crate::log_in::LogIn;
 
 /// An hour: an outstanding write is left alone. To give it up would not take it back, and the next one would pile up on it.
 const OUTSTANDING_WITHIN: Duration = Duration::from_hours(1);
@@ -24,7 +27,7 @@ const SECONDS_BEHIND_US: i64 = 1_500_000;
 /// Writes the pulse of one instance.
 #[derive(Debug)]
 pub struct Pulse {
-    target: Target,
+    log_in: Arc<LogIn>,
     cluster: ClusterId,
     heartbeat: Arc<Mutex<Slot>>,
     canary: Arc<Mutex<Slot>>,
@@ -48,7 +51,8 @@ impl Pulse {
     /// For an instance of `cluster`. The account needs to write to Millrace's schema and must not pass read-only.
     pub fn new(mut target: Target, cluster: ClusterId) -> Self {
         target.answer_within = OUTSTANDING_WITHIN;
-        Self { target, cluster, heartbeat: Arc::default(), canary: Arc::default(), acknowledgers: 0 }
+        let log_in = Arc::new(LogIn::new(target));
+        Self { log_in, cluster, heartbeat: Arc::default(), canary: Arc::default(), acknowledgers: 0 }
     }
 
     /// One beat: starts the writes that are due and says how the canary is. Never waits.
@@ -58,10 +62,10 @@ impl Pulse {
         self.start(&self.heartbeat, Write::Heartbeat(epoch), Duration::ZERO);
         self.start(&self.canary, Write::Canary, Duration::ZERO);
         if returned && locked(&self.canary).outstanding.is_some() {
-            let (target, cluster) = (self.target.clone(), self.cluster.clone());
+            let (log_in, cluster) = (Arc::clone(&self.log_in), self.cluster.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(FREE_AFTER).await;
-                if let Err(error) = write(&target, &cluster, Write::Canary, 0, &mut None).await {
+                if let Err(error) = write(&log_in, &cluster, Write::Canary, 0, &mut None).await {
                     tracing::debug!(%error, "the freeing canary did not get through");
                 }
             });
@@ -93,14 +97,21 @@ impl Pulse {
             // The canary comes on a new connection each time: a full server shows.
             (slot.number, slot.session.take().filter(|_| matches!(what, Write::Heartbeat(_))))
         };
-        let (slot, target, cluster) = (Arc::clone(slot), self.target.clone(), self.cluster.clone());
+        let (slot, log_in, cluster) = (Arc::clone(slot), Arc::clone(&self.log_in), self.cluster.clone());
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let began = Instant::now();
-            let outcome = write(&target, &cluster, what, number, &mut session).await;
+            let outcome = write(&log_in, &cluster, what, number, &mut session).await;
             let mut slot = locked(&slot);
             slot.outstanding = None;
-            slot.last = Some(outcome.map(|()| began.elapsed()).map_err(|error| error.to_string()));
+            let outcome =
+                outcome.map(|()| began.elapsed()).map_err(|error| (error.is_credentials(), error.to_string()));
+            if let Err((true, error)) = &outcome
+                && !matches!(&slot.last, Some(Err(told)) if told == error)
+            {
+                tracing::warn!("{error}; the {what} is tried again less and less often, until the file changes");
+            }
+            slot.last = Some(outcome.map_err(|(_, error)| error));
             slot.session = session.filter(Session::is_usable);
         });
     }
@@ -112,8 +123,14 @@ enum Write {
     Canary,
 }
 
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Canary) { "canary" } else { "heartbeat row" })
+    }
+}
+
 async fn write(
-    target: &Target,
+    log_in: &LogIn,
     cluster: &ClusterId,
     what: Write,
     number: u64,
@@ -121,7 +138,7 @@ async fn write(
 ) -> Result<(), Error> {
     let mut session = match kept.take() {
         Some(session) => session,
-        None => Session::open(target).await?,
+        None => log_in.open().await?,
     };
     // One row per cluster: whoever is the primary next overwrites it, so that a row that nobody acknowledged does not stay.
     let statement = match what {

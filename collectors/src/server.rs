@@ -8,13 +8,15 @@ use millrace_mysql::{Error, Session, Target, status};
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
 
+use crate::log_in::LogIn;
+
 /// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
 const SET_BYTES_MAX: usize = 400;
 
 /// Samples one server.
 #[derive(Debug)]
 pub struct Sampler {
-    target: Target,
+    log_in: LogIn,
     session: Option<Session>,
     /// When the last sample was taken, and its count of questions.
     last: Option<(Instant, u64)>,
@@ -32,19 +34,24 @@ pub struct Sample {
 impl Sampler {
     /// Connects at the first sample.
     pub fn new(target: Target) -> Self {
-        Self { target, session: None, last: None }
+        Self { log_in: LogIn::new(target), session: None, last: None }
     }
 
     /// The age of the newest heartbeat row of `cluster`, over the session of the last sample.
     pub async fn delay_us(&mut self, cluster: &ClusterId) -> Option<u64> {
-        crate::pulse::delay_us(self.session.as_mut()?, cluster).await.ok().flatten()
+        // Taken: if this is dropped while it waits, the session goes with the answer that it has in flight.
+        let mut session = self.session.take()?;
+        let delay = crate::pulse::delay_us(&mut session, cluster).await;
+        self.session = Some(session);
+        delay.ok().flatten()
     }
 
-    /// Asks the server. After an error the next sample connects anew.
+    /// Asks the server. After an error, or when it was dropped while it waited, the next sample connects anew; an account that
+    /// was refused is restated as such, and tried again later and later.
     pub async fn sample(&mut self) -> Result<Sample, Error> {
         let mut session = match self.session.take() {
             Some(session) if session.is_usable() => session,
-            _ => Session::open(&self.target).await?,
+            _ => self.log_in.open().await?,
         };
         let status = status::read(&mut session).await?;
         self.session = Some(session);

@@ -45,7 +45,8 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    BUS_APPENDED: Counter, "millrace_bus_appended_records_total", "records", ["topic"], "bus", "Records appended to a topic by this process.";
+    BUS_APPENDED: Counter, "millrace_bus_appended_records_total", "records", ["topic"], "bus", "Records that this process made durable in a topic.";
+    BUS_REFUSED: Counter, "millrace_bus_refused_records_total", "records", ["topic"], "bus", "Records whose append failed; where an answer was lost on its way from another process, some may be there all the same.";
     BUS_COMMITS: Counter, "millrace_bus_commits_total", "commits", [], "bus", "Group commits of the local bus file.";
     BUS_EXPIRED: Counter, "millrace_bus_expired_records_total", "records", ["topic"], "bus", "Records that retention or compaction removed.";
     FOLD_RECORDS: Counter, "millrace_fold_records_total", "records", ["processor"], "processors", "Records folded by a processor.";
@@ -56,6 +57,9 @@ catalogue! {
     WIRE_MISSING: Counter, "millrace_wire_missing_bytes_total", "bytes", ["host"], "collectors", "Payload that sequence numbers say was never captured.";
     WIRE_KERNEL_DROPS: Counter, "millrace_wire_kernel_dropped_packets_total", "packets", ["host"], "collectors", "Packets that the kernel dropped before the capture read them.";
     WIRE_STATEMENTS: Counter, "millrace_wire_statements_total", "statements", ["instance"], "collectors", "Statements decoded from packets.";
+    WIRE_UNSENT: Counter, "millrace_wire_unsent_rows_total", "rows", ["host"], "collectors", "Rows of counted statements that were not sent: they cannot be encoded, or are of an instance that is not watched any more.";
+    WINDOW_ROWS_DROPPED: Counter, "millrace_windows_dropped_rows_total", "rows", ["reason"], "processors", "Rows that were in no window: late, ahead of the clock, or beyond the limit of instances.";
+    LOADS_SKIPPED: Counter, "millrace_windows_skipped_loads_total", "facts", ["cluster"], "processors", "Load facts of windows that had ended too long ago when they were made up for; the windows themselves are there.";
     SLOW_ENTRIES: Counter, "millrace_slow_log_entries_total", "entries", ["instance"], "collectors", "Entries read from the slow log.";
     SLOW_UNREADABLE: Counter, "millrace_slow_log_unreadable_total", "entries", ["instance"], "collectors", "Entries of the slow log that could not be read.";
     SLOW_SUPPRESSED: Counter, "millrace_slow_log_suppressed_total", "entries", ["instance"], "collectors", "Slow statements not sent because of the limit per digest.";
@@ -67,7 +71,7 @@ catalogue! {
     CONNECTIONS: Gauge, "mysql_global_status_threads_connected", "connections", ["cluster", "instance", "host"], "collectors", "Connections open in the server.";
     HOST_LOAD: Gauge, "millrace_host_load1", "processes", ["host"], "collectors", "One-minute load average of the host.";
     EPOCH: Gauge, "millrace_cluster_epoch", "epochs", ["cluster"], "processors", "Role changes of the cluster so far.";
-    ACTIONS: Counter, "millrace_actions_total", "actions", ["kind"], "processors", "Actions that this process decided.";
+    ACTIONS: Counter, "millrace_actions_total", "actions", ["kind"], "processors", "Actions that this process decided and appended.";
     JOURNAL_COALESCED: Counter, "millrace_journal_coalesced_changes_total", "changes", ["cluster", "instance"], "collectors", "Changes of a server process that were too many to be told one by one; the next heartbeat restates what holds.";
     STEPS: Counter, "millrace_steps_total", "steps", ["step", "outcome"], "executors", "Steps that agents of this process performed.";
     ARCHIVED: Counter, "millrace_archive_records_total", "records", ["topic"], "sinks", "Records written to the archive.";
@@ -157,7 +161,7 @@ mod tests {
         registry.set(&PROCESS_MEMORY, &[], 7.0);
         assert_eq!(
             registry.render(),
-            "# HELP millrace_bus_appended_records_total Records appended to a topic by this process.\n\
+            "# HELP millrace_bus_appended_records_total Records that this process made durable in a topic.\n\
              # TYPE millrace_bus_appended_records_total counter\n\
              millrace_bus_appended_records_total{topic=\"jour\\\"nal\"} 3\n\
              # HELP process_resident_memory_bytes Resident memory of this process.\n\

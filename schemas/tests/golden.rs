@@ -1,16 +1,20 @@
-//! The promise to old readers: a JSON Schema per topic and a golden sample per kind. Every sample ever released must still be
+//! The promise to old readers: a JSON Schema per topic and a golden sample per kind; for the two topics of Arrow batches their
+//! columns, and a batch. Every sample ever released must still be
 //! read; a schema that changes shows up as a diff of its file. `MILLRACE_GOLDEN=write cargo test -p millrace-schemas` renews
 //! schemas and adds samples of new kinds; samples that are there are never overwritten.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::Schema;
 use millrace_schemas::event::{Event, Payload, Subject, Unreadable};
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{actions, alerts, digests, inventory, journal, routes, samples, slow_queries};
+use millrace_schemas::topics::{queries, windows};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/golden")
@@ -74,6 +78,14 @@ fn check<P: Payload + Clone + PartialEq + std::fmt::Debug>(payloads: Vec<P>) {
     read_all::<P>(topic);
 }
 
+/// The words of operators are kinds of their own within `millrace.command.v1`.
+fn every_command_has_its_sample() {
+    for command in ["create-cluster", "enrol", "set-mode", "approve"] {
+        let file = folder().join(format!("journal.millrace.command.v1.{command}.json"));
+        assert!(file.exists(), "{} is missing", file.display());
+    }
+}
+
 /// Reads every sample of the topic that was ever released.
 fn read_all<P: Payload>(topic: &str) {
     for file in fs::read_dir(folder()).expect("the golden folder").flatten() {
@@ -96,6 +108,58 @@ fn every_topic_has_its_schema_and_reads_every_sample_ever_released() {
     check::<inventory::Item>(samples::items());
     check::<digests::Entry>(samples::entries());
     check::<slow_queries::Slow>(samples::slow());
+    every_command_has_its_sample();
+}
+
+/// A topic of Arrow batches: its columns, every batch ever released, and that the newest is what is written today.
+fn check_batches<R>(topic: &str, schema: &Schema, bytes: &[u8], decode: impl Fn(&[u8]) -> Vec<R>, rows: usize) {
+    let mut columns = String::new();
+    for field in schema.fields() {
+        let null = if field.is_nullable() { ", or null" } else { "" };
+        let _ = writeln!(columns, "{}: {}{null}", field.name(), field.data_type());
+    }
+    let file = folder().join(format!("{topic}.columns.txt"));
+    if writing() {
+        fs::write(&file, &columns).expect("writable");
+    }
+    let known = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(known, columns, "the columns of {topic} changed: MILLRACE_GOLDEN=write, and note it in CHANGELOG.md");
+
+    let released = |number: usize| folder().join(format!("{topic}.{number}.arrow"));
+    let mut count = 0;
+    while released(count + 1).exists() {
+        count += 1;
+    }
+    let newest = fs::read(released(count)).unwrap_or_default();
+    if writing() && newest != bytes {
+        fs::write(released(count + 1), bytes).expect("writable");
+    } else {
+        assert!(newest == bytes, "{topic} is written differently: MILLRACE_GOLDEN=write adds a batch");
+    }
+    for number in 1..=count {
+        let read = decode(&fs::read(released(number)).expect("readable"));
+        assert_eq!(read.len(), rows, "{topic}.{number}.arrow");
+    }
+}
+
+#[test]
+fn every_batch_ever_released_is_still_read() {
+    let (rows, seen) = (samples::rows(), samples::windows());
+    let read = |bytes: &[u8]| {
+        let read = queries::decode(bytes).expect("a released batch");
+        // Columns that came later are not asked for.
+        let key = |row: &queries::Row| (row.second, row.instance.clone(), row.digest, row.count, row.rt_last.clone());
+        assert!(read.iter().map(key).eq(rows.iter().map(key)), "{read:?}");
+        read
+    };
+    check_batches("queries", &queries::schema(), &queries::encode(&rows).expect("encodes"), read, rows.len());
+    let read = |bytes: &[u8]| {
+        let read = windows::decode(bytes).expect("a released batch");
+        let key = |window: &windows::Window| (window.start(), window.width_seconds, window.revision, window.closed);
+        assert!(read.iter().map(key).eq(seen.iter().map(key)), "{read:?}");
+        read
+    };
+    check_batches("windows", &windows::schema(), &windows::encode(&seen).expect("encodes"), read, seen.len());
 }
 
 #[test]

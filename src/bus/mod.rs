@@ -8,6 +8,7 @@ pub mod http;
 pub mod local;
 pub mod memory;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use millrace_schemas::metrics::{Metric, Registry};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -194,7 +196,7 @@ pub struct Snapshot {
 /// A bus.
 pub trait Bus: Send + Sync {
     /// Appends `records` in order. The receipt resolves once they are durable, or says why they are not; then none of
-    /// them is, or (at least once) some were and may come twice.
+    /// them is, or (at least once) some were and may come twice. What failed is counted, so a receipt may be dropped.
     fn append(&self, records: Vec<NewRecord>) -> Receipt;
     /// A new reader.
     fn reader(&self, assignment: Assignment) -> Result<Box<dyn Reader>, Error>;
@@ -206,6 +208,17 @@ pub trait Bus: Send + Sync {
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error>;
     /// The newest snapshot of every entity of a processor.
     fn load(&self, processor: &str) -> Result<Vec<Snapshot>, Error>;
+}
+
+/// Counts records by their topics.
+fn tally(metrics: &Registry, counter: &'static Metric, topics: impl Iterator<Item = Topic>) {
+    let mut records: BTreeMap<Topic, u64> = BTreeMap::new();
+    for topic in topics {
+        *records.entry(topic).or_default() += 1;
+    }
+    for (topic, records) in records {
+        metrics.add(counter, &[topic.name()], records);
+    }
 }
 
 /// A shared bus.

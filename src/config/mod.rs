@@ -1,6 +1,7 @@
 //! The one configuration file: TOML in, checked settings out, or every problem at once with its line and remedy.
 //! Secrets are paths of files, never values. Validation is pure: nothing is opened, connected or created here.
 
+mod check;
 pub mod read;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use toml::de::DeTable;
 
+use check::Names;
 use read::{Problem, Problems, Section};
 
 /// Checked settings.
@@ -157,11 +159,16 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         section.finish(&mut problems);
         folder
     });
+    let mut names = Names::default();
+    let sections = root.sections("agent", &mut problems);
     let agents: Vec<Agent> =
-        root.sections("agent", &mut problems).into_iter().filter_map(|section| agent(section, &mut problems)).collect();
+        sections.into_iter().filter_map(|section| agent(section, &mut names, &mut problems)).collect();
     let sections = root.sections("cluster", &mut problems);
     let clusters: Vec<Watched> =
-        sections.into_iter().filter_map(|section| cluster(section, &agents, &mut problems)).collect();
+        sections.into_iter().filter_map(|section| cluster(section, &agents, &mut names, &mut problems)).collect();
+    if !matches!(bus, Some(Bus::Remote { .. })) {
+        names.enrolled(&mut problems);
+    }
     root.finish(&mut problems);
     match bus {
         Some(bus) if problems.found.is_empty() => Ok(Settings { name, bus, console, archive, agents, clusters }),
@@ -257,14 +264,15 @@ fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<So
     loopback("console.listen", &text, "the console has no log-in yet").map_err(|why| problems.note(at, why)).ok()
 }
 
-fn agent(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Agent> {
+fn agent(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problems<'_>) -> Option<Agent> {
     let host = section.parsed("host", problems, |text| HostId::parse(text));
     let state = section.required("state-dir", problems).map(|(text, _)| PathBuf::from(text));
     let instances = section.path("instances-dir", problems);
     let templates = section.path("templates-dir", problems);
     let capture = section.text("capture", problems).map(|(text, _)| text);
-    let servers =
-        section.sections("instance", problems).into_iter().filter_map(|one| server(one, problems)).collect::<Vec<_>>();
+    names.agent(&section, host.as_ref(), state.as_deref(), problems);
+    let sections = section.sections("instance", problems);
+    let servers = sections.into_iter().filter_map(|one| server(one, names, problems)).collect::<Vec<_>>();
     if instances.is_some() != templates.is_some() {
         problems.note(section.at(), "instances-dir and templates-dir go together: give both, or neither");
     }
@@ -272,9 +280,10 @@ fn agent(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Ag
     Some(Agent { host: host?, state: state?, instances, templates, capture, servers })
 }
 
-fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<WatchedServer> {
+fn server(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problems<'_>) -> Option<WatchedServer> {
     let instance = section.parsed("id", problems, |text| InstanceId::parse(text));
     let cluster = section.parsed("cluster", problems, |text| ClusterId::declared(text));
+    names.server(&section, instance.as_ref(), cluster.as_ref(), problems);
     let address = section.text("address", problems).map_or_else(|| "127.0.0.1".to_owned(), |(text, _)| text);
     let port = section.port("port", problems).unwrap_or(3306);
     let user = section.required("user", problems).map(|(text, _)| text);
@@ -284,8 +293,14 @@ fn server(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<W
     Some(WatchedServer { instance: instance?, cluster: cluster?, address, port, user: user?, password_file, slow_log })
 }
 
-fn cluster(mut section: Section<'_, '_>, agents: &[Agent], problems: &mut Problems<'_>) -> Option<Watched> {
+fn cluster(
+    mut section: Section<'_, '_>,
+    agents: &[Agent],
+    names: &mut Names,
+    problems: &mut Problems<'_>,
+) -> Option<Watched> {
     let id = section.parsed("id", problems, |text| ClusterId::declared(text));
+    names.cluster(&section, id.as_ref(), problems);
     let name = section.text("name", problems).map(|(text, _)| text);
     let flavour = section.parsed("flavour", problems, str::parse::<Flavour>);
     let primary = section.parsed("primary", problems, |text| InstanceId::parse(text));

@@ -31,10 +31,25 @@ impl<'t> Problems<'t> {
 
     /// Notes a problem at a byte of the text.
     pub fn note(&mut self, at: usize, what: impl Into<String>) {
-        let line = self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        let line = self.line(at);
         self.found.push(Problem { line, what: what.into() });
     }
+
+    /// The line of a byte of the text, from 1.
+    pub fn line(&self, at: usize) -> usize {
+        self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+    }
 }
+
+/// The known key that differs from `key` by a slip or two: a letter that is missing, wrong, too many, or in the wrong place.
+fn meant(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let slips = if key.len() < SHORT_KEY { 1 } else { 2 };
+    let near = known.iter().map(|known| (strsim::osa_distance(key, known), *known));
+    near.filter(|(distance, _)| *distance <= slips).min().map(|(_, known)| known)
+}
+
+/// Keys of fewer than 6 letters are near to many others: one slip is all that is granted them.
+const SHORT_KEY: usize = 6;
 
 /// A table of the file.
 #[derive(Debug)]
@@ -55,6 +70,12 @@ impl<'a, 'i> Section<'a, 'i> {
     /// Where it begins.
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// Where the value of `key` stands; where the section begins when it is not there.
+    pub fn at_key(&self, key: &str) -> usize {
+        let found = self.table.iter().find(|(name, _)| name.get_ref() == key);
+        found.map_or(self.at, |(_, value)| value.span().start)
     }
 
     fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'i>>> {
@@ -154,8 +175,32 @@ impl<'a, 'i> Section<'a, 'i> {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
                 let known = self.asked.join(", ");
-                problems.note(key.span().start, format!("{} is not known; known here: {known}", self.full(name)));
+                let meant =
+                    meant(name, &self.asked).map_or_else(String::new, |meant| format!("; {meant} is probably meant"));
+                problems
+                    .note(key.span().start, format!("{} is not known{meant}; known here: {known}", self.full(name)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_was_probably_meant_is_near() {
+        const KNOWN: [&str; 6] = ["host", "state-dir", "instances-dir", "templates-dir", "capture", "port"];
+        let check = |key: &str, expected: Option<&str>| assert_eq!(meant(key, &KNOWN), expected, "{key}");
+        check("state_dir", Some("state-dir"));
+        check("statedir", Some("state-dir"));
+        check("instance-dir", Some("instances-dir"));
+        check("cpature", Some("capture"));
+        check("hots", Some("host"));
+        check("prot", Some("port"));
+        check("post", Some("host")); // as near as port: the first in the alphabet
+        check("colour", None);
+        check("hosts-dir", None);
+        check("", None);
     }
 }

@@ -13,7 +13,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Order, StepOutcome, StepResult};
 use millrace_schemas::topics::digests::Entry;
-use millrace_schemas::topics::journal::{Fact, Outcome};
+use millrace_schemas::topics::journal::{Fact, Outcome, ProcessChanged};
 use millrace_schemas::topics::queries::{self, Row};
 use millrace_schemas::topics::routes::{Route, Routing};
 use tokio::sync::watch;
@@ -171,12 +171,12 @@ fn fact(read: &mut Read, event: &Event<Fact>, at: Timestamp) {
     let line = match &event.payload {
         Fact::ProcessChanged(change) => match &change.process {
             Process::Exited { signal: Some(signal), held, .. } => {
-                format!(
-                    "evidence: {instance} exited on signal {signal}{}",
-                    if *held { ", held down by its guard" } else { "" }
-                )
+                let held = if *held { ", held down by its guard" } else { "" };
+                format!("evidence: {instance} exited on signal {signal}{held}{}", told_after(event, change))
             }
-            Process::Exited { code, .. } => format!("evidence: {instance} exited, code {code:?}"),
+            Process::Exited { code, .. } => {
+                format!("evidence: {instance} exited, code {code:?}{}", told_after(event, change))
+            }
             Process::Running { pid } => format!("{instance} runs as pid {pid}"),
             Process::Unknown => return,
         },
@@ -200,6 +200,16 @@ fn fact(read: &mut Read, event: &Event<Fact>, at: Timestamp) {
         _ => return,
     };
     read.timeline.push((at, line));
+}
+
+/// How long after the exit it was a fact on the bus, where the exit was seen: the agent's part by the clock of its host, the
+/// rest by the wall clock that agent and bus of the demo share.
+fn told_after(event: &Event<Fact>, change: &ProcessChanged) -> String {
+    change.exited_boot_us.map_or_else(String::new, |exited| {
+        let agent = change.boot_us.saturating_sub(exited);
+        let bus = u64::try_from(event.appended.0 - event.at.0).unwrap_or(0);
+        format!(", told {:.1} ms after the exit", (agent + bus) as f64 / 1e3)
+    })
 }
 
 fn step_words(result: &StepResult) -> String {

@@ -19,7 +19,7 @@ const READERS: usize = 2;
 const READ_EVERY: Duration = Duration::from_millis(20);
 /// One slow statement every 3 s, over the slow log's limit of 0.5 s.
 const SLOW_EVERY: Duration = Duration::from_secs(3);
-/// 300 ms for a write: a client that waits longer tries another connection. What became of it is then unknown to it.
+/// 1 s for a write: a client that waits longer tries another connection. What became of it is then unknown to it.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 /// 20 ms before the next attempt to connect.
 const AGAIN: Duration = Duration::from_millis(20);

@@ -73,7 +73,12 @@ impl Story {
         }
         let killed = T0 + KILLED * SECOND;
         let process = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
-        let change = ProcessChanged { host: samples::spec().members[0].host.clone(), boot_us: boot(killed), process };
+        let change = ProcessChanged {
+            host: samples::spec().members[0].host.clone(),
+            boot_us: boot(killed),
+            process,
+            exited_boot_us: None,
+        };
         story.say(killed, Some(db(1)), Fact::ProcessChanged(change));
         story.act(killed + 100_000);
         for second in KILLED + 1..KILLED + 7 {

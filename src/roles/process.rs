@@ -10,10 +10,11 @@ use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold, Processor, Saved};
 use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
-use millrace_schemas::event::Subject;
-use millrace_schemas::metrics::{ACTIONS, FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, FOLD_SKIPPED, Registry};
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::metrics::{ACTIONS, EPOCH, FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, FOLD_SKIPPED, Registry};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal::Fact;
 
 use super::speaker::Speaker;
@@ -23,6 +24,8 @@ use crate::bus::{Assignment, Error, From, Polled, SharedBus, Snapshot};
 const TICK_AFTER: Duration = Duration::from_millis(200);
 /// 5 s between snapshots: what a restart has to read again is folded in milliseconds.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// 1 s between looks at the clusters' epochs for the metrics: nobody scrapes more often.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// 100 ms to 2 s between attempts while the bus is unavailable.
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(2);
@@ -49,6 +52,7 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
     let mut reader = bus.reader(assignment).context("the deciders cannot read the journal")?;
     let mut next = from.unwrap_or(0);
     let mut saved = Instant::now();
+    let mut measured: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(TICK_AFTER) {
             Ok(polled) => polled,
@@ -77,6 +81,10 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
                 }
                 append(bus, &out, metrics, stop);
             }
+        }
+        if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
+            measured = Some(Instant::now());
+            measure(&deciders, metrics);
         }
         if saved.elapsed() >= SNAPSHOT_EVERY {
             saved = Instant::now();
@@ -145,8 +153,6 @@ fn append(bus: &SharedBus, records: &[NewRecord], metrics: &Registry, stop: &Arc
     if records.is_empty() {
         return;
     }
-    let actions = records.iter().filter(|record| record.topic == Topic::Actions).count();
-    metrics.add(&ACTIONS, &["decided"], actions as u64);
     let mut wait = RETRY_FROM;
     while let Err(error) = bus.append(records.to_vec()).wait() {
         tracing::warn!(%error, "a decision could not be appended yet");
@@ -155,6 +161,19 @@ fn append(bus: &SharedBus, records: &[NewRecord], metrics: &Registry, stop: &Arc
         }
         std::thread::sleep(wait);
         wait = (wait * 2).min(RETRY_TO);
+    }
+    for record in records.iter().filter(|record| record.topic == Topic::Actions) {
+        let order = record.value.as_deref().and_then(|value| Event::<Order>::from_json(value, true).ok());
+        if let Some(Event { payload: Order::Action(action), .. }) = order {
+            metrics.add(&ACTIONS, &[action.kind.name()], 1);
+        }
+    }
+}
+
+/// The epoch of every cluster.
+fn measure(deciders: &Deciders, metrics: &Registry) {
+    for (cluster, state) in deciders.failover.clusters() {
+        metrics.set(&EPOCH, &[cluster.as_str()], state.epoch.0 as f64);
     }
 }
 
@@ -174,5 +193,38 @@ fn store(bus: &SharedBus, deciders: &Deciders, next: u64) {
     snapshots.extend(snapshot(Fold::<Routes>::stored_as(), deciders.routes.save()));
     if let Err(error) = bus.save(snapshots) {
         tracing::warn!(%error, "snapshots were not stored; a restart reads more of the journal");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use millrace_schemas::record::Headers;
+    use millrace_schemas::time::Timestamp;
+
+    use super::*;
+
+    /// Who reads `dead` finds the record as it was, and what the headers say.
+    #[test]
+    fn a_record_of_dead_is_as_its_golden_sample() {
+        let headers = Headers::from([("ce_type".to_owned(), "millrace.heartbeat.v9".to_owned())]);
+        let record = Record {
+            topic: Topic::Journal,
+            partition: 3,
+            offset: 17,
+            appended: Timestamp(1_700_000_000_000_000),
+            key: "c1".to_owned(),
+            headers,
+            value: Some(Arc::from(&b"{\"not\": \"an event\"}"[..])),
+        };
+        let dead = dead(&record, "failover", "the kind millrace.heartbeat.v9 is not known");
+        let value = String::from_utf8(dead.value.expect("as it was").to_vec()).expect("text");
+        let told = serde_json::json!({
+            "topic": dead.topic.name(), "key": dead.key, "headers": dead.headers, "value": value,
+        });
+        let golden = include_str!("../../schemas/src/golden/dead.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).expect("JSON");
+        assert_eq!(told, golden, "readers of dead rely on these headers: note the change in CHANGELOG.md");
     }
 }

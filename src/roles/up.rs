@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use millrace_collectors::host;
 use millrace_schemas::event::Subject;
-use millrace_schemas::metrics::Registry;
+use millrace_schemas::metrics::{PROCESS_MEMORY, Registry};
 use millrace_schemas::topics::journal::{Command, Fact};
 use tokio::sync::watch;
 
@@ -24,6 +25,9 @@ use crate::console::Shown;
 
 /// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// 10 s between looks at this process's memory: a leak takes minutes, and a scrape comes every 15 s.
+const MEMORY_EVERY: Duration = Duration::from_secs(10);
 
 /// 1 s before a role that ended by an error is started again: a fault that stays is told once a second, not in a storm.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -80,6 +84,7 @@ impl Up {
         let bus_address = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
         let (flag, shown, threads) = (Arc::default(), OnceLock::new(), Vec::new());
         let mut up = Self { bus, metrics, state, bus_address, name, shown, signal, flag, threads };
+        up.measure_memory();
         if let Some((listener, token)) = served {
             up.serve_bus(listener, token)?;
         }
@@ -178,6 +183,20 @@ impl Up {
         Ok(())
     }
 
+    /// Counts what this process itself needs.
+    fn measure_memory(&self) {
+        let (metrics, mut stop) = (Arc::clone(&self.metrics), self.stopping());
+        tokio::spawn(async move {
+            loop {
+                metrics.set(&PROCESS_MEMORY, &[], host::own_memory_bytes() as f64);
+                tokio::select! {
+                    () = tokio::time::sleep(MEMORY_EVERY) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+            }
+        });
+    }
+
     /// What the bus has told, for people; followed from the first time it is asked for.
     pub fn shown(&self) -> Shown {
         self.shown.get_or_init(|| Shown::follow(&self.bus, self.stopping())).clone()
@@ -251,7 +270,7 @@ fn open(bus: &config::Bus, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus
             Ok((bus, Some((listener, Token::read_or_make(token_file)?))))
         }
         config::Bus::Remote { address, token_file, .. } => {
-            let bus = HttpBus::new(*address, token_file)?;
+            let bus = HttpBus::counted(*address, token_file, Arc::clone(metrics))?;
             match bus.ping() {
                 Ok(()) => {}
                 // Everybody waits for the bus, and goes on when it is there.

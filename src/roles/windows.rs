@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use millrace_processors::digests::describe;
 use millrace_processors::fold::Fate;
-use millrace_processors::windows::{NAME, VERSION, Windows};
+use millrace_processors::windows::{Dropped, NAME, VERSION, Windows};
 use millrace_schemas::event::Event;
-use millrace_schemas::metrics::{FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, Registry};
+use millrace_schemas::metrics::{
+    FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, LOADS_SKIPPED, Registry, WINDOW_ROWS_DROPPED,
+};
 use millrace_schemas::record::NewRecord;
+use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
+use millrace_schemas::topics::journal::Fact;
 
 use super::process::dead;
 use super::speaker::{Speaker, now};
@@ -23,6 +27,9 @@ use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
 const WAIT: Duration = Duration::from_millis(500);
 /// 5 s between snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// 1 min: six windows of an instance. Nine instances that are made up for at once then tell 54 loads, about what the journal of a
+/// cluster may take in a second (50); in health a load is two to four seconds old.
+const LOAD_AGE_MAX: Duration = Duration::from_mins(1);
 /// The group of the digest parser.
 const DIGESTS: &str = "digests.1";
 
@@ -38,6 +45,7 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
     let assignment = Assignment::Manual(vec![(Topic::Queries, from.map_or(From::Start, From::Offset))]);
     let mut reader = bus.reader(assignment).context("the windows cannot read queries")?;
     let mut stored = Instant::now();
+    let mut counted = Dropped::default();
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(WAIT) {
             Ok(polled) => polled,
@@ -64,6 +72,8 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
                 out.extend(folded.out);
             }
         }
+        count_dropped(&mut counted, windows.dropped(), metrics);
+        skip_old_loads(&mut out, now(), metrics);
         append(bus, &out, stop);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
@@ -75,6 +85,37 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
         }
     }
     Ok(())
+}
+
+/// Counts what the windows dropped since the last time.
+fn count_dropped(counted: &mut Dropped, dropped: Dropped, metrics: &Registry) {
+    let reasons = [
+        ("late", dropped.late - counted.late),
+        ("ahead", dropped.ahead - counted.ahead),
+        ("beyond", dropped.beyond - counted.beyond),
+    ];
+    for (reason, rows) in reasons.into_iter().filter(|(_, rows)| *rows > 0) {
+        metrics.add(&WINDOW_ROWS_DROPPED, &[reason], rows);
+    }
+    *counted = dropped;
+}
+
+/// Takes out the loads of windows that ended long before `now`. A processor that comes back after hours makes up for a window
+/// per instance and 10 s, all at once: deciders would wait for facts behind loads that nobody judges by any more.
+fn skip_old_loads(out: &mut Vec<NewRecord>, now: Timestamp, metrics: &Registry) {
+    out.retain(|record| {
+        let event = (record.topic == Topic::Journal)
+            .then_some(record.value.as_deref())
+            .flatten()
+            .and_then(|value| Event::<Fact>::from_json(value, false).ok());
+        let Some(Event { payload: Fact::Load(load), subject, .. }) = event else { return true };
+        let ended = load.start + Duration::from_secs(u64::from(load.width_seconds));
+        let old = now.since(ended) > LOAD_AGE_MAX;
+        if old {
+            metrics.add(&LOADS_SKIPPED, &[subject.cluster.as_str()], 1);
+        }
+        !old
+    });
 }
 
 /// Appends until it is done.
@@ -113,4 +154,56 @@ pub fn parse_digests(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>)
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_schemas::event::Subject;
+    use millrace_schemas::ids::{ClusterId, EventId};
+    use millrace_schemas::marks::Sequence;
+    use millrace_schemas::topics::journal::Load;
+
+    use super::*;
+
+    fn record(fact: Fact) -> NewRecord {
+        Event {
+            id: EventId::derive(&["load"]),
+            source: "windows.1/queries/0".to_owned(),
+            sequence: Sequence::default(),
+            at: Timestamp::ZERO,
+            appended: Timestamp::ZERO,
+            subject: Subject::cluster(ClusterId::parse("shop").expect("legal")),
+            cause: None,
+            payload: fact,
+        }
+        .to_record()
+    }
+
+    #[test]
+    fn a_load_of_long_ago_is_skipped_and_counted() {
+        const NOW: i64 = 1_700_000_000;
+        let check = |ended_seconds_ago: i64, kept: bool| {
+            let start = Timestamp((NOW - ended_seconds_ago - 10) * 1_000_000);
+            let load = Load { start, width_seconds: 10, statements: 1, errors: 0, p50_us: 1, p99_us: 1 };
+            let mut out = vec![record(Fact::Load(load)), record(Fact::Tick {})];
+            let metrics = Registry::new();
+            skip_old_loads(&mut out, Timestamp(NOW * 1_000_000), &metrics);
+            assert_eq!(out.len(), 1 + usize::from(kept), "ended {ended_seconds_ago} s ago");
+            assert_eq!(metrics.get(&LOADS_SKIPPED, &["shop"]) as u64, u64::from(!kept));
+        };
+        check(-5, true);
+        check(3, true);
+        check(60, true);
+        check(61, false);
+        check(86_400, false);
+    }
+
+    #[test]
+    fn what_windows_drop_is_counted_once() {
+        let (metrics, mut counted) = (Registry::new(), Dropped::default());
+        count_dropped(&mut counted, Dropped { late: 3, ahead: 0, beyond: 1 }, &metrics);
+        count_dropped(&mut counted, Dropped { late: 5, ahead: 0, beyond: 1 }, &metrics);
+        let rows = ["late", "ahead", "beyond"].map(|reason| metrics.get(&WINDOW_ROWS_DROPPED, &[reason]) as u64);
+        assert_eq!(rows, [5, 0, 1]);
+    }
 }

@@ -189,7 +189,12 @@ impl Agent {
         if self.told.as_ref().is_some_and(|told| *told != process) {
             self.tell(
                 world,
-                Fact::ProcessChanged(ProcessChanged { host: host.clone(), boot_us, process: process.clone() }),
+                Fact::ProcessChanged(ProcessChanged {
+                    host: host.clone(),
+                    boot_us,
+                    process: process.clone(),
+                    exited_boot_us: None,
+                }),
             );
         }
         self.told = Some(process.clone());

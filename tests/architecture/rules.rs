@@ -94,6 +94,23 @@ pub(super) fn only_in(code: &[Source], krate: &str, places: &[&str], most: usize
     broken
 }
 
+/// Metrics of the catalogue whose constant is handed to nothing outside it.
+pub(super) fn unused_metrics(catalogue: &Source, code: &[Source]) -> Vec<String> {
+    let constant = |line: &str| {
+        let (name, rest) = line.trim().split_once(": ")?;
+        (rest.starts_with("Counter,") || rest.starts_with("Gauge,")).then(|| name.to_owned())
+    };
+    let others: Vec<&Source> = code.iter().filter(|one| one.path != catalogue.path).collect();
+    let used = |name: &str| {
+        let handed = format!("&{name}");
+        let ends = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+        let uses = |line: &str| line.match_indices(&handed).any(|(at, _)| ends(&line[at + handed.len()..]));
+        others.iter().any(|one| one.code().any(|(_, line)| uses(line)))
+    };
+    let named = catalogue.code().filter_map(|(number, line)| Some((number, constant(line)?)));
+    named.filter(|(_, name)| !used(name)).map(|(number, name)| at(catalogue, number, &name)).collect()
+}
+
 fn lines_with(code: &[Source], words: &[&str]) -> Vec<String> {
     let mut broken = Vec::new();
     for source in code {
@@ -235,6 +252,11 @@ mod tests {
         check(todos(&one("src/a.rs", "// TODO(#12): later")), 0);
         check(unwraps(&one("src/a.rs", "x.unwrap();")), 1);
         check(unwraps(&one("src/a.rs", "#[cfg(test)]\nmod tests {\n x.unwrap();\n}")), 0);
+        let catalogue = Source::new("schemas/src/metrics.rs", "    A_B: Counter, \"a_b_total\";\n    A: Gauge, \"a\";");
+        check(unused_metrics(&catalogue, &one("src/a.rs", "metrics.add(&A_B, &[], 1);")), 1);
+        check(unused_metrics(&catalogue, &one("src/a.rs", "use metrics::{A, A_B};\nmetrics.set(&A, &[], 1.0);")), 1);
+        check(unused_metrics(&catalogue, &one("src/a.rs", "count(&metrics, &A_B, 1);\nmetrics.set(&A, &[], 1.0);")), 0);
+        check(unused_metrics(&catalogue, &one("schemas/src/metrics.rs", "add(&A_B); set(&A);")), 2);
         check(features(&one("a/Cargo.toml", "[features]\ndefault = []")), 1);
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use millrace::bus::http::{self, HttpBus, Token};
 use millrace::bus::local::LocalBus;
 use millrace::bus::{Assignment, Bus as _, Error, From, Polled, SharedBus};
+use millrace_schemas::metrics::{BUS_REFUSED, Registry};
 use millrace_schemas::topics::Topic;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -75,6 +76,15 @@ impl Lab for HttpLab {
         self.begin();
     }
 
+    fn away(&mut self, away: bool) -> bool {
+        if away {
+            self.end();
+        } else {
+            self.begin();
+        }
+        true
+    }
+
     fn expire(&self, later: Duration) -> u64 {
         self.owner.expire(later)
     }
@@ -93,13 +103,15 @@ fn who_does_not_show_the_token_is_refused_and_told_why() {
     let lab = HttpLab::new();
     let other = lab.token.with_extension("other");
     Token::read_or_make(&other).expect("made");
-    let stranger = HttpBus::new(lab.address, &other).expect("a client");
+    let metrics = Arc::new(Registry::new());
+    let stranger = HttpBus::counted(lab.address, &other, Arc::clone(&metrics)).expect("a client");
     let error = stranger.ping().expect_err("a wrong token");
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains(&other.display().to_string()), "{error}");
     let refused = stranger.append(vec![plain(Topic::Journal, "a", "forged")]).wait();
     assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
     assert_eq!(lab.bus().end(Topic::Journal, 0), Ok(0), "nothing of it was appended");
+    assert_eq!(metrics.get(&BUS_REFUSED, &["journal"]) as u64, 1, "nor forgotten");
 }
 
 #[test]

@@ -6,9 +6,13 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use millrace::bus::local::LocalBus;
 use millrace::bus::{Assignment, Bus as _, Error, From, Polled, SharedBus, failpoint};
+use millrace_schemas::metrics::{BUS_APPENDED, BUS_REFUSED, Registry};
+use millrace_schemas::record::VALUE_BYTES_MAX;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 
@@ -212,4 +216,28 @@ fn a_full_disk_is_an_answer_and_nothing_breaks() {
     assert!(all[..written as usize].iter().all(|record| text(record).len() == 10_000));
     assert_eq!(text(&all[written as usize]), "after");
     assert!(reader.poll(Duration::ZERO).expect("there").is_empty());
+}
+
+#[test]
+fn what_was_appended_and_what_was_not_is_counted() {
+    let (_folder, path) = folder();
+    let metrics = Arc::new(Registry::new());
+    let bus = LocalBus::open(&path, Arc::clone(&metrics)).expect("a new bus opens");
+    let one = |topic| plain(topic, "a", "x");
+    bus.append(vec![one(Topic::Journal), one(Topic::Actions), one(Topic::Journal)]).wait().expect("appended");
+    let large = plain(Topic::Journal, "a", &"x".repeat(VALUE_BYTES_MAX + 1));
+    bus.append(vec![one(Topic::Digests), large]).wait().expect_err("too large");
+    // Somebody breaks the file under it: the commit fails, and with it all that was to be in it.
+    let other = rusqlite::Connection::open(&path).expect("it opens");
+    other.execute_batch("ALTER TABLE t_alerts RENAME TO t_gone").expect("renamed");
+    bus.append(vec![one(Topic::Actions), one(Topic::Alerts)]).wait().expect_err("there is no table for it");
+    let check = |metric, topic: Topic, expected: u64| {
+        assert_eq!(metrics.get(metric, &[topic.name()]) as u64, expected, "{} of {topic}", metric.name);
+    };
+    for (topic, appended, refused) in
+        [(Topic::Journal, 2, 1), (Topic::Actions, 1, 1), (Topic::Digests, 0, 1), (Topic::Alerts, 0, 1)]
+    {
+        check(&BUS_APPENDED, topic, appended);
+        check(&BUS_REFUSED, topic, refused);
+    }
 }

@@ -28,6 +28,8 @@ pub(crate) trait Lab {
     fn bus(&self) -> SharedBus;
     /// Ends whoever has it open and opens it again.
     fn restart(&mut self);
+    /// Takes it away, or brings it back; false where it cannot be away from those who use it.
+    fn away(&mut self, away: bool) -> bool;
     /// Runs retention as if `later` had passed.
     fn expire(&self, later: Duration) -> u64;
     /// True when nothing is ever repeated or answered wrongly: then offsets can be told exactly.
@@ -65,6 +67,11 @@ impl Lab for LocalLab {
         self.bus = Some(Arc::new(open(&self.path).expect("it opens again")));
     }
 
+    /// It is a part of the process that uses it.
+    fn away(&mut self, _: bool) -> bool {
+        false
+    }
+
     fn expire(&self, later: Duration) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let now = Timestamp(i64::try_from((now + later).as_micros()).expect("a time"));
@@ -97,6 +104,11 @@ impl Lab for MemoryLab {
 
     fn restart(&mut self) {
         self.bus.restart();
+    }
+
+    fn away(&mut self, away: bool) -> bool {
+        self.bus.set_away(away);
+        true
     }
 
     fn expire(&self, later: Duration) -> u64 {
@@ -140,6 +152,7 @@ conformance!(
     a_group_shares_and_hands_over,
     snapshots_keep_their_offsets,
     a_restart_forgets_nothing,
+    while_it_is_away_it_says_so_and_does_nothing,
     poison_goes_to_dead_unchanged,
     retention_removes_records_and_keeps_offsets,
     compaction_keeps_the_newest_of_a_key,

@@ -311,3 +311,28 @@ pub(super) fn headers_and_tombstones_come_back(lab: &mut impl Lab) {
         assert_eq!((landed.partition, landed.offset, landed.appended), (first.partition, first.offset, first.appended));
     }
 }
+
+pub(super) fn while_it_is_away_it_says_so_and_does_nothing(lab: &mut impl Lab) {
+    let bus = lab.bus();
+    append(&bus, &[fact("p", "a", 0)]);
+    let mut reader = manual(&bus, Topic::Journal, From::Start);
+    let mut seen = poll_until(reader.as_mut(), |items| !records(items).is_empty());
+    if !lab.away(true) {
+        return; // what cannot be away has nothing to say about it
+    }
+    let snapshot = Snapshot { processor: "p.1".to_owned(), entity: "a".to_owned(), next: 1, value: vec![1] };
+    assert!(matches!(bus.append(vec![fact("p", "a", 1)]).wait(), Err(Error::Unavailable(_))));
+    assert!(matches!(bus.save(vec![snapshot.clone()]), Err(Error::Unavailable(_))));
+    assert!(matches!(reader.poll(Duration::ZERO), Err(Error::Unavailable(_))));
+    assert!(lab.away(false), "it comes back");
+    assert_eq!(bus.load("p.1"), Ok(Vec::new()), "nothing of it was half done");
+    append(&bus, &[fact("p", "a", 2)]);
+    for _ in 0..2_000 {
+        // A reader may need a moment to find its way back; it goes on where it stood.
+        seen.extend(reader.poll(Duration::from_millis(20)).unwrap_or_default());
+        if fresh(&records(&seen)).len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(fresh(&records(&seen)), [("a".to_owned(), 0), ("a".to_owned(), 2)]);
+}

@@ -1,6 +1,8 @@
 //! Tests of the binary on real servers.
 
 mod away;
+mod credentials;
+mod exit;
 mod memory;
 mod operator;
 mod resume;

@@ -109,10 +109,13 @@ pub struct Heartbeat {
 pub struct ProcessChanged {
     /// The host whose agent speaks.
     pub host: HostId,
-    /// `CLOCK_BOOTTIME` when the change was seen.
+    /// `CLOCK_BOOTTIME` when the change was told.
     pub boot_us: u64,
     /// The state now.
     pub process: Process,
+    /// `CLOCK_BOOTTIME` when whoever waits for the process saw it end: how late the agent is, is part of what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exited_boot_us: Option<u64>,
 }
 
 /// What a server says of itself.

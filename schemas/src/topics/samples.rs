@@ -1,4 +1,4 @@
-//! One sample of every kind that every JSON topic carries: for the golden files, the documentation and tests.
+//! One sample of every kind that every topic carries: for the golden files, the documentation and tests.
 //! Adding a kind without a sample fails a test.
 
 use super::actions::{
@@ -12,12 +12,15 @@ use super::journal::{
     Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, PermitAnswered, PermitAsked, PermitReturned,
     ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
 };
+use super::queries::{Row, Source};
 use super::routes::{Route, Routing};
 use super::slow_queries::{Slow, SlowQuery};
+use super::windows::Window;
 use crate::cluster::{ClusterSpec, Member, Mode, Process};
 use crate::flavour::Flavour;
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, DigestId, Epoch, EventId, HostId, InstanceId};
+use crate::sketch::Sketch;
 use crate::time::Timestamp;
 
 const AT: Timestamp = Timestamp(1_700_000_000_000_000);
@@ -132,9 +135,17 @@ pub fn facts() -> Vec<Fact> {
     let process = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
     vec![
         Fact::Heartbeat(Box::new(heartbeat())),
-        Fact::ProcessChanged(ProcessChanged { host: host("h1"), boot_us: 1_234_567_900, process }),
+        Fact::ProcessChanged(ProcessChanged {
+            host: host("h1"),
+            boot_us: 1_234_567_900,
+            process,
+            exited_boot_us: Some(1_234_564_100),
+        }),
         Fact::Gap(Gap { host: host("h1"), from_boot_us: 1_000_000, to_boot_us: 61_000_000 }),
         Fact::Command(Command::CreateCluster(Box::new(spec()))),
+        Fact::Command(Command::Enrol(Box::new(spec()))),
+        Fact::Command(Command::SetMode { mode: Mode::Approve }),
+        Fact::Command(Command::Approve { epoch: Epoch(2) }),
         Fact::Renewed(Renewed { action: action.id, executor: "executor/h1".to_owned() }),
         Fact::StepDone(Box::new(result())),
         Fact::Ended(Ended { action: action.id, epoch: Epoch(2), outcome: Outcome::Done { primary: instance("db2") } }),
@@ -284,4 +295,41 @@ pub fn slow() -> Vec<Slow> {
         sql_bytes: 28,
         suppressed: 0,
     })]
+}
+
+/// Rows of `queries`: one of the wire, and one of the server's own table, which knows other things.
+pub fn rows() -> Vec<Row> {
+    let mut rt_last = Sketch::new();
+    rt_last.add_n(250, 3);
+    let wire = Row {
+        second: AT.0 / 1_000_000,
+        instance: instance("db1"),
+        schema: "shop".to_owned(),
+        user: "app".to_owned(),
+        digest: DigestId([7; 16]),
+        source: Source::Wire,
+        sample_factor: 1,
+        count: 3,
+        errors: 1,
+        rows_sent: 2,
+        rows_affected: 4,
+        rows_examined: None,
+        lock_us: None,
+        bytes_in: 120,
+        bytes_out: 360,
+        rt_sum_us: 750,
+        rt_min_us: 240,
+        rt_max_us: 260,
+        rt_first: Sketch::new(),
+        rt_last,
+        folded: 0,
+    };
+    let server = Row { digest: DigestId::OTHER, rows_examined: Some(9), lock_us: Some(5), folded: 12, ..wire.clone() };
+    vec![wire, server]
+}
+
+/// Rows of `windows`: an open one and one that is closed.
+pub fn windows() -> Vec<Window> {
+    let window = |row, closed| Window { width_seconds: 10, revision: 3, closed, row };
+    rows().into_iter().zip([false, true]).map(|(row, closed)| window(row, closed)).collect()
 }

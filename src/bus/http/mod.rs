@@ -4,6 +4,7 @@
 //! It answers nobody who does not show the token, and it never spools: what lies on disk while the bus is away lies above.
 
 mod client;
+mod line;
 mod reader;
 mod server;
 mod token;

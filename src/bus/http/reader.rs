@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millrace_schemas::topics::Topic;
 
-use super::client::Line;
+use super::line::Line;
 use super::{Answer, Request};
 use crate::bus::{Assignment, Error, From, Polled, Reader};
 

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use millrace_schemas::metrics::{BUS_APPENDED, Registry};
+use millrace_schemas::metrics::{BUS_REFUSED, Registry};
 use millrace_schemas::record::{NewRecord, Record, VALUE_BYTES_MAX};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Assignment, Bus, Error, Landed, Reader, Receipt, Snapshot};
+use super::{Assignment, Bus, Error, Landed, Reader, Receipt, Snapshot, tally};
 
 /// 2,048 records per topic stay in memory for readers that keep up: at most some 10 MiB with usual records.
 const TAIL_RECORDS: usize = 2_048;
@@ -105,14 +105,16 @@ impl Bus for LocalBus {
     fn append(&self, records: Vec<NewRecord>) -> Receipt {
         let (reply, receipt) = Receipt::pending();
         if let Some(error) = records.iter().find_map(too_large) {
+            tally(&self.shared.metrics, &BUS_REFUSED, records.iter().map(|record| record.topic));
             let _ = reply.send(Err(error));
             return receipt;
         }
-        for record in &records {
-            self.shared.metrics.add(&BUS_APPENDED, &[record.topic.name()], 1);
-        }
         // A failed send drops the reply, and the receipt says that the bus was closed.
-        let _ = self.requests.send(write::Request::Append { records, reply });
+        if let Err(mpsc::SendError(write::Request::Append { records, .. })) =
+            self.requests.send(write::Request::Append { records, reply })
+        {
+            tally(&self.shared.metrics, &BUS_REFUSED, records.iter().map(|record| record.topic));
+        }
         receipt
     }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use millrace_schemas::metrics::{BUS_COMMITS, BUS_EXPIRED};
+use millrace_schemas::metrics::{BUS_APPENDED, BUS_COMMITS, BUS_EXPIRED, BUS_REFUSED};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{Retention, Topic};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::file::{self, Opened};
 use super::{Shared, TAIL_RECORDS, landed, wall_clock};
 use crate::bus::failpoint::failpoint;
-use crate::bus::{Error, Landed, Snapshot};
+use crate::bus::{Error, Landed, Snapshot, tally};
 
 /// 4,000 records in one commit take about 20 ms: the p99 that a producer may be asked to wait.
 const BATCH_RECORDS_MAX: usize = 4_000;
@@ -142,6 +142,8 @@ impl Writer {
             }
         }
         let outcome = self.insert(&stamped).map_err(|error| file::explain(&self.opened.path, &error));
+        let counter = if outcome.is_ok() { &BUS_APPENDED } else { &BUS_REFUSED };
+        tally(&self.shared.metrics, counter, stamped.iter().map(|record| record.topic));
         if outcome.is_ok() {
             self.newest = appended;
             failpoint("append.committed");

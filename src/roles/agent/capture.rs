@@ -9,7 +9,7 @@ use millrace_collectors::wire::{self, Batch, Live};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, InstanceId};
-use millrace_schemas::metrics::{WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_STATEMENTS};
+use millrace_schemas::metrics::{WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_STATEMENTS, WIRE_UNSENT};
 use millrace_schemas::record::{Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -47,6 +47,7 @@ type Numbers = HashMap<ClusterId, u64>;
 fn publish(agent: &Agent, batch: Batch, numbers: &mut Numbers) {
     count(agent, &batch);
     for new in batch.new_digests {
+        // Not waited for, as below; a text that did not get through is only missing until a process counts it anew.
         drop(agent.speaker.say(fleet(), None, entry(new)));
     }
     let mut rows: BTreeMap<InstanceId, Vec<Row>> = BTreeMap::new();
@@ -54,10 +55,20 @@ fn publish(agent: &Agent, batch: Batch, numbers: &mut Numbers) {
         rows.entry(row.instance.clone()).or_default().push(row);
     }
     let records: Vec<NewRecord> =
-        rows.into_iter().filter_map(|(instance, rows)| record(agent, &instance, &rows, numbers)).collect();
+        rows.into_iter().filter_map(|(instance, rows)| sent(agent, &instance, &rows, numbers)).collect();
     if !records.is_empty() {
+        // Not waited for: the capture must not stand still, and the bus counts what it refuses.
         drop(agent.bus.append(records));
     }
+}
+
+/// A record of rows; `None` is counted.
+fn sent(agent: &Agent, instance: &InstanceId, rows: &[Row], numbers: &mut Numbers) -> Option<NewRecord> {
+    let record = record(agent, instance, rows, numbers);
+    if record.is_none() {
+        agent.metrics.add(&WIRE_UNSENT, &[agent.host.as_str()], rows.len() as u64);
+    }
+    record
 }
 
 fn record(agent: &Agent, instance: &InstanceId, rows: &[Row], numbers: &mut Numbers) -> Option<NewRecord> {

@@ -19,6 +19,14 @@ use super::process_fact;
 /// most, and a cluster of nine leaves 14 of its 50 to claims, renewals, results and ticks.
 const TOLD_PER_SECOND_MAX: usize = 3;
 
+/// A change that is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) process: Process,
+    /// When the process was seen to end, if that is the change.
+    pub(super) exited_boot_us: Option<u64>,
+}
+
 /// The changes of one instance's process.
 pub(super) struct Changes {
     states: Option<watch::Receiver<Option<State>>>,
@@ -41,13 +49,17 @@ impl Changes {
     }
 
     /// Resolves with the next change that is to be told at once; never without a guard. It may be dropped while it waits.
-    pub(super) async fn next(&mut self) -> Process {
+    pub(super) async fn next(&mut self) -> Change {
         loop {
             let Some(states) = &mut self.states else { return std::future::pending().await };
             if states.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            let heard = process_fact(states.borrow_and_update().as_ref());
+            let (heard, exited_boot_us) = {
+                let state = states.borrow_and_update();
+                let exit = state.as_ref().and_then(|state| state.last_exit.as_ref());
+                (process_fact(state.as_ref()), exit.map(|exit| exit.at_boot_us))
+            };
             if heard == self.heard {
                 continue;
             }
@@ -56,7 +68,8 @@ impl Changes {
                 continue; // a guard that does not answer says nothing of its server; the heartbeat tells that it is not known
             }
             if self.budget.take(Instant::now()) {
-                return heard;
+                let ended = matches!(heard, Process::Exited { .. });
+                return Change { process: heard, exited_boot_us: exited_boot_us.filter(|_| ended) };
             }
             let [cluster, instance] = &self.labels;
             self.metrics.add(&JOURNAL_COALESCED, &[cluster, instance], 1);

@@ -119,6 +119,7 @@ impl Slowly {
             sql_bytes: entry.sql_bytes,
             suppressed,
         };
+        // Not waited for: a log that grows must not be read ever later, and the bus counts what it refuses.
         drop(self.agent.speaker.say(self.place.subject(), None, Slow::Query(query)));
     }
 }

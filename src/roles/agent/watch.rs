@@ -18,7 +18,7 @@ use millrace_schemas::topics::journal::{Canary, Fact, Gap, Heartbeat, ProcessCha
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::changes::Changes;
+use super::changes::{Change, Changes};
 use super::{Agent, Place, process_fact};
 
 /// One heartbeat a second: the rate that silence is judged by.
@@ -28,6 +28,8 @@ const SAMPLE_WITHIN: Duration = Duration::from_millis(800);
 /// 2 s for a guard to answer when its instance is first seen; it is asked again at each beat.
 const GUARD_WITHIN: Duration = Duration::from_secs(2);
 
+/// 2 s for the name of a server to be resolved; one that is not is taken for another host's, whose exits heartbeats tell.
+const NAME_WITHIN: Duration = Duration::from_secs(2);
 /// 100 ms: a heartbeat that an exit cut short is begun again, when the guard has said what it will.
 const BEAT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -40,10 +42,14 @@ struct Watch {
     /// What was last said of the process.
     process: Process,
     /// For servers without a guard: resolves at the exit of the process that is watched.
-    exit: Option<oneshot::Receiver<()>>,
+    exit: Option<oneshot::Receiver<u64>>,
     told: bool,
     /// Since when no heartbeat has reached the bus: the next one that does is told with the gap before it.
     unheard_since: Option<u64>,
+    /// Whether the server runs on this host: what it says of its files and its process is looked for here only then.
+    here: bool,
+    /// Why the last sample failed, which is said once.
+    failed: Option<String>,
     /// Whether the heartbeat of this second is said.
     beaten: bool,
 }
@@ -57,6 +63,8 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         exit: None,
         told: false,
         unheard_since: None,
+        here: is_here(&place).await,
+        failed: None,
         beaten: false,
         agent,
         place,
@@ -70,8 +78,11 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         tokio::select! {
             biased;
             () = super::stopped(&mut stop) => return,
-            process = changes.next() => watch.say_process(process),
-            () = exited(&mut watch.exit) => watch.say_process(Process::Exited { code: None, signal: None, requested: false, held: false }),
+            change = changes.next() => watch.say_process(change),
+            exited_boot_us = exited(&mut watch.exit) => {
+                let process = Process::Exited { code: None, signal: None, requested: false, held: false };
+                watch.say_process(Change { process, exited_boot_us });
+            }
             _ = beat.tick() => {
                 if watch.guard.is_none() && watch.place.guarded.is_some() {
                     watch.guard = guard_of(&watch.agent, &watch.place).await;
@@ -81,8 +92,8 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
                 // An exit must not wait for a sample of the server that just died.
                 tokio::select! {
                     biased;
-                    process = changes.next() => {
-                        watch.say_process(process);
+                    change = changes.next() => {
+                        watch.say_process(change);
                         // One heartbeat a second, also when something happens in the middle of it.
                         if !watch.beaten {
                             beat.reset_after(BEAT_AGAIN_AFTER);
@@ -105,22 +116,33 @@ async fn watch_beat(watch: &mut Watch) {
     let sample = match timeout(SAMPLE_WITHIN, watch.sampler.sample()).await {
         Ok(Ok(sample)) => Ok(sample),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => {
-            watch.sampler = Sampler::new(watch.place.target.clone()); // the session has an answer in flight
-            Err(format!("no answer within {} ms", SAMPLE_WITHIN.as_millis()))
-        }
+        Err(_) => Err(format!("{}: no answer within {} ms", watch.place.instance, SAMPLE_WITHIN.as_millis())),
     };
+    watch.warn(sample.as_ref().err());
     watch.beat(sample).await;
 }
 
-async fn exited(exit: &mut Option<oneshot::Receiver<()>>) {
+/// When the process that is watched ended.
+async fn exited(exit: &mut Option<oneshot::Receiver<u64>>) -> Option<u64> {
     match exit {
         Some(receiver) => {
-            let _ = receiver.await;
+            let at = receiver.await.ok();
             *exit = None;
+            at
         }
         None => std::future::pending().await,
     }
+}
+
+/// Whether a place is on this host. A name counts when it can be resolved, to addresses of this host only.
+async fn is_here(place: &Place) -> bool {
+    if place.guarded.is_some() {
+        return true;
+    }
+    let found = timeout(NAME_WITHIN, tokio::net::lookup_host((place.address.as_str(), place.port))).await;
+    let Ok(Ok(found)) = found else { return false };
+    let mut found = found.peekable();
+    found.peek().is_some() && found.all(|address| host::is_own(address.ip()))
 }
 
 async fn guard_of(agent: &Agent, place: &Place) -> Option<GuardClient> {
@@ -136,10 +158,23 @@ async fn guard_of(agent: &Agent, place: &Place) -> Option<GuardClient> {
 }
 
 impl Watch {
-    fn say_process(&mut self, process: Process) {
+    /// Warns when samples begin to fail, or fail for another reason; the heartbeats restate it.
+    fn warn(&mut self, error: Option<&String>) {
+        if self.failed.as_ref() == error {
+            return;
+        }
+        if let Some(error) = error {
+            tracing::warn!(instance = %self.place.instance, "cannot ask the server: {error}");
+        } else {
+            tracing::info!(instance = %self.place.instance, "the server answers again");
+        }
+        self.failed = error.cloned();
+    }
+
+    fn say_process(&mut self, Change { process, exited_boot_us }: Change) {
         self.process = process.clone();
-        let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process };
-        // Not waited for: the next heartbeat restates it.
+        let fact = ProcessChanged { host: self.agent.host.clone(), boot_us: host::boot_us(), process, exited_boot_us };
+        // Not waited for: the next heartbeat restates it, and the bus counts what it refuses.
         drop(self.agent.speaker.say(self.place.subject(), None, Fact::ProcessChanged(fact)));
     }
 
@@ -184,7 +219,9 @@ impl Watch {
         match said.await {
             Ok(landed) => {
                 self.unheard_since = None;
-                landed.iter().for_each(|landed| self.agent.learn(landed.appended));
+                for landed in landed {
+                    self.agent.learn(landed.appended);
+                }
             }
             Err(error) => {
                 if self.unheard_since.is_none() {
@@ -211,7 +248,7 @@ impl Watch {
     }
 
     fn watch_process(&mut self, sample: &Sample) {
-        if self.place.guarded.is_some() || self.exit.is_some() {
+        if self.place.guarded.is_some() || self.exit.is_some() || !self.here {
             return;
         }
         let pid = sample.status.server.pid_file.as_deref().and_then(process::pid_in);
@@ -235,7 +272,8 @@ impl Watch {
             guarded: self.place.guarded.is_some(),
         });
         drop(self.agent.speaker.say(self.place.subject(), None, item));
-        let named = sample.status.server.slow_log_file.clone().filter(|_| sample.status.server.slow_log);
+        let server = &sample.status.server;
+        let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
         if let Some(file) = self.place.slow_log.clone().or(named) {
             super::slow::start(&self.agent, &self.place, sample.state.flavour, file);
         }

@@ -222,7 +222,7 @@ impl Stage {
         }
         self.now += 20_000;
         let (host, boot_us) = (self.spec.members[at].host.clone(), self.boot_us(at));
-        self.say(Some(at), Fact::ProcessChanged(ProcessChanged { host, boot_us, process }))
+        self.say(Some(at), Fact::ProcessChanged(ProcessChanged { host, boot_us, process, exited_boot_us: None }))
     }
 
     pub(super) fn state(&self) -> &State {
