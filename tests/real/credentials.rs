@@ -48,8 +48,14 @@ async fn a_wrong_password_is_named_tried_patiently_and_mended() {
         let mut up =
             millrace().args(["up", "--config"]).arg(&file).stderr(log).stdout(Stdio::null()).spawn().expect("up");
         let mut heard = reader(listen, &folder.path().join("bus.token"));
-        for _ in 0..REFUSED {
+        let mut heartbeats = 0;
+        while heartbeats < REFUSED {
             let error = next(heard.as_mut()).server_error.expect("the server refuses the account");
+            // On starved cores a server may be late with its refusal; that is another error, and no part of this.
+            if error.contains("no answer within") {
+                continue;
+            }
+            heartbeats += 1;
             for part in
                 ["db1 at 127.0.0.1:", &format!("as user {user}"), "1045", "check the user and its password file"]
             {
@@ -65,8 +71,9 @@ async fn a_wrong_password_is_named_tried_patiently_and_mended() {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         up.wait().expect("waitable");
         let log = std::fs::read_to_string(folder.path().join("log")).expect("readable");
-        assert_eq!(log.matches("1045").count(), 1, "{flavour}: it is said once\n{log}");
-        assert_eq!(log.matches("the server answers again").count(), 1, "{log}");
+        let (told, late) = (log.matches("1045").count(), log.matches("no answer within").count());
+        assert!((1..=1 + late).contains(&told), "{flavour}: it is said once, and again after another error\n{log}");
+        assert!(log.contains("the server answers again"), "{log}");
     }
 }
 

@@ -351,16 +351,28 @@ impl Site {
         Session::open(&target).await.expect("it answers")
     }
 
+    /// Waits until a member's server runs.
+    pub(super) async fn runs(&self, member: &Member) {
+        let until = Instant::now() + PATIENCE;
+        while self.pid(member).is_none() {
+            assert!(Instant::now() < until, "{} does not run\n{}", member.instance, self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn pid(&self, member: &Member) -> Option<rustix::process::Pid> {
+        let instance = self.instance(member).expect("it was made");
+        let state = std::fs::read(instance.dir.join(millrace_executors::guard::STATE)).expect("a state");
+        let state: millrace_executors::guard::State = serde_json::from_slice(&state).expect("readable");
+        rustix::process::Pid::from_raw(state.server.process()?.pid as i32)
+    }
+
     /// Kills a member's server, while every process of the site is alive to see it.
     pub(super) fn kill(&mut self, member: &Member) {
         for (role, child) in &mut self.running {
             assert!(child.try_wait().expect("waitable").is_none(), "{role:?} has ended before");
         }
-        let instance = self.instance(member).expect("it was made");
-        let state = std::fs::read(instance.dir.join(millrace_executors::guard::STATE)).expect("a state");
-        let state: millrace_executors::guard::State = serde_json::from_slice(&state).expect("readable");
-        let pid = state.server.process().expect("it runs").pid;
-        let pid = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
+        let pid = self.pid(member).expect("it runs");
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it can be killed");
     }
 
