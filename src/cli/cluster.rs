@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::End;
 use super::output::{Form, answer, say};
 use crate::journal::SCHEMA_VERSION;
-use ledger::Ledger;
+use ledger::{Ledger, Wanted};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -183,7 +183,7 @@ fn create(create: Create) -> anyhow::Result<()> {
     }
     let command = journal::Command::CreateCluster(Box::new(spec));
     let said = ledger.say(&cluster, command)?;
-    ledger.follow(&cluster, said, asking.output)
+    ledger.follow(&cluster, Wanted::RestsOn(said), asking.output)
 }
 
 fn set_mode(cluster: ClusterId, mode: Mode, asking: &Asking) -> anyhow::Result<()> {
@@ -221,8 +221,8 @@ fn approve(cluster: &ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow
     if epoch.is_none() && !agreed(cluster, proposed, state, ledger.now())? {
         return Err(End::Refused("nothing was changed".to_owned()).into());
     }
-    let said = ledger.say(cluster, journal::Command::Approve { epoch: proposed })?;
-    ledger.follow(cluster, said, asking.output)
+    ledger.say(cluster, journal::Command::Approve { epoch: proposed })?;
+    ledger.follow(cluster, Wanted::Changes(proposed), asking.output)
 }
 
 /// Shows what is proposed, and asks.

@@ -115,6 +115,25 @@ fn who_does_not_show_the_token_is_refused_and_told_why() {
 }
 
 #[test]
+fn a_token_that_is_not_there_yet_is_waited_for() {
+    let lab = HttpLab::new();
+    let late = lab.token.with_extension("late");
+    let early = HttpBus::new(lab.address, &late).expect("a client");
+    let error = early.ping().expect_err("no token yet");
+    assert!(matches!(&error, Error::Unavailable(why) if why.contains("bus.late")), "{error:?}");
+    std::fs::copy(&lab.token, &late).expect("copied");
+    early.ping().expect("the token is there now");
+    // The owner made another one, as when its folder was set up anew.
+    std::fs::remove_file(&late).expect("removed");
+    Token::read_or_make(&late).expect("made");
+    early.ping().expect("what was read last is shown until it is refused");
+    let stranger = HttpBus::new(lab.address, &late).expect("a client");
+    assert!(matches!(stranger.ping(), Err(Error::Refused { .. })));
+    std::fs::copy(&lab.token, &late).expect("copied");
+    stranger.ping().expect("after a refusal the file is read again");
+}
+
+#[test]
 fn what_is_no_request_is_answered_and_harms_nothing() {
     let lab = HttpLab::new();
     let token = std::fs::read_to_string(&lab.token).expect("there");

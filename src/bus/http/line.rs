@@ -2,8 +2,8 @@
 //! order in which they were made, many in a request when they come fast; everything else goes side by side.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, mpsc as sync};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as sync};
 use std::time::Duration;
 
 use millrace_schemas::metrics::{BUS_REFUSED, Registry};
@@ -56,14 +56,20 @@ struct Wire {
     client: reqwest::Client,
     address: SocketAddr,
     url: String,
-    token: Token,
-    token_file: String,
+    /// As it was read last; absent while it is not there, and after it was refused.
+    token: Arc<Mutex<Option<Token>>>,
+    token_file: PathBuf,
     metrics: Arc<Registry>,
 }
 
 impl Line {
     /// Starts the thread that talks.
     pub(super) fn open(address: SocketAddr, token_file: &Path, metrics: Arc<Registry>) -> Result<Self, Error> {
+        let token = match Token::read(token_file) {
+            Ok(token) => Some(token),
+            Err(Error::Unavailable(_)) => None, // it is looked for again with each request
+            Err(error) => return Err(error),
+        };
         let unavailable = |error: &dyn std::fmt::Display| Error::Unavailable(format!("no way to a bus: {error}"));
         let wire = Wire {
             // Never through a proxy: it is this very host.
@@ -75,8 +81,8 @@ impl Line {
                 .map_err(|error| unavailable(&error))?,
             address,
             url: format!("http://{address}{PATH}"),
-            token: Token::read(token_file)?,
-            token_file: token_file.display().to_string(),
+            token: Arc::new(Mutex::new(token)),
+            token_file: token_file.to_owned(),
             metrics: Arc::clone(&metrics),
         };
         let (calls, call_inbox) = mpsc::unbounded_channel();
@@ -207,7 +213,7 @@ impl Wire {
         let sent = self
             .client
             .post(&self.url)
-            .header(reqwest::header::AUTHORIZATION, self.token.header())
+            .header(reqwest::header::AUTHORIZATION, self.shown()?)
             .timeout(within)
             .body(encode(request))
             .send()
@@ -216,7 +222,8 @@ impl Wire {
         let status = answer.status();
         let bytes = answer.bytes().await.map_err(|error| self.away(&error))?;
         if status == reqwest::StatusCode::UNAUTHORIZED {
-            return Err(self.refused(format!("the token in {} is not the one of that bus", self.token_file)));
+            *self.token() = None;
+            return Err(self.refused(format!("the token in {} is not the one of that bus", self.token_file.display())));
         }
         if status == reqwest::StatusCode::NOT_FOUND || status == reqwest::StatusCode::BAD_REQUEST {
             return Err(self.refused("it speaks another version; run the same one on both sides".to_owned()));
@@ -229,6 +236,19 @@ impl Wire {
         reply.unwrap_or_else(|_| {
             Err(self.refused("its answer cannot be read; run the same version on both sides".to_owned()))
         })
+    }
+
+    fn token(&self) -> MutexGuard<'_, Option<Token>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The header that shows the token.
+    fn shown(&self) -> Result<String, Error> {
+        let mut token = self.token();
+        if token.is_none() {
+            *token = Some(Token::read(&self.token_file)?);
+        }
+        Ok(token.as_ref().map_or_else(String::new, Token::header))
     }
 
     fn refused(&self, problem: String) -> Error {

@@ -21,11 +21,16 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token in `file`.
+    /// The token in `file`. One that is not there yet is no fault, but unavailable: the process that has the bus makes it.
     pub fn read(file: &Path) -> Result<Self, Error> {
         let told = |why: String| Error::Token { path: file.display().to_string(), problem: why };
-        let text = fs::read_to_string(file)
-            .map_err(|error| told(format!("{error}; the process that has the bus makes it when it starts")))?;
+        let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::Unavailable(format!(
+                "its token {} is not there yet; the process that has the bus makes it when it starts",
+                file.display()
+            )),
+            _ => told(error.to_string()),
+        })?;
         let mode = fs::metadata(file).map_err(|error| told(error.to_string()))?.mode();
         if mode & 0o007 != 0 {
             return Err(told(format!(

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use millrace_processors::Fold;
 use millrace_processors::failover::{Failover, State};
 use millrace_schemas::event::{Event, Subject};
-use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
+use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -41,8 +41,19 @@ pub(super) struct Ledger {
     reader: Box<dyn Reader>,
     next: u64,
     speaker: Speaker,
+    /// What came after the operator's own word, in the same poll.
+    ahead: Vec<Record>,
     /// False when nobody has the bus but this command: then nothing is done until somebody runs.
     runs: bool,
+}
+
+/// Which action an operator waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// The one that was decided because of this fact.
+    RestsOn(EventId),
+    /// The one that changes roles in this epoch.
+    Changes(Epoch),
 }
 
 /// How an action ended.
@@ -67,7 +78,7 @@ impl Ledger {
         let mut fold = Fold::new(Failover, 0);
         let next = restore(&bus, &mut fold)?.unwrap_or(0);
         let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offset(next))]))?;
-        let mut ledger = Self { bus, fold, reader, next, speaker, runs };
+        let mut ledger = Self { bus, fold, reader, next, speaker, ahead: Vec::new(), runs };
         ledger.catch_up()?;
         Ok(ledger)
     }
@@ -104,31 +115,31 @@ impl Ledger {
         let place = landed.first().context("the bus did not say where it landed")?.offset;
         let until = Instant::now() + READ_WITHIN;
         while Instant::now() < until {
-            for record in self.poll()? {
-                if record.offset == place {
-                    return Ok(Event::<Fact>::from_record(&record)?.id);
-                }
+            let mut records = self.poll()?.into_iter();
+            if let Some(record) = records.find(|record| record.offset == place) {
+                self.ahead = records.collect();
+                return Ok(Event::<Fact>::from_record(&record)?.id);
             }
         }
         Err(End::Unknown("it was said, and did not come back from the bus: look at `millrace cluster list`".to_owned())
             .into())
     }
 
-    /// Tells what follows from the fact `said` until its action ends.
-    pub(super) fn follow(&mut self, cluster: &ClusterId, said: EventId, form: Form) -> anyhow::Result<()> {
+    /// Tells what follows until the action that is `wanted` has ended.
+    pub(super) fn follow(&mut self, cluster: &ClusterId, wanted: Wanted, form: Form) -> anyhow::Result<()> {
         if !self.runs {
             say("it is in the journal; it will be done when `millrace up` runs")?;
             return Ok(());
         }
         let began = Instant::now();
-        let mut action: Option<Action> = self.led_to(cluster, said);
+        let mut action: Option<Action> = None;
         loop {
-            for record in self.poll()? {
+            action = action.or_else(|| self.find(cluster, wanted));
+            for record in std::mem::take(&mut self.ahead) {
                 let Ok(event) = Event::<Fact>::from_record(&record) else { continue };
                 if event.subject.cluster != *cluster {
                     continue;
                 }
-                action = action.or_else(|| self.led_to(cluster, said));
                 if let Fact::Ended(ended) = &event.payload
                     && let Some(action) = action.as_ref().filter(|action| action.id == ended.action)
                 {
@@ -144,6 +155,7 @@ impl Ledger {
                     say(&format!("{}  {on}{text}", at.get(11..23).unwrap_or(&at)))?;
                 }
             }
+            self.ahead = self.poll()?;
             if action.is_none() && began.elapsed() > TAKEN_WITHIN {
                 return Err(End::Unknown(format!(
                     "nobody took it within {} s; it is in the journal, and is done when processors and executors run; \
@@ -160,12 +172,15 @@ impl Ledger {
         }
     }
 
-    /// The action under way, when it rests on `said`, or was decided by the look that `said` caused.
-    fn led_to(&self, cluster: &ClusterId, said: EventId) -> Option<Action> {
+    /// The action that is wanted: under way, or ended already.
+    fn find(&self, cluster: &ClusterId, wanted: Wanted) -> Option<Action> {
         let state = self.state(cluster)?;
-        let current = state.current.as_ref()?;
-        let approved = current.action.kind.changes_roles();
-        (current.action.evidence.contains(&said) || approved).then(|| current.action.clone())
+        let known = [state.current.as_ref().map(|one| &one.action), state.last.as_ref().map(|one| &one.action)];
+        let is_wanted = |action: &&Action| match wanted {
+            Wanted::RestsOn(fact) => action.evidence.contains(&fact),
+            Wanted::Changes(epoch) => action.kind.changes_roles() && action.epoch == epoch,
+        };
+        known.into_iter().flatten().find(is_wanted).cloned()
     }
 
     fn told(&self, action: &Action, ended: &Ended, form: Form) -> anyhow::Result<()> {
