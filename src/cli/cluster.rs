@@ -7,12 +7,11 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use millrace_processors::failover::State;
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
-use millrace_schemas::ids::{ClusterId, Epoch, InstanceId, fleet};
+use millrace_schemas::ids::{ClusterId, Epoch, HostId, InstanceId, fleet};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal;
 use serde::Serialize;
@@ -178,9 +177,18 @@ fn create(create: Create) -> anyhow::Result<()> {
         return Err(End::Usage(problems.join("\n")).into());
     }
     let mut ledger = Ledger::open(&asking.config)?;
-    if ledger.state(&cluster).is_some_and(|state| state.spec.is_some()) {
-        bail!("{cluster} is there already: `millrace why {cluster}` says how it is");
+    let heard = ledger.hosts()?;
+    if let Some(member) = spec.members.iter().find(|member| !heard.contains(&member.host)) {
+        let known: Vec<&str> = heard.iter().map(HostId::as_str).collect();
+        return Err(End::Refused(format!(
+            "no agent of host {} has been heard, so nobody would make {}; heard: {}; nothing was changed",
+            member.host,
+            member.instance,
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ))
+        .into());
     }
+    ledger.make_way(&cluster)?;
     let command = journal::Command::CreateCluster(Box::new(spec));
     let said = ledger.say(&cluster, command)?;
     ledger.follow(&cluster, Wanted::RestsOn(said), asking.output)

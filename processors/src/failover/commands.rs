@@ -10,8 +10,9 @@ use crate::fold::Out;
 pub(super) fn fold(state: &mut State, command: &Command, event: &Event<Fact>, out: &mut Out<'_>) {
     let cluster = &event.subject.cluster;
     match command {
-        Command::CreateCluster(spec) if state.spec.is_none() => {
+        Command::CreateCluster(spec) if state.may_be_declared() => {
             if spec.problems().is_empty() {
+                state.forget_declaration();
                 let reason = format!("{} asked for it", event.source);
                 plan::act(state, cluster, reason, vec![event.id], ActionKind::CreateCluster(spec.clone()), out);
             }
@@ -21,7 +22,7 @@ pub(super) fn fold(state: &mut State, command: &Command, event: &Event<Fact>, ou
             state.primary = Some(spec.primary.clone());
             state.may_be_open.insert(spec.primary.clone());
         }
-        // A cluster is declared once: the same command again is a retry.
+        // A cluster that was made is declared once: the same command again is a retry.
         Command::CreateCluster(_) | Command::Enrol(_) => {}
         Command::SetMode { mode } => {
             state.mode = Some(*mode);

@@ -248,6 +248,16 @@ impl State {
         self.current = Some(Current { action: action.clone(), since, executor: executor.map(str::to_owned) });
     }
 
+    /// Until an attempt to make it may have opened a server, a cluster can be declared anew: what was wrong can be put right.
+    pub fn may_be_declared(&self) -> bool {
+        self.primary.is_none() && self.current.is_none() && self.may_be_open.is_empty()
+    }
+
+    fn forget_declaration(&mut self) {
+        (self.spec, self.mode) = (None, None);
+        self.members.clear();
+    }
+
     fn declare(&mut self, spec: &ClusterSpec, now: Timestamp) {
         self.mode.get_or_insert(spec.mode);
         for member in &spec.members {
@@ -277,11 +287,9 @@ impl State {
                 self.settle(primary, &fail_over.old_primaries, now);
             }
             (ActionKind::Rejoin(rejoin), outcome) => self.rejoined(&rejoin.instance, outcome, now),
-            (ActionKind::CreateCluster(_) | ActionKind::FailOver(_), outcome) => {
-                if let (Outcome::Abandoned { may_have_opened: true, .. }, ActionKind::FailOver(fail_over)) =
-                    (outcome, &current.action.kind)
-                {
-                    self.may_be_open.extend(fail_over.candidates.iter().cloned());
+            (kind @ (ActionKind::CreateCluster(_) | ActionKind::FailOver(_)), outcome) => {
+                if let Outcome::Abandoned { may_have_opened: true, .. } = outcome {
+                    self.may_be_open.extend(opens(kind).iter().cloned());
                 }
                 self.not_before = now + RETRY_AFTER;
             }
@@ -357,18 +365,28 @@ impl State {
         let Some(current) = self.current.take_if(|current| now > current.action.deadline) else { return };
         let claimed = current.executor.is_some();
         match &current.action.kind {
-            ActionKind::FailOver(fail_over) if claimed => {
-                self.may_be_open.extend(fail_over.candidates.iter().cloned());
+            kind @ (ActionKind::CreateCluster(_) | ActionKind::FailOver(_)) => {
+                if claimed {
+                    self.may_be_open.extend(opens(kind).iter().cloned());
+                }
             }
             ActionKind::Rejoin(rejoin) => {
                 let outcome =
                     Outcome::Abandoned { reason: "nobody ended it in time".to_owned(), may_have_opened: false };
                 self.rejoined(&rejoin.instance, &outcome, now);
             }
-            ActionKind::CreateCluster(_) | ActionKind::FailOver(_) => {}
         }
         let outcome = Outcome::Abandoned { reason: "its deadline passed".to_owned(), may_have_opened: claimed };
         self.last = Some(Past { action: current.action, outcome, at: now });
+    }
+}
+
+/// Whom an action of this kind may open.
+fn opens(kind: &ActionKind) -> &[InstanceId] {
+    match kind {
+        ActionKind::CreateCluster(spec) => std::slice::from_ref(&spec.primary),
+        ActionKind::FailOver(fail_over) => &fail_over.candidates,
+        ActionKind::Rejoin(_) => &[],
     }
 }
 

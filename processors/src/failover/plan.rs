@@ -139,7 +139,11 @@ fn quorum_missing(
 
 /// Emits the creation of a cluster again, after an attempt that was not finished: its steps go on where they stopped.
 pub(super) fn create_again(state: &mut State, cluster: &ClusterId, out: &mut Out<'_>) {
-    let (Some(spec), None) = (state.spec.clone(), &state.paused) else { return };
+    // An operator stops the attempts by setting the mode.
+    if state.effective_mode() == Mode::Observe {
+        return;
+    }
+    let Some(spec) = state.spec.clone() else { return };
     let Some(past) = &state.last else { return };
     let (reason, evidence) = ("its creation was not finished".to_owned(), past.action.evidence.clone());
     act(state, cluster, reason, evidence, ActionKind::CreateCluster(Box::new(spec)), out);

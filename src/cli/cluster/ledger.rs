@@ -1,18 +1,21 @@
 //! The journal for an operator's command: from the newest snapshot on, folded as the deciders fold it; a word is appended, and
 //! what follows is told until the action that it led to has ended.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use millrace_processors::Fold;
 use millrace_processors::failover::{Failover, State};
+use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::{Event, Subject};
-use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
+use millrace_schemas::ids::{ClusterId, Epoch, EventId, HostId, InstanceId};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Action;
+use millrace_schemas::topics::inventory::Item;
 use millrace_schemas::topics::journal::{Command, Ended, Fact, Outcome};
 use serde::Serialize;
 
@@ -106,6 +109,56 @@ impl Ledger {
             );
         };
         Ok(state)
+    }
+
+    /// The hosts whose agents have spoken.
+    pub(super) fn hosts(&self) -> anyhow::Result<BTreeSet<HostId>> {
+        let end = self.bus.end(Topic::Inventory, 0)?;
+        let mut reader = self.bus.reader(Assignment::Manual(vec![(Topic::Inventory, From::Start)]))?;
+        let (mut hosts, mut next, began) = (BTreeSet::new(), 0, Instant::now());
+        while next < end && began.elapsed() < READ_WITHIN {
+            for item in reader.poll(POLL)? {
+                match item {
+                    Polled::Gained { next: first, .. } => next = first,
+                    Polled::Record(record) => {
+                        next = record.offset + 1;
+                        if let Ok(Event { payload: Item::Host(host), .. }) = Event::<Item>::from_record(&record) {
+                            hosts.insert(host.host);
+                        }
+                    }
+                    Polled::Lost { .. } => {}
+                }
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// Makes way for a declaration: a cluster that is there stays; attempts at one that never came to be are ended first.
+    pub(super) fn make_way(&mut self, cluster: &ClusterId) -> anyhow::Result<()> {
+        let Some(state) = self.state(cluster).filter(|state| state.spec.is_some()) else { return Ok(()) };
+        if state.primary.is_some() {
+            bail!("{cluster} is there already: `millrace why {cluster}` says how it is");
+        }
+        self.say(cluster, Command::SetMode { mode: Mode::Observe })?;
+        let until = Instant::now() + TAKEN_WITHIN;
+        while let Some(state) = self.state(cluster).filter(|state| !state.may_be_declared()) {
+            if let Some(instance) = state.may_be_open.first() {
+                return Err(End::Refused(format!(
+                    "an attempt to make {cluster} may have opened {instance}, so it cannot be declared anew; \
+                     `millrace cluster mode {cluster} auto` lets the attempts go on"
+                ))
+                .into());
+            }
+            if Instant::now() > until {
+                return Err(End::Refused(format!(
+                    "an attempt to make {cluster} is still under way; it is the last: try again when `millrace cluster list` \
+                     shows none"
+                ))
+                .into());
+            }
+            self.poll()?;
+        }
+        Ok(())
     }
 
     /// Says `command` and waits until it is in the journal. The id of the fact.

@@ -35,6 +35,8 @@ use crate::config;
 
 /// 500 ms: a created instance is watched before its server answers.
 const DISCOVER_EVERY: Duration = Duration::from_millis(500);
+/// 1 s before a word that the bus did not take is said again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What all parts of an agent share.
 struct Agent {
@@ -121,7 +123,7 @@ pub async fn run(
         state: settings.state.clone(),
         stop,
     });
-    say_host(&agent);
+    tokio::spawn(say_host(Arc::clone(&agent)));
     if agent.hands.is_some() {
         steps::run(Arc::clone(&agent));
     }
@@ -189,7 +191,8 @@ fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {
     created.chain(watched).collect()
 }
 
-fn say_host(agent: &Agent) {
+/// Tells of the host, until the bus has it: operators place instances by it.
+async fn say_host(agent: Arc<Agent>) {
     let item = Item::Host(HostItem {
         host: agent.host.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -197,7 +200,14 @@ fn say_host(agent: &Agent) {
         memory_bytes: host::memory_bytes(),
         kernel: host::kernel(),
     });
-    drop(agent.speaker.say(Subject::cluster(ids::fleet()), None, item));
+    let mut stop = agent.stop.clone();
+    while let Err(error) = agent.speaker.say(Subject::cluster(ids::fleet()), None, item.clone()).await {
+        tracing::warn!(%error, "the host is not told of yet");
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN_AFTER) => {}
+            () = stopped(&mut stop) => return,
+        }
+    }
 }
 
 /// Resolves when the agent is to stop.

@@ -228,6 +228,7 @@ impl Watch {
                     tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now");
                 }
                 self.unheard_since.get_or_insert(boot_us);
+                self.told = false; // nor was what the inventory says of it, perhaps
             }
         }
     }

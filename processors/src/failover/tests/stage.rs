@@ -72,6 +72,15 @@ impl Stage {
     pub(super) fn with(change: impl FnOnce(&mut ClusterSpec)) -> Self {
         let mut spec = samples::spec();
         change(&mut spec);
+        let mut stage = Self::undeclared(spec);
+        let command = Command::Enrol(Box::new(stage.spec.clone()));
+        stage.say(None, Fact::Command(command));
+        stage.seconds(3);
+        stage
+    }
+
+    /// Nobody has declared it.
+    pub(super) fn undeclared(spec: ClusterSpec) -> Self {
         let tells = |at: usize| Tells {
             silent: false,
             process: RUNS,
@@ -91,7 +100,7 @@ impl Stage {
         };
         let members = spec.members.len();
         let fold = Fold::new(Failover, 0);
-        let mut stage = Self {
+        Self {
             fold,
             permits: Fold::new(Permits, 0),
             fleet: true,
@@ -100,11 +109,7 @@ impl Stage {
             now: START,
             offset: 0,
             out: Vec::new(),
-        };
-        let command = Command::Enrol(Box::new(stage.spec.clone()));
-        stage.say(None, Fact::Command(command));
-        stage.seconds(3);
-        stage
+        }
     }
 
     pub(super) fn healthy() -> Self {
