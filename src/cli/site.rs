@@ -1,6 +1,7 @@
 //! Where a command finds the bus: asked of the process that has it, as the configuration says; the file is opened only when no
 //! process has it, and never made.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,24 +38,31 @@ impl Source {
 
 /// The bus, and whether a process runs that has it.
 pub(super) fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
-    let (address, token_file) = match bus {
-        config::Bus::Remote { address, token_file, .. } => (address, token_file),
-        config::Bus::File { file, listen, token_file } => match (there(file), listen) {
-            (Ok(bus), _) => return Ok((Arc::new(bus), false)),
-            (Err(error), Some(address)) if is_open_elsewhere(&error) => (address, token_file),
-            (Err(error), None) if is_open_elsewhere(&error) => {
-                return Err(error.context("give [bus] a listen = \"127.0.0.1:7071\" and start it again"));
-            }
-            (Err(error), _) => return Err(error),
+    let (file, listen) = match bus {
+        config::Bus::Remote { address, token_file, .. } => return Ok((asked(*address, token_file)?, true)),
+        config::Bus::File { file, listen: None, .. } => (file, None),
+        config::Bus::File { file, listen: Some(address), token_file } => match asked(*address, token_file) {
+            Ok(bus) => return Ok((bus, true)),
+            Err(Error::Unavailable(_)) => (file, Some(address)), // nobody runs
+            Err(error) => return Err(error.into()),
         },
     };
-    let bus = HttpBus::new(*address, token_file)?;
-    bus.ping()?;
-    Ok((Arc::new(bus), true))
+    let opened = there(file).map_err(|error| match (error.downcast_ref(), listen) {
+        (Some(Error::OpenElsewhere { .. }), None) => {
+            error.context("give [bus] a listen = \"127.0.0.1:7071\" and start it again")
+        }
+        (Some(Error::OpenElsewhere { .. }), Some(address)) => {
+            error.context(format!("nobody answers at {address}, where the process that has it should listen"))
+        }
+        _ => error,
+    });
+    Ok((Arc::new(opened?), false))
 }
 
-fn is_open_elsewhere(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Error::OpenElsewhere { .. }))
+fn asked(address: SocketAddr, token_file: &Path) -> Result<SharedBus, Error> {
+    let bus = HttpBus::new(address, token_file)?;
+    bus.ping()?;
+    Ok(Arc::new(bus))
 }
 
 /// Opens a bus file that is there: a mistyped name must not leave an empty one.
