@@ -12,6 +12,9 @@ use super::site::{APART, Role, Site};
 const STEPS: [&str; 8] =
     ["fence", "stop-receiver", "promote", "follow", "read-sets", "start-closed", "quarantine", "catch-up"];
 
+/// Every step of the runbook that makes a cluster.
+const CREATION: [&str; 4] = ["create-instance", "start-closed", "follow", "open"];
+
 /// Who dies where.
 type Deaths = Vec<(Role, String)>;
 
@@ -38,6 +41,24 @@ async fn a_kill_of_executor_or_agents_or_both_after_each_step_resumes_to_the_sam
     resume(&APART, apart).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_made_although_executor_or_agents_or_both_are_killed_after_each_step() {
+    let mut survived = Vec::new();
+    for deaths in CREATION.into_iter().flat_map(apart) {
+        let mut site = Site::new(Flavour::MariaDb);
+        start(&mut site, &APART, &deaths);
+        let mut creating = site.creating("auto");
+        revive(&mut site, &deaths);
+        let primary = site.settled().await;
+        assert_eq!(primary.instance, site.spec.primary, "{}", told(&deaths));
+        // An attempt may have been given up and another made: whoever waits for the first is told so.
+        creating.wait().expect("waitable");
+        survived.push(told(&deaths));
+        site.remove().await;
+    }
+    say(&survived);
+}
+
 async fn resume(roles: &[Role], deaths: fn(&str) -> Vec<Deaths>) {
     let mut survived = Vec::new();
     for step in STEPS {
@@ -54,9 +75,13 @@ async fn resume(roles: &[Role], deaths: fn(&str) -> Vec<Deaths>) {
         }
         site.remove().await;
     }
-    // Not through the test harness, which hides what a good test prints.
-    let _ =
-        writeln!(std::io::stderr(), "killed with -9 and resumed at {} points: {}", survived.len(), survived.join(", "));
+    say(&survived);
+}
+
+/// Not through the test harness, which hides what a good test prints.
+fn say(survived: &[String]) {
+    let points = survived.join(", ");
+    let _ = writeln!(std::io::stderr(), "killed with -9 and resumed at {} points: {points}", survived.len());
 }
 
 fn told(deaths: &Deaths) -> String {
@@ -79,17 +104,22 @@ async fn fail_over(site: &mut Site, roles: &[Role], deaths: &Deaths, rows: usize
     let mut session = site.session(&primary).await;
     session.execute(&format!("INSERT INTO shop.kept VALUES({rows})")).await.expect("acknowledged");
     site.kill(&primary);
+    revive(site, deaths);
     let what = told(deaths);
-    for (role, _) in deaths {
-        assert!(site.died(*role), "{what}: never reached\n{}\n{}", site.log(), site.why());
-    }
-    for (role, _) in deaths {
-        site.start(*role, None);
-    }
     let now = site.settled().await;
     let count = site.session(&now).await.value("SELECT COUNT(*) FROM shop.kept").await.expect("readable");
     assert_eq!(count, Some(rows.to_string()), "{what}: an acknowledged row is missing");
     // On starved cores an attempt may end late: then the old primary came back closed, and the next one opens it again.
     let fair = now.instance != primary.instance || site.came_back_closed(&primary);
     assert!(fair, "{what}: nobody else was promoted\n{}\n{}", site.log(), site.why());
+}
+
+/// Waits until who is to die has died, and starts them again.
+fn revive(site: &mut Site, deaths: &Deaths) {
+    for (role, _) in deaths {
+        assert!(site.died(*role), "{}: never reached\n{}\n{}", told(deaths), site.log(), site.why());
+    }
+    for (role, _) in deaths {
+        site.start(*role, None);
+    }
 }

@@ -181,25 +181,25 @@ impl Site {
         }
     }
 
-    /// Lets an operator create the cluster.
+    /// Lets an operator create the cluster, and waits until it is there.
     pub(super) fn create(&self, mode: &str) {
-        self.heard_of_hosts();
-        let template = self.spec.template.as_deref().expect("of a template");
-        let flavour = self.spec.flavour.to_string();
-        let members: Vec<String> = self
-            .spec
-            .members
-            .iter()
-            .map(|member| format!("{}@{}:{}", member.instance, member.host, member.endpoint()))
-            .collect();
-        let mut arguments = vec!["create", CLUSTER, "--flavour", &flavour, "--template", template, "--mode", mode];
-        for member in &members {
-            arguments.extend(["--member", member.as_str()]);
-        }
-        let created = self.operator(&arguments);
+        let created = self.creating(mode).wait_with_output().expect("waitable");
         let told = String::from_utf8_lossy(&created.stdout);
         assert!(created.status.success(), "{told}\n{}\n{}", String::from_utf8_lossy(&created.stderr), self.log());
         assert!(told.contains(" open: done"), "{told}");
+    }
+
+    /// Lets an operator create the cluster.
+    pub(super) fn creating(&self, mode: &str) -> Child {
+        self.heard_of_hosts();
+        let mut command = millrace();
+        command.args(["cluster", "create", CLUSTER, "--config"]).arg(self.dir.join("millrace.toml"));
+        command.args(["--flavour", &self.spec.flavour.to_string(), "--mode", mode, "--template"]);
+        command.arg(self.spec.template.as_deref().expect("of a template"));
+        for member in &self.spec.members {
+            command.arg("--member").arg(format!("{}@{}:{}", member.instance, member.host, member.endpoint()));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
     }
 
     /// What is under way and what waits for approval, as `millrace cluster list` tells it.
