@@ -70,6 +70,7 @@ async fn resume(roles: &[Role], deaths: fn(&str) -> Vec<Deaths>) {
         site.session(&first).await.execute("CREATE TABLE shop.kept(id INT PRIMARY KEY)").await.expect("created");
         for (row, deaths) in deaths(step).into_iter().enumerate() {
             site.stop();
+            site.note_positions();
             fail_over(&mut site, roles, &deaths, row + 1).await;
             survived.push(told(&deaths));
         }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::bus::http::HttpBus;
-use millrace::bus::{Assignment, From, Polled, SharedBus};
+use millrace::bus::local::LocalBus;
+use millrace::bus::{Assignment, Bus as _, From, Polled, SharedBus};
 use millrace::demo::site::{cluster_of, end};
 use millrace_executors::hands::files::Instance;
 use millrace_mysql::status::replica::Receiver;
@@ -243,6 +244,20 @@ impl Site {
             let pid = rustix::process::Pid::from_child(&child);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = child.wait();
+        }
+    }
+
+    /// With nothing running and nothing under way: every agent has noted that it has dealt with every step. One that was stopped
+    /// just before would rightly perform its last step again when it starts, and reach a failpoint that is meant for the next.
+    pub(super) fn note_positions(&self) {
+        let bus = LocalBus::open(&self.dir.join("bus.db"), Arc::default()).expect("nobody has it");
+        let end = bus.end(Topic::Actions, 0).expect("an end");
+        for member in &self.spec.members {
+            let group = format!("agent-{}", member.host);
+            let mut reader =
+                bus.reader(Assignment::Group { group, topics: vec![Topic::Actions] }).expect("a member of the group");
+            reader.poll(Duration::ZERO).expect("it is there");
+            reader.commit(Topic::Actions, 0, end).expect("it is noted");
         }
     }
 
