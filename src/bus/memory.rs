@@ -6,11 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_schemas::ids::EventId;
-use millrace_schemas::record::{NewRecord, Record, VALUE_BYTES_MAX};
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{Retention, Topic};
 
-use super::{Assignment, Bus, Error, From, Landed, Polled, Reader, Receipt, Snapshot};
+use super::{Assignment, Bus, Error, From, Landed, Polled, Reader, Receipt, Snapshot, too_large};
 
 /// What goes wrong, each as a chance in 1,000.
 #[derive(Clone, Copy, Debug, Default)]
@@ -173,11 +173,8 @@ impl Bus for MemoryBus {
             if world.away {
                 return Err(Error::Unavailable("the broker is away".to_owned()));
             }
-            for record in &records {
-                let bytes = record.value.as_ref().map_or(0, |value| value.len());
-                if bytes > VALUE_BYTES_MAX {
-                    return Err(Error::TooLarge { topic: record.topic, bytes, limit: VALUE_BYTES_MAX });
-                }
+            if let Some(error) = records.iter().find_map(too_large) {
+                return Err(error);
             }
             let mut places = Vec::new();
             for record in records {

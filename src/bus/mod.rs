@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millrace_schemas::metrics::{Metric, Registry};
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::{NewRecord, Record, VALUE_BYTES_MAX};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,19 @@ pub enum From {
     Offset(u64),
 }
 
+impl std::str::FromStr for From {
+    type Err = String;
+
+    /// `start`, `end` or an offset, as people write it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "start" => Ok(Self::Start),
+            "end" => Ok(Self::End),
+            offset => offset.parse().map(Self::Offset).map_err(|_| "not 'start', 'end' or an offset".to_owned()),
+        }
+    }
+}
+
 /// What a reader reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Assignment {
@@ -208,6 +221,13 @@ pub trait Bus: Send + Sync {
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error>;
     /// The newest snapshot of every entity of a processor.
     fn load(&self, processor: &str) -> Result<Vec<Snapshot>, Error>;
+}
+
+/// Why no bus takes a record, when none does.
+fn too_large(record: &NewRecord) -> Option<Error> {
+    let bytes = record.value.as_ref().map_or(0, |value| value.len());
+    let limit = VALUE_BYTES_MAX;
+    (bytes > limit).then_some(Error::TooLarge { topic: record.topic, bytes, limit })
 }
 
 /// Counts records by their topics.

@@ -64,14 +64,8 @@ fn follow(
     arguments: &Arguments,
     mut tell: impl FnMut(&str) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    let from = match arguments.from.as_str() {
-        "start" => From::Start,
-        "end" => From::End,
-        offset => match offset.parse() {
-            Ok(offset) => From::Offset(offset),
-            Err(_) => return Err(End::Usage(format!("--from {offset} is not 'start', 'end' or an offset")).into()),
-        },
-    };
+    let from = &arguments.from;
+    let from: From = from.parse().map_err(|why| End::Usage(format!("--from {from} is {why}")))?;
     let mut reader = bus.reader(Assignment::Manual(vec![(arguments.topic, from)]))?;
     loop {
         for item in reader.poll(WAIT)? {

@@ -123,14 +123,7 @@ fn start(from: Option<&str>, last: Option<&str>) -> Result<From, String> {
             .map(From::Offset)
             .map_err(|_| "the header Last-Event-ID is not PARTITION-OFFSET, as this stream sends it\n".to_owned());
     }
-    match from {
-        None | Some("end") => Ok(From::End),
-        Some("start") => Ok(From::Start),
-        Some(text) => text
-            .parse()
-            .map(From::Offset)
-            .map_err(|_| "from is not 'start', 'end' or an offset: try ?from=start\n".to_owned()),
-    }
+    from.map_or(Ok(From::End), |from| from.parse().map_err(|why| format!("from is {why}: try ?from=start\n")))
 }
 
 fn permit(console: &Console) -> Option<OwnedSemaphorePermit> {

@@ -9,7 +9,7 @@ pub(crate) mod story;
 pub mod why;
 
 pub use export::{Exported, export};
-pub use read::{appended, archived};
+pub use read::{appended, appended_to, archived};
 pub use replay::{Replayed, replay};
 pub use why::{Why, why};
 

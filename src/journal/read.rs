@@ -18,12 +18,20 @@ const EMPTY_MAX: u32 = 25;
 
 /// The journal of the bus up to its end as of now, in order within each partition. Blocks while it reads.
 pub fn appended(bus: &SharedBus) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Record>> + use<>> {
+    appended_to(bus, Topic::Journal)
+}
+
+/// The same of any topic.
+pub fn appended_to(
+    bus: &SharedBus,
+    topic: Topic,
+) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Record>> + use<>> {
     let mut ends = BTreeMap::new();
-    for partition in 0..bus.partitions(Topic::Journal)? {
-        ends.insert(partition, bus.end(Topic::Journal, partition)?);
+    for partition in 0..bus.partitions(topic)? {
+        ends.insert(partition, bus.end(topic, partition)?);
     }
     ends.retain(|_, end| *end > 0);
-    let mut reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Start)]))?;
+    let mut reader = bus.reader(Assignment::Manual(vec![(topic, From::Start)]))?;
     let mut ready = VecDeque::new();
     let mut empty = 0;
     Ok(std::iter::from_fn(move || {

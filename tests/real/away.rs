@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use millrace::bus::{Assignment, From, Polled};
 use millrace_mysql::Flavour;
 use millrace_schemas::event::Event;
 use millrace_schemas::topics::Topic;
@@ -49,18 +48,9 @@ async fn while_the_bus_is_away_nothing_is_decided_and_afterwards_everything_is_t
 
 /// How long each gap was that was told, in seconds.
 fn gaps(site: &Site) -> Vec<f64> {
-    let bus = site.bus();
-    let end = bus.end(Topic::Journal, 0).expect("the bus answers");
-    let mut reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Start)])).expect("the bus answers");
-    let (mut gaps, mut next) = (Vec::new(), 0);
-    while next < end {
-        for item in reader.poll(Duration::from_millis(100)).expect("the bus answers") {
-            let Polled::Record(record) = item else { continue };
-            next = record.offset + 1;
-            if let Ok(Event { payload: Fact::Gap(gap), .. }) = Event::<Fact>::from_record(&record) {
-                gaps.push(gap.to_boot_us.saturating_sub(gap.from_boot_us) as f64 / 1e6);
-            }
-        }
-    }
-    gaps
+    let seconds = |record| match Event::<Fact>::from_record(&record) {
+        Ok(Event { payload: Fact::Gap(gap), .. }) => Some(gap.to_boot_us.saturating_sub(gap.from_boot_us) as f64 / 1e6),
+        _ => None,
+    };
+    site.told(Topic::Journal).into_iter().filter_map(seconds).collect()
 }

@@ -12,12 +12,14 @@ use millrace::bus::http::HttpBus;
 use millrace::bus::local::LocalBus;
 use millrace::bus::{Assignment, Bus as _, From, Polled, SharedBus};
 use millrace::demo::site::{cluster_of, end};
+use millrace::journal::appended_to;
 use millrace_executors::hands::files::Instance;
 use millrace_mysql::status::replica::Receiver;
 use millrace_mysql::{Flavour, Session, status};
 use millrace_schemas::cluster::{ClusterSpec, Member};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::HostId;
+use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal;
@@ -310,23 +312,15 @@ impl Site {
 
     /// True when a failover was decided because `primary` runs, but is closed to clients.
     pub(super) fn came_back_closed(&self, primary: &Member) -> bool {
-        let bus = self.bus();
-        let end = bus.end(Topic::Actions, 0).expect("the bus answers");
-        let all = Assignment::Manual(vec![(Topic::Actions, From::Start)]);
-        let mut reader = bus.reader(all).expect("the bus answers");
-        let mut next = 0;
-        while next < end {
-            for item in reader.poll(Duration::from_millis(100)).expect("the bus answers") {
-                let Polled::Record(record) = item else { continue };
-                next = record.offset + 1;
-                if let Ok(Event { payload: Order::Action(action), .. }) = Event::<Order>::from_record(&record)
-                    && action.reason == format!("{} runs, but is closed to clients", primary.instance)
-                {
-                    return true;
-                }
-            }
-        }
-        false
+        let reason = format!("{} runs, but is closed to clients", primary.instance);
+        self.told(Topic::Actions).iter().any(|record| {
+            matches!(Event::<Order>::from_record(record), Ok(Event { payload: Order::Action(action), .. }) if action.reason == reason)
+        })
+    }
+
+    /// Everything that is in a topic now.
+    pub(super) fn told(&self, topic: Topic) -> Vec<Record> {
+        appended_to(&self.bus(), topic).and_then(Iterator::collect).expect("the bus answers")
     }
 
     /// The end of what `millrace up` said.

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as sync};
 use std::time::Duration;
 
 use millrace_schemas::metrics::{BUS_REFUSED, Registry};
-use millrace_schemas::record::{NewRecord, VALUE_BYTES_MAX};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::topics::Topic;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, PATH, Reply, Request, Token, encode, unique};
-use crate::bus::{Error, Landed, Receipt, tally};
+use crate::bus::{Error, Landed, Receipt, tally, too_large};
 
 /// 2 s: on one host a connection is there in microseconds, or nobody listens.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -115,13 +115,10 @@ impl Line {
     /// Hands records over; the receipt resolves when the owner has answered.
     pub(super) fn append(&self, records: Vec<NewRecord>) -> Receipt {
         let (reply, receipt) = Receipt::pending();
-        let large =
-            records.iter().find(|record| record.value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX));
-        if let Some(record) = large {
-            let bytes = record.value.as_ref().map_or(0, |value| value.len());
+        if let Some(error) = records.iter().find_map(too_large) {
             // The owner would say the same, after it had been carried there.
             tally(&self.metrics, &BUS_REFUSED, records.iter().map(|record| record.topic));
-            let _ = reply.send(Err(Error::TooLarge { topic: record.topic, bytes, limit: VALUE_BYTES_MAX }));
+            let _ = reply.send(Err(error));
             return receipt;
         }
         if let Err(error) = self.appends.try_send(Append { records, reply }) {

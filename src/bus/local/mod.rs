@@ -12,12 +12,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_schemas::metrics::{BUS_REFUSED, Registry};
-use millrace_schemas::record::{NewRecord, Record, VALUE_BYTES_MAX};
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Assignment, Bus, Error, Landed, Reader, Receipt, Snapshot, tally};
+use super::{Assignment, Bus, Error, Landed, Reader, Receipt, Snapshot, tally, too_large};
 
 /// 2,048 records per topic stay in memory for readers that keep up: at most some 10 MiB with usual records.
 const TAIL_RECORDS: usize = 2_048;
@@ -152,12 +152,6 @@ impl Bus for LocalBus {
         };
         read().map_err(|error| file::explain(path, &error))
     }
-}
-
-fn too_large(record: &NewRecord) -> Option<Error> {
-    let bytes = record.value.as_ref().map_or(0, |value| value.len());
-    let limit = VALUE_BYTES_MAX;
-    (bytes > limit).then_some(Error::TooLarge { topic: record.topic, bytes, limit })
 }
 
 /// The wall clock. The one place where the local bus looks at it: append times are made from it.

@@ -24,8 +24,8 @@ use super::super::output::{Form, answer, say};
 use super::super::site::bus;
 use crate::bus::{Assignment, From, Polled, Reader, SharedBus};
 use crate::config;
-use crate::journal::SCHEMA_VERSION;
 use crate::journal::why::describe;
+use crate::journal::{SCHEMA_VERSION, appended_to};
 use crate::roles::process::restore;
 use crate::roles::speaker::Speaker;
 
@@ -113,21 +113,10 @@ impl Ledger {
 
     /// The hosts whose agents have spoken.
     pub(super) fn hosts(&self) -> anyhow::Result<BTreeSet<HostId>> {
-        let end = self.bus.end(Topic::Inventory, 0)?;
-        let mut reader = self.bus.reader(Assignment::Manual(vec![(Topic::Inventory, From::Start)]))?;
-        let (mut hosts, mut next, began) = (BTreeSet::new(), 0, Instant::now());
-        while next < end && began.elapsed() < READ_WITHIN {
-            for item in reader.poll(POLL)? {
-                match item {
-                    Polled::Gained { next: first, .. } => next = first,
-                    Polled::Record(record) => {
-                        next = record.offset + 1;
-                        if let Ok(Event { payload: Item::Host(host), .. }) = Event::<Item>::from_record(&record) {
-                            hosts.insert(host.host);
-                        }
-                    }
-                    Polled::Lost { .. } => {}
-                }
+        let mut hosts = BTreeSet::new();
+        for record in appended_to(&self.bus, Topic::Inventory)? {
+            if let Ok(Event { payload: Item::Host(host), .. }) = Event::<Item>::from_record(&record?) {
+                hosts.insert(host.host);
             }
         }
         Ok(hosts)
