@@ -10,7 +10,6 @@ pub mod site;
 mod verdict;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -48,27 +47,25 @@ pub struct Wish {
 pub async fn run(wish: Wish) -> anyhow::Result<bool> {
     let began = Instant::now();
     // Without packets there is nothing to compare: better said now than judged after the load.
-    capturable(INTERFACE)?;
+    wire::can_capture(INTERFACE)?;
     let mut site = Site::start(&wish)?;
-    let outcome = tokio::select! {
+    let mut outcome = tokio::select! {
         outcome = story(&wish, &mut site, began) => outcome,
         () = stopped() => Err(anyhow::anyhow!("stopped before its end; everything is removed")),
     };
     if outcome.is_ok() && wish.keep {
-        screen::say(&site.where_to_look(&wish)?);
-        stopped().await;
+        match site.where_to_look(&wish) {
+            Ok(text) => {
+                screen::say(&text);
+                stopped().await;
+            }
+            Err(error) => outcome = Err(error), // and what was started is removed all the same
+        }
     }
     let removed = site.remove().await;
     let good = outcome?;
     removed?;
     Ok(good)
-}
-
-/// Opens the interface as the agents will, and closes it again.
-fn capturable(interface: &str) -> Result<(), wire::CaptureError> {
-    // A capture that is told to stop before it begins opens the interface, looks once at what was counted, and ends.
-    let live = wire::Live { interface: interface.to_owned() };
-    wire::run(&live, &wire::Watched::default(), &AtomicBool::new(true), |_| true)
 }
 
 async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<bool> {

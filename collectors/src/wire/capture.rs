@@ -119,6 +119,13 @@ pub enum CaptureError {
     LinkType(i32),
 }
 
+/// Opens the interface as a capture would, and closes it again.
+pub fn can_capture(interface: &str) -> Result<(), CaptureError> {
+    // A capture that is told to stop before it begins opens the interface, looks once at what was counted, and ends.
+    let live = Live { interface: interface.to_owned() };
+    run(&live, &Watched::default(), &AtomicBool::new(true), |_| true)
+}
+
 /// Captures until `stop` is set or `emit` returns false, which says that nobody listens any more.
 pub fn run(
     live: &Live,

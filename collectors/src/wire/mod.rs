@@ -21,7 +21,7 @@ mod table;
 mod tls;
 
 pub use books::Books;
-pub use capture::{Batch, CaptureError, Kernel, Live, Watched, read_file, run};
+pub use capture::{Batch, CaptureError, Kernel, Live, Watched, can_capture, read_file, run};
 pub use commands::command_name;
 pub use decoder::{Decoder, Server};
 pub use table::{Flushed, Totals};

@@ -5,10 +5,9 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use millrace_collectors::host;
-use millrace_collectors::wire::{self, CaptureError, Live, Watched};
+use millrace_collectors::wire::{CaptureError, can_capture};
 use millrace_executors::hands::files::Template;
 use millrace_schemas::metrics::Registry;
 use rustix::fs::{Access, access, statvfs};
@@ -61,11 +60,9 @@ fn memory(bytes: u64) -> Finding {
     }
 }
 
-/// Opens the interface as a capture would, and closes it again.
+/// Whether packets can be captured.
 pub(super) fn capture(interface: &str) -> Finding {
-    let live = Live { interface: interface.to_owned() };
-    // A capture that is told to stop before it begins opens the interface, looks once at what was counted, and ends.
-    captured(interface, wire::run(&live, &Watched::default(), &AtomicBool::new(true), |_| true))
+    captured(interface, can_capture(interface))
 }
 
 fn captured(interface: &str, outcome: Result<(), CaptureError>) -> Finding {
