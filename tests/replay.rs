@@ -2,7 +2,7 @@
 //! with every record three times. `MILLRACE_GOLDEN=write cargo test --test main replay` makes journals that are missing, from
 //! the simulation, and renews the decisions; journals that are there are never overwritten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ fn decide<P: Processor + Default>(journal: &[Record], pause: Option<usize>) -> V
         if pause == Some(at) {
             let saved: Vec<Saved> = fold.save();
             fold = Fold::new(P::default(), 0);
-            fold.restore(saved).expect("it reads what it wrote");
+            fold.restore(&saved).expect("it reads what it wrote");
         }
         out.extend(fold.fold(record).out.into_iter().map(|one| (record.offset, one)));
     }
@@ -201,6 +201,66 @@ fn a_fold_interrupted_before_any_record_decides_the_same() {
             );
             assert!(decide::<Permits>(&journal, Some(pause)) == permits, "{name}: permits, before record {pause}");
             assert!(decide::<Routes>(&journal, Some(pause)) == routes, "{name}: routes, before record {pause}");
+        }
+    }
+}
+
+/// Folds the journal from `early` on, as a copy does whose stored states were overwritten by another's: `ahead` stands at `late`
+/// already, everything else at `early`.
+fn decide_from<P: Processor + Default>(
+    journal: &[Record],
+    early: usize,
+    late: usize,
+    ahead: &str,
+) -> Vec<(u64, NewRecord)> {
+    let (mut fold, mut saved) = (Fold::new(P::default(), 0), Vec::new());
+    for (at, record) in journal.iter().enumerate() {
+        if at == early {
+            saved = fold.save();
+        }
+        if at == late {
+            let newer: Vec<Saved> = fold.save().into_iter().filter(|one| one.entity == ahead).collect();
+            saved.retain(|one| one.entity != ahead);
+            saved.extend(newer);
+            break;
+        }
+        fold.fold(record);
+    }
+    let mut fold = Fold::new(P::default(), 0);
+    fold.restore(&saved).expect("it reads what it wrote");
+    let folded = journal[early..].iter().map(|record| (record.offset, fold.fold(record).out));
+    folded.flat_map(|(offset, out)| out.into_iter().map(move |one| (offset, one))).collect()
+}
+
+/// Whose state it comes from: what is said about another cluster names its own in the source.
+fn owner(record: &NewRecord) -> String {
+    let value: serde_json::Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
+    let source = value["source"].as_str().expect("a source");
+    source.split('/').nth(3).unwrap_or(&record.partition_key).to_owned()
+}
+
+#[test]
+fn states_that_were_stored_at_different_offsets_decide_the_same() {
+    for (name, wanted) in JOURNALS {
+        let journal = read(name, wanted);
+        let whole = decide::<Failover>(&journal, None);
+        let clusters: BTreeSet<&str> = journal.iter().map(|record| record.key.as_str()).collect();
+        for early in (1..journal.len()).step_by(7) {
+            for (late, ahead) in [early + 1, early + 9, early + 40]
+                .into_iter()
+                .flat_map(|late| clusters.iter().map(move |one| (late, one)))
+            {
+                if late >= journal.len() {
+                    continue;
+                }
+                let [from, ahead_from] = [early, late].map(|at| journal[at].offset);
+                let due = |(offset, record): &&(u64, NewRecord)| {
+                    *offset >= if owner(record) == **ahead { ahead_from } else { from }
+                };
+                let expected: Vec<_> = whole.iter().filter(due).cloned().collect();
+                let decided = decide_from::<Failover>(&journal, early, late, ahead);
+                assert!(decided == expected, "{name}: {ahead} stored before record {late}, the others before {early}");
+            }
         }
     }
 }

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use millrace_schemas::event::{Event, Payload, Subject, Unreadable};
-use millrace_schemas::ids::FLEET;
-use millrace_schemas::ids::{ClusterId, EventId};
+use millrace_schemas::ids::{self, ClusterId, EventId, FLEET};
 use millrace_schemas::marks::{Marks, Sequence};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
@@ -48,8 +47,13 @@ pub trait Processor {
 #[derive(Debug)]
 pub struct Out<'a> {
     producer: &'a str,
-    /// Offset of the record that is being folded, and how many records it has produced so far.
-    sequence: Sequence,
+    /// Offset of the record that is being folded.
+    offset: u64,
+    /// The cluster whose state is at work.
+    key: ClusterId,
+    /// How many records each has produced so far. Not all together: a copy that restored one cluster at a later offset emits
+    /// less, and the others' numbers must not move.
+    counters: BTreeMap<ClusterId, u64>,
     /// The append time of that record: the time of what is emitted.
     pub now: Timestamp,
     records: Vec<NewRecord>,
@@ -65,24 +69,21 @@ impl Out<'_> {
 
     /// The id that the next emitted event of this topic would get: for payloads that carry their own id.
     pub fn mint(&self, subject: &Subject, cause: Option<EventId>, kind: &str) -> EventId {
-        let at = format!("{}-{}", self.sequence.incarnation, self.sequence.counter);
+        let counter = self.counters.get(&self.key).copied().unwrap_or(0);
+        let at = format!("{}-{counter}", self.offset);
         let cause = cause.map(|id| id.to_string()).unwrap_or_default();
         EventId::derive(&[self.producer, &at, &cause, kind, subject.cluster.as_str()])
     }
 
     /// Emits under an id that was minted before.
     pub fn emit_as<P: Payload>(&mut self, id: EventId, subject: Subject, cause: Option<EventId>, payload: P) {
-        let event = Event {
-            id,
-            source: self.producer.to_owned(),
-            sequence: self.sequence,
-            at: self.now,
-            appended: Timestamp::ZERO,
-            subject,
-            cause,
-            payload,
-        };
-        self.sequence.counter += 1;
+        let counter = self.counters.entry(self.key.clone()).or_insert(0);
+        let sequence = Sequence { incarnation: self.offset, counter: *counter };
+        *counter += 1;
+        // Marks are kept per cluster and source: about another cluster than its own, each speaks under its own name.
+        let own = subject.cluster == self.key;
+        let source = if own { self.producer.to_owned() } else { format!("{}/{}", self.producer, self.key) };
+        let event = Event { id, source, sequence, at: self.now, appended: Timestamp::ZERO, subject, cause, payload };
         self.records.push(event.to_record());
     }
 }
@@ -91,6 +92,26 @@ impl Out<'_> {
 struct Keyed<S> {
     marks: Marks,
     state: S,
+    /// The time of the partition when it was saved.
+    #[serde(default)]
+    now: Timestamp,
+    /// Records before this offset are in the state already.
+    #[serde(skip)]
+    from: u64,
+}
+
+impl<S: Default> Keyed<S> {
+    fn new() -> Self {
+        Self { marks: Marks::default(), state: S::default(), now: Timestamp::ZERO, from: 0 }
+    }
+}
+
+/// A [`Keyed`] as it is stored.
+#[derive(Serialize)]
+struct Stored<'a, S> {
+    marks: &'a Marks,
+    state: &'a S,
+    now: Timestamp,
 }
 
 /// What became of a record.
@@ -119,22 +140,39 @@ pub struct Folded {
 #[derive(Clone, Debug)]
 pub struct Fold<P: Processor> {
     processor: P,
+    partition: u32,
     producer: String,
     keys: BTreeMap<ClusterId, Keyed<P::State>>,
     wakes: BTreeSet<(Timestamp, ClusterId)>,
+    /// States that are ahead of the fold, by the offset at which they join in.
+    joining: BTreeSet<(u64, ClusterId)>,
     now: Timestamp,
+    next: u64,
 }
 
-/// A state as it is stored: the cluster, or `CLOCK`, and JSON.
-pub type Saved = (String, Vec<u8>);
-/// Not a legal cluster id, so that it cannot meet one.
+/// A state as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The partition of the input.
+    pub partition: u32,
+    /// The cluster, or `CLOCK`.
+    pub entity: String,
+    /// The next offset of the input.
+    pub next: u64,
+    /// JSON.
+    pub value: Vec<u8>,
+}
+
+/// The partition's own position and time: saved after all clusters, so that who finds it finds them too. Not a legal cluster
+/// id, so that it cannot meet one.
 const CLOCK: &str = "@clock";
 
 impl<P: Processor> Fold<P> {
     /// Nothing known yet. `partition` names the input, it is part of what comes out.
     pub fn new(processor: P, partition: u32) -> Self {
         let producer = format!("{}.{}/{}/{partition}", P::NAME, P::VERSION, P::In::TOPIC.name());
-        Self { processor, producer, keys: BTreeMap::new(), wakes: BTreeSet::new(), now: Timestamp::ZERO }
+        let (keys, wakes, joining) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { processor, partition, producer, keys, wakes, joining, now: Timestamp::ZERO, next: 0 }
     }
 
     /// `NAME.VERSION`: what snapshots are stored under.
@@ -142,30 +180,48 @@ impl<P: Processor> Fold<P> {
         format!("{}.v{}", P::NAME, P::VERSION)
     }
 
-    /// Takes up states that were saved.
-    pub fn restore(&mut self, saved: Vec<Saved>) -> Result<(), String> {
-        for (entity, bytes) in saved {
-            let bad = |error: serde_json::Error| format!("the snapshot of {entity} cannot be read: {error}");
-            if entity == CLOCK {
-                self.now = serde_json::from_slice(&bytes).map_err(bad)?;
+    /// Takes up states that were saved. They need not stand for one offset: hot copies store over each other's. Folding goes on
+    /// at the lowest, and each cluster joins in at its own.
+    pub fn restore(&mut self, saved: &[Saved]) -> Result<(), String> {
+        let Some(lowest) = saved.iter().map(|one| one.next).min() else { return Ok(()) };
+        self.next = lowest;
+        for one in saved {
+            let bad = |error: serde_json::Error| format!("the snapshot of {} cannot be read: {error}", one.entity);
+            if one.entity == CLOCK {
+                let clock = serde_json::from_slice(&one.value).map_err(bad)?;
+                if one.next == lowest {
+                    self.now = clock;
+                }
                 continue;
             }
-            let cluster = ClusterId::parse(entity.clone()).map_err(|error| error.to_string())?;
-            let keyed: Keyed<P::State> = serde_json::from_slice(&bytes).map_err(bad)?;
-            if let Some(wake) = self.processor.wake(&keyed.state) {
-                self.wakes.insert((wake, cluster.clone()));
+            let cluster = ClusterId::parse(one.entity.clone()).map_err(|error| error.to_string())?;
+            let mut keyed: Keyed<P::State> = serde_json::from_slice(&one.value).map_err(bad)?;
+            keyed.from = one.next;
+            if one.next == lowest {
+                self.now = self.now.max(keyed.now);
             }
+            self.joining.insert((one.next, cluster.clone()));
             self.keys.insert(cluster, keyed);
         }
         Ok(())
     }
 
-    /// All states, to be stored together with the next input offset.
+    /// All states with the next input offset, to be stored in this order.
     pub fn save(&self) -> Vec<Saved> {
-        let json = |value: &Keyed<P::State>| serde_json::to_vec(value).expect("states are plain data");
+        let saved =
+            |entity: String, next: u64, value: Vec<u8>| Saved { partition: self.partition, entity, next, value };
+        let keys = self.keys.iter().map(|(cluster, keyed)| {
+            let now = self.now;
+            let json = serde_json::to_vec(&Stored { marks: &keyed.marks, state: &keyed.state, now });
+            saved(cluster.to_string(), self.next.max(keyed.from), json.expect("states are plain data"))
+        });
         let clock = serde_json::to_vec(&self.now).expect("a number");
-        let keys = self.keys.iter().map(|(cluster, keyed)| (cluster.to_string(), json(keyed)));
-        keys.chain([(CLOCK.to_owned(), clock)]).collect()
+        keys.chain([saved(CLOCK.to_owned(), self.next, clock)]).collect()
+    }
+
+    /// The offset after the last record that was folded.
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// The newest append time seen.
@@ -190,16 +246,23 @@ impl<P: Processor> Fold<P> {
 
     /// Folds one record that was read already: several processors of one topic need not each read it.
     pub fn fold_read(&mut self, record: &Record, read: &Result<Event<P::In>, Unreadable>) -> Folded {
+        if record.offset < self.next {
+            return Folded { out: Vec::new(), fate: Fate::Repeated };
+        }
+        self.next = record.offset + 1;
+        self.join(record.offset);
         let producer = self.producer.clone();
         let mut out = Out {
             producer: &producer,
-            sequence: Sequence { incarnation: record.offset, counter: 0 },
+            offset: record.offset,
+            key: ids::fleet(),
+            counters: BTreeMap::new(),
             now: record.appended,
             records: Vec::new(),
         };
         self.advance(record.appended, &mut out);
         let fate = match read {
-            Ok(event) => self.step(event, &mut out),
+            Ok(event) => self.step(record.offset, event, &mut out),
             Err(Unreadable::Malformed(reason)) => Fate::Dead(reason.clone()),
             Err(Unreadable::UnknownKind(kind)) => Fate::Skipped(kind.clone()),
             Err(Unreadable::UnknownEvidence(kind)) => self.unknown(record, kind, &mut out),
@@ -207,18 +270,25 @@ impl<P: Processor> Fold<P> {
         Folded { out: out.records, fate }
     }
 
-    fn step(&mut self, event: &Event<P::In>, out: &mut Out<'_>) -> Fate {
+    /// The states that stand for what lies before `offset` run with the others from here on.
+    fn join(&mut self, offset: u64) {
+        while self.joining.first().is_some_and(|(from, _)| *from <= offset) {
+            let Some((_, cluster)) = self.joining.pop_first() else { return };
+            let wake = self.keys.get(&cluster).and_then(|keyed| self.processor.wake(&keyed.state));
+            self.wakes.extend(wake.map(|wake| (wake, cluster)));
+        }
+    }
+
+    fn step(&mut self, offset: u64, event: &Event<P::In>, out: &mut Out<'_>) -> Fate {
         let cluster = &event.subject.cluster;
         if !P::keeps(cluster) {
             return Fate::Folded;
         }
-        let keyed = self
-            .keys
-            .entry(cluster.clone())
-            .or_insert_with(|| Keyed { marks: Marks::default(), state: P::State::default() });
-        if !keyed.marks.fresh(&event.source, event.sequence) {
+        let keyed = self.keys.entry(cluster.clone()).or_insert_with(Keyed::new);
+        if offset < keyed.from || !keyed.marks.fresh(&event.source, event.sequence) {
             return Fate::Repeated;
         }
+        out.key = cluster.clone();
         let before = self.processor.wake(&keyed.state);
         self.processor.step(&mut keyed.state, event, out);
         let after = self.processor.wake(&keyed.state);
@@ -234,10 +304,11 @@ impl<P: Processor> Fold<P> {
         if !P::keeps(&cluster) {
             return Fate::Folded;
         }
-        let keyed = self
-            .keys
-            .entry(cluster.clone())
-            .or_insert_with(|| Keyed { marks: Marks::default(), state: P::State::default() });
+        let keyed = self.keys.entry(cluster.clone()).or_insert_with(Keyed::new);
+        if record.offset < keyed.from {
+            return Fate::Repeated;
+        }
+        out.key = cluster.clone();
         let before = self.processor.wake(&keyed.state);
         self.processor.unknown_evidence(&mut keyed.state, &cluster, kind, out);
         let after = self.processor.wake(&keyed.state);
@@ -259,7 +330,10 @@ impl<P: Processor> Fold<P> {
     /// Moves time to `to`: restarts the silence timers after a gap, then ticks what is due.
     fn advance(&mut self, to: Timestamp, out: &mut Out<'_>) {
         if self.now != Timestamp::ZERO && to.since(self.now) > GAP {
-            let clusters: Vec<ClusterId> = self.keys.keys().cloned().collect();
+            // A state that is ahead has been through this gap.
+            let at = self.next;
+            let through = self.keys.iter().filter(|(_, keyed)| keyed.from < at);
+            let clusters: Vec<ClusterId> = through.map(|(cluster, _)| cluster.clone()).collect();
             for cluster in clusters {
                 self.change(&cluster, |processor, state| processor.resume(state, to));
             }
@@ -269,6 +343,7 @@ impl<P: Processor> Fold<P> {
             if wake > self.now {
                 break;
             }
+            out.key = cluster.clone();
             self.change(&cluster, |processor, state| processor.tick(state, wake, out));
             // A tick that asks for the same time again would never end: its next turn comes with the next record.
             if self.wakes.first() == Some(&(wake, cluster.clone())) {

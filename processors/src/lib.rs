@@ -4,9 +4,11 @@
 pub mod digests;
 pub mod failover;
 pub mod fold;
+pub mod folds;
 pub mod lateness;
 pub mod permits;
 pub mod routes;
 pub mod windows;
 
 pub use fold::{Fold, Out, Processor};
+pub use folds::Folds;

@@ -78,6 +78,12 @@ impl Archive {
         self.partitions.get(&(topic, partition)).map_or(0, |pending| pending.next)
     }
 
+    /// The next offsets of every partition that has any.
+    pub fn positions(&self, topic: Topic) -> BTreeMap<u32, u64> {
+        let of_topic = self.partitions.iter().filter(|((of, _), _)| *of == topic);
+        of_topic.map(|((_, partition), pending)| (*partition, pending.next)).collect()
+    }
+
     /// What became of the records so far.
     pub fn counted(&self) -> Counted {
         self.counted

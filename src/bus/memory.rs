@@ -10,7 +10,7 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{Retention, Topic};
 
-use super::{Assignment, Bus, Error, From, Landed, Polled, Reader, Receipt, Snapshot, too_large};
+use super::{Assignment, Bus, Error, Landed, Polled, Reader, Receipt, Snapshot, too_large};
 
 /// What goes wrong, each as a chance in 1,000.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,7 +66,7 @@ struct World {
     committed: HashMap<(String, Topic, u32), u64>,
     members: HashMap<String, Vec<u64>>,
     next_member: u64,
-    snapshots: BTreeMap<(String, String), Snapshot>,
+    snapshots: BTreeMap<(String, u32, String), Snapshot>,
 }
 
 #[derive(Debug, Default)]
@@ -205,11 +205,7 @@ impl Bus for MemoryBus {
             Assignment::Manual(topics) => {
                 for (topic, from) in topics {
                     for partition in 0..world.partitions {
-                        let next = match from {
-                            From::Start => 0,
-                            From::Offset(offset) => offset,
-                            From::End => world.end(topic, partition),
-                        };
+                        let next = from.offset_of(partition).unwrap_or_else(|| world.end(topic, partition));
                         positions.insert((topic, partition), (next, false));
                     }
                 }
@@ -223,7 +219,13 @@ impl Bus for MemoryBus {
                         positions.insert((topic, partition), (0, false));
                     }
                 }
-                group = Some((name, member));
+                group = Some((name, Some(member)));
+            }
+            Assignment::Own { name, topics } => {
+                let partitions = world.partitions;
+                let all = topics.into_iter().flat_map(|topic| (0..partitions).map(move |at| ((topic, at), (0, false))));
+                positions.extend(all);
+                group = Some((name, None));
             }
         }
         Ok(Box::new(MemoryReader { bus: self.clone(), life: world.life, positions, group }))
@@ -243,7 +245,8 @@ impl Bus for MemoryBus {
             return Err(Error::Unavailable("the broker is away".to_owned()));
         }
         for snapshot in snapshots {
-            world.snapshots.insert((snapshot.processor.clone(), snapshot.entity.clone()), snapshot);
+            let key = (snapshot.processor.clone(), snapshot.partition, snapshot.entity.clone());
+            world.snapshots.insert(key, snapshot);
         }
         Ok(())
     }
@@ -258,7 +261,8 @@ struct MemoryReader {
     life: u64,
     /// (next offset, held) per partition.
     positions: BTreeMap<(Topic, u32), (u64, bool)>,
-    group: Option<(String, u64)>,
+    /// Under which name positions are committed, and the member's number among those that share.
+    group: Option<(String, Option<u64>)>,
 }
 
 impl MemoryReader {
@@ -305,7 +309,7 @@ impl MemoryReader {
     }
 
     fn is_mine(&self, world: &World, partition: u32) -> bool {
-        let Some((group, member)) = &self.group else { return true };
+        let Some((group, Some(member))) = &self.group else { return true };
         let members = world.members.get(group).map_or(&[][..], Vec::as_slice);
         !members.is_empty() && members[partition as usize % members.len()] == *member
     }
@@ -340,11 +344,17 @@ impl Reader for MemoryReader {
         }
         Ok(())
     }
+
+    fn is_at_end(&mut self, of: u32) -> Result<bool, Error> {
+        let world = self.bus.world();
+        let of_it = self.positions.iter().filter(|((_, partition), (_, held))| *partition == of && *held);
+        Ok(of_it.into_iter().all(|((topic, partition), (next, _))| *next >= world.end(*topic, *partition)))
+    }
 }
 
 impl Drop for MemoryReader {
     fn drop(&mut self) {
-        if let Some((group, member)) = &self.group {
+        if let Some((group, Some(member))) = &self.group {
             let mut world = self.bus.world();
             if let Some(members) = world.members.get_mut(group) {
                 members.retain(|other| other != member);

@@ -125,14 +125,28 @@ impl Future for Receipt {
 }
 
 /// Where a manual assignment starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum From {
     /// At the oldest record that is kept.
     Start,
     /// After the newest.
     End,
-    /// At this offset, or the oldest kept after it.
+    /// Each partition at this offset, or the oldest kept after it.
     Offset(u64),
+    /// Each partition at its own offset, as above; one that is not named at its start.
+    Offsets(BTreeMap<u32, u64>),
+}
+
+impl From {
+    /// The offset to begin a partition at, unless it is the end that is wanted.
+    pub(crate) fn offset_of(&self, partition: u32) -> Option<u64> {
+        match self {
+            Self::End => None,
+            Self::Start => Some(0),
+            Self::Offset(offset) => Some(*offset),
+            Self::Offsets(offsets) => Some(offsets.get(&partition).copied().unwrap_or(0)),
+        }
+    }
 }
 
 impl std::str::FromStr for From {
@@ -157,6 +171,14 @@ pub enum Assignment {
     Group {
         /// The group.
         group: String,
+        /// The topics.
+        topics: Vec<Topic>,
+    },
+    /// All partitions of these topics for the one reader of this name, from where it committed. Nobody shares with it, so it
+    /// never waits for the others of a group to let go.
+    Own {
+        /// The name under which it commits.
+        name: String,
         /// The topics.
         topics: Vec<Topic>,
     },
@@ -189,8 +211,11 @@ pub enum Polled {
 pub trait Reader: Send {
     /// What has come, waiting up to `wait` when nothing has. An empty answer means silence.
     fn poll(&mut self, wait: Duration) -> Result<Vec<Polled>, Error>;
-    /// For groups: everything before `next` has been dealt with.
+    /// For groups and owners: everything before `next` has been dealt with.
     fn commit(&mut self, topic: Topic, partition: u32, next: u64) -> Result<(), Error>;
+    /// True when everything that the bus has by now in this partition of its topics was read. Who acts on what it read asks
+    /// first.
+    fn is_at_end(&mut self, partition: u32) -> Result<bool, Error>;
 }
 
 /// The state of one key of a processor, with the input offset that it stands for.
@@ -198,9 +223,11 @@ pub trait Reader: Send {
 pub struct Snapshot {
     /// `NAME.VERSION` of the processor.
     pub processor: String,
+    /// The partition of the input that it was folded from.
+    pub partition: u32,
     /// The key, or what else the processor calls this part of its state.
     pub entity: String,
-    /// The next input offset to read.
+    /// The next input offset of that partition to read.
     pub next: u64,
     /// The state.
     pub value: Vec<u8>,
@@ -217,9 +244,9 @@ pub trait Bus: Send + Sync {
     fn partitions(&self, topic: Topic) -> Result<u32, Error>;
     /// The offset that the next record of the partition will get.
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error>;
-    /// Stores snapshots, all or none.
+    /// Stores snapshots in order: where a later one of a partition is stored, so are the earlier ones.
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error>;
-    /// The newest snapshot of every entity of a processor.
+    /// The newest snapshot of every entity of a processor, by partition and entity.
     fn load(&self, processor: &str) -> Result<Vec<Snapshot>, Error>;
 }
 

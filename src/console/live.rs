@@ -1,6 +1,7 @@
 //! Streams: server-sent events that say that something changed, for the pages, and the records of a topic, for subscribers.
 //! Delivery is at least once with stable ids (`PARTITION-OFFSET`); a subscriber that comes back sends the last one.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -92,6 +93,7 @@ pub(super) async fn events(
     tokio::spawn(async move {
         let _permit = permit;
         let mut stop = console.stop.clone();
+        let mut had = Had::default();
         loop {
             let item = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -99,10 +101,12 @@ pub(super) async fn events(
                 item = polled.recv() => item,
             };
             let event = match item {
-                Some(Ok(Polled::Record(record))) => {
-                    Event::default().id(format!("{}-{}", record.partition, record.offset)).data(line(&record))
+                Some(Ok(Polled::Record(record))) => Event::default().id(had.id_with(&record)).data(line(&record)),
+                Some(Ok(Polled::Gained { partition, next, .. })) => {
+                    had.begins(partition, next);
+                    continue;
                 }
-                Some(Ok(Polled::Gained { .. } | Polled::Lost { .. })) => continue,
+                Some(Ok(Polled::Lost { .. })) => continue,
                 Some(Err(error)) => Event::default().comment(error.to_string().replace(['\r', '\n'], " ")),
                 None => return,
             };
@@ -114,14 +118,34 @@ pub(super) async fn events(
     stream(receiver)
 }
 
-/// A subscriber that comes back goes on after the last record it had; of several partitions each starts there, so that some
-/// records come twice and none is left out.
+/// The last record that a subscriber had of each partition, as the id of an event.
+#[derive(Debug, Default)]
+struct Had(BTreeMap<u32, u64>);
+
+impl Had {
+    /// A reader begins a partition at `next`.
+    fn begins(&mut self, partition: u32, next: u64) {
+        if let Some(before) = next.checked_sub(1) {
+            self.0.insert(partition, before);
+        }
+    }
+
+    fn id_with(&mut self, record: &Record) -> String {
+        self.0.insert(record.partition, record.offset);
+        self.0.iter().map(|(partition, offset)| format!("{partition}-{offset}")).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// A subscriber that comes back goes on after the last record it had of each partition.
 fn start(from: Option<&str>, last: Option<&str>) -> Result<From, String> {
-    if let Some((partition, offset)) = last.and_then(|id| id.split_once('-')) {
-        let next = if partition == "0" { offset.parse::<u64>().map(|offset| offset.saturating_add(1)) } else { Ok(0) };
-        return next
-            .map(From::Offset)
-            .map_err(|_| "the header Last-Event-ID is not PARTITION-OFFSET, as this stream sends it\n".to_owned());
+    if let Some(id) = last {
+        let next = |part: &str| {
+            let (partition, offset) = part.split_once('-')?;
+            Some((partition.parse().ok()?, offset.parse::<u64>().ok()?.saturating_add(1)))
+        };
+        return id.split(',').map(next).collect::<Option<_>>().map(From::Offsets).ok_or_else(|| {
+            "the header Last-Event-ID is not PARTITION-OFFSET,PARTITION-OFFSET.., as this stream sends it\n".to_owned()
+        });
     }
     from.map_or(Ok(From::End), |from| from.parse().map_err(|why| format!("from is {why}: try ?from=start\n")))
 }

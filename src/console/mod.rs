@@ -10,6 +10,7 @@ mod pages;
 pub mod table;
 pub mod view;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -20,7 +21,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use millrace_processors::Fold;
 use millrace_processors::failover::Failover;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::time::Timestamp;
@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::bus::{Assignment, From, Polled, SharedBus, follow};
-use crate::roles::process::restore;
+use crate::roles::process::restored;
 pub(crate) use live::line;
 pub use view::View;
 
@@ -196,22 +196,29 @@ async fn read(bus: SharedBus, shown: Shown, mut stop: watch::Receiver<bool>) {
 /// What is read: little topics whole, and of the large ones as much as the pages show. The state of clusters goes on from the
 /// deciders' snapshots, where they are newer than that.
 fn subscription(bus: &SharedBus, shown: &Shown) -> Result<Assignment, crate::bus::Error> {
-    let (mut windows, mut journal) = (From::Start, From::Start);
-    if bus.partitions(Topic::Journal)? == 1 {
-        windows = From::Offset(bus.end(Topic::Windows, 0)?.saturating_sub(WINDOWS_BACK));
-        let back = bus.end(Topic::Journal, 0)?.saturating_sub(JOURNAL_BACK);
-        let mut fold = Fold::new(Failover, 0);
-        // Without snapshots, or with some that cannot be read, the whole journal says the same, only later.
-        if let Ok(Some(next)) = restore(bus, &mut fold)
-            && back > 0
-        {
-            journal = From::Offset(back.min(next));
-            shown.change(|view| view.go_on_from(fold, next));
-        }
+    let windows = From::Offsets(back(bus, Topic::Windows, WINDOWS_BACK)?);
+    let mut journal = From::Start;
+    let newest = back(bus, Topic::Journal, JOURNAL_BACK)?;
+    // Without snapshots, or with some that cannot be read, the whole journal says the same, only later.
+    if newest.values().any(|offset| *offset > 0)
+        && let Ok(folds) = restored(bus, Failover)
+    {
+        // Where nothing was stored, a partition is read from its start.
+        let stored = folds.next();
+        let start = |(at, offset): (u32, u64)| stored.get(&at).map(|next| (at, offset.min(*next)));
+        journal = From::Offsets(newest.into_iter().filter_map(start).collect());
+        shown.change(|view| view.go_on_from(folds));
     }
     let topics = [Topic::Digests, Topic::Routes, Topic::Inventory, Topic::Alerts, Topic::Actions];
     let whole = topics.into_iter().map(|topic| (topic, From::Start));
     Ok(Assignment::Manual(whole.chain([(Topic::Journal, journal), (Topic::Windows, windows)]).collect()))
+}
+
+/// The offsets from which about `records` of a topic are left.
+fn back(bus: &SharedBus, topic: Topic, records: u64) -> Result<BTreeMap<u32, u64>, crate::bus::Error> {
+    let partitions = bus.partitions(topic)?;
+    let each = records / u64::from(partitions.max(1));
+    (0..partitions).map(|at| Ok((at, bus.end(topic, at)?.saturating_sub(each)))).collect()
 }
 
 #[cfg(test)]

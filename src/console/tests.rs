@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use millrace_processors::Folds;
 use millrace_test_servers::settled;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
@@ -230,12 +231,12 @@ fn a_view_that_goes_on_from_snapshots_shows_what_one_that_read_everything_shows(
         whole.take(record);
     }
     for next in [1, records.len() / 2, records.len()] {
-        let mut fold = Fold::new(Failover, 0);
+        let mut folds = Folds::new(Failover);
         for record in &records[..next] {
-            fold.fold(record);
+            folds.fold(record);
         }
         let mut view = View::default();
-        view.go_on_from(fold, next as u64);
+        view.go_on_from(folds);
         // What the pages show besides is read from further back.
         for record in &records[next / 2..] {
             view.take(record);

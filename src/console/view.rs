@@ -7,7 +7,7 @@ mod table;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use millrace_processors::Fold;
+use millrace_processors::Folds;
 use millrace_processors::failover::{Failover, State};
 use millrace_schemas::event::{Event, Payload};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, HostId, InstanceId};
@@ -93,9 +93,9 @@ pub struct Line {
 /// Everything that is shown.
 #[derive(Debug, Default)]
 pub struct View {
-    folds: BTreeMap<u32, Fold<Failover>>,
-    /// What the snapshots that were gone on from hold already.
-    folded: u64,
+    folds: Folds<Failover>,
+    /// True when the states were gone on from, and the journal was not read from its start.
+    goes_on: bool,
     /// Of this time is the oldest record of the journal that was read.
     oldest: Option<Timestamp>,
     beats: BTreeMap<InstanceId, Beat>,
@@ -120,12 +120,8 @@ impl View {
         self.away = None;
         match record.topic {
             Topic::Journal => {
-                let partition = record.partition;
-                let fold = self.folds.entry(partition).or_insert_with(|| Fold::new(Failover, partition));
-                if record.offset >= self.folded {
-                    // What it would emit was emitted by the processor itself.
-                    fold.fold(record);
-                }
+                // What it would emit was emitted by the processor itself.
+                self.folds.fold(record);
                 self.oldest.get_or_insert(record.appended);
                 self.with::<Fact>(record, Self::fact);
             }
@@ -142,15 +138,15 @@ impl View {
         }
     }
 
-    /// Takes over the states that deciders stored: what lies before `next` is in them.
-    pub fn go_on_from(&mut self, fold: Fold<Failover>, next: u64) {
-        self.folds.insert(0, fold);
-        self.folded = next;
+    /// Takes over the states that deciders stored: what lies before their positions is in them.
+    pub fn go_on_from(&mut self, folds: Folds<Failover>) {
+        self.folds = folds;
+        self.goes_on = true;
     }
 
     /// True when nothing is known of the end of an action because the journal was not read that far back.
     pub fn is_older(&self, switch: &Switch) -> bool {
-        switch.ended.is_none() && self.folded > 0 && self.oldest.is_none_or(|oldest| switch.decided < oldest)
+        switch.ended.is_none() && self.goes_on && self.oldest.is_none_or(|oldest| switch.decided < oldest)
     }
 
     /// The bus did not answer; what is shown gets old.
@@ -181,12 +177,12 @@ impl View {
 
     /// All clusters that were declared.
     pub fn clusters(&self) -> impl Iterator<Item = (&ClusterId, &State)> {
-        self.folds.values().flat_map(Fold::clusters).filter(|(_, state)| state.spec.is_some())
+        self.folds.clusters().filter(|(_, state)| state.spec.is_some())
     }
 
     /// One cluster.
     pub fn cluster(&self, id: &ClusterId) -> Option<&State> {
-        self.folds.values().find_map(|fold| fold.state(id))
+        self.folds.state(id)
     }
 
     /// The last heartbeat of an instance.

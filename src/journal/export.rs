@@ -68,12 +68,7 @@ fn copy(bus: &SharedBus, topic: Topic, archive: &mut Archive) -> anyhow::Result<
     if ends.is_empty() {
         return Ok(());
     }
-    // With one partition the read can start where the archive ends; the start of several differs.
-    let from = match ends.keys().collect::<Vec<_>>().as_slice() {
-        [0] if bus.partitions(topic)? == 1 => From::Offset(archive.position(topic, 0)),
-        _ => From::Start,
-    };
-    let mut reader = bus.reader(Assignment::Manual(vec![(topic, from)]))?;
+    let mut reader = bus.reader(Assignment::Manual(vec![(topic, From::Offsets(archive.positions(topic)))]))?;
     let mut progress = Instant::now();
     while !ends.is_empty() {
         let polled = next(reader.as_mut())?;

@@ -101,7 +101,7 @@ impl Answers {
     /// Remembers an answer that stands in the journal: it names the record that it was given to.
     fn record(&mut self, event: &Event<Fact>, record: &Record) {
         let partition =
-            event.source.strip_prefix(&format!("{}.", Permits::NAME)).and_then(|rest| rest.rsplit('/').next());
+            event.source.strip_prefix(&format!("{}.", Permits::NAME)).and_then(|rest| rest.split('/').nth(2));
         let (Some(Ok(partition)), Some(value)) = (partition.map(str::parse), &record.value) else { return };
         self.recorded.entry(event.id).or_insert(((partition, event.sequence.incarnation), value.clone()));
     }

@@ -1,8 +1,7 @@
 //! Runs an executor: folds `actions` and `journal` into the book of claims, and appends what the book says is next.
 //! It changes no server; it may be killed anywhere, and any executor goes on from the records.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -28,19 +27,24 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
 /// What the snapshot is stored under; the executor's name follows.
 const STORED_AS: &str = "executor.v1";
 
+/// The book of one partition: order and time hold within a partition only, and everything about a cluster is in one of each topic.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Saved {
+struct Shelf {
     book: Book,
     actions: u64,
     journal: u64,
 }
 
+/// The books of all partitions.
+#[derive(Debug, Default)]
+struct Shelves(BTreeMap<u32, Shelf>);
+
 /// Runs an executor under the speaker's name until `stop`.
 pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    let mut state = load(bus, speaker)?;
+    let mut shelves = Shelves::load(bus, speaker)?;
     let assignment = Assignment::Manual(vec![
-        (Topic::Actions, From::Offset(state.actions)),
-        (Topic::Journal, From::Offset(state.journal)),
+        (Topic::Actions, From::Offsets(shelves.positions(|shelf| shelf.actions))),
+        (Topic::Journal, From::Offsets(shelves.positions(|shelf| shelf.journal))),
     ]);
     let mut reader = bus.reader(assignment).context("the executor cannot read actions and journal")?;
     let mut sent: HashMap<String, Instant> = HashMap::new();
@@ -55,55 +59,93 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow
             }
         };
         for item in &polled {
-            match item {
-                Polled::Record(record) => fold(&mut state, record),
-                // What retention has taken is not waited for.
-                Polled::Gained { topic: Topic::Actions, next, .. } => state.actions = state.actions.max(*next),
-                Polled::Gained { topic: Topic::Journal, next, .. } => state.journal = state.journal.max(*next),
-                Polled::Gained { .. } | Polled::Lost { .. } => {}
-            }
-        }
-        // Nothing is done before everything that is there was read: the book of a moment ago may have ended since.
-        if is_behind(bus, &state) {
-            continue;
+            shelves.take(item);
         }
         sent.retain(|_, at| at.elapsed() < AGAIN_AFTER);
-        for todo in state.book.next(speaker.source()) {
+        for (partition, shelf) in &mut shelves.0 {
+            let mut todo = shelf.book.next(speaker.source());
             // Looking at it again must not renew its time: what was lost on the way would never be said again.
-            if let Entry::Vacant(new) = sent.entry(todo.name()) {
-                new.insert(Instant::now());
-                append(speaker, todo);
+            todo.retain(|one| !sent.contains_key(&one.name()));
+            // Nothing is done before everything that is there was read: the book of a moment ago may have ended since.
+            if todo.is_empty() || !reader.is_at_end(*partition).unwrap_or(false) {
+                continue;
+            }
+            for one in todo {
+                if sent.insert(one.name(), Instant::now()).is_none() {
+                    append(speaker, one);
+                }
             }
         }
         if saved.elapsed() >= SNAPSHOT_EVERY {
             saved = Instant::now();
-            store(bus, speaker, &state);
+            shelves.store(bus, speaker);
         }
     }
-    store(bus, speaker, &state);
+    shelves.store(bus, speaker);
     Ok(())
 }
 
-fn is_behind(bus: &SharedBus, state: &Saved) -> bool {
-    let end = |topic| bus.end(topic, 0).unwrap_or(u64::MAX);
-    state.actions < end(Topic::Actions) || state.journal < end(Topic::Journal)
+impl Shelves {
+    fn positions(&self, of: impl Fn(&Shelf) -> u64) -> BTreeMap<u32, u64> {
+        self.0.iter().map(|(partition, shelf)| (*partition, of(shelf))).collect()
+    }
+
+    fn take(&mut self, item: &Polled) {
+        match item {
+            Polled::Record(record) => self.0.entry(record.partition).or_default().fold(record),
+            // What retention has taken is not waited for.
+            Polled::Gained { topic, partition, next } => {
+                let shelf = self.0.entry(*partition).or_default();
+                match topic {
+                    Topic::Actions => shelf.actions = shelf.actions.max(*next),
+                    _ => shelf.journal = shelf.journal.max(*next),
+                }
+            }
+            Polled::Lost { .. } => {}
+        }
+    }
+
+    fn load(bus: &SharedBus, speaker: &Speaker) -> anyhow::Result<Self> {
+        let snapshots = bus.load(STORED_AS).context("the executor's snapshot cannot be loaded")?;
+        let own = snapshots.into_iter().filter(|snapshot| snapshot.entity == speaker.source());
+        let read = |snapshot: Snapshot| {
+            let shelf = serde_json::from_slice(&snapshot.value).context("the executor's snapshot cannot be read")?;
+            Ok((snapshot.partition, shelf))
+        };
+        Ok(Self(own.map(read).collect::<anyhow::Result<_>>()?))
+    }
+
+    fn store(&self, bus: &SharedBus, speaker: &Speaker) {
+        let snapshot = |(partition, shelf): (&u32, &Shelf)| Snapshot {
+            processor: STORED_AS.to_owned(),
+            partition: *partition,
+            entity: speaker.source().to_owned(),
+            next: shelf.journal,
+            value: serde_json::to_vec(shelf).expect("the book is plain data"),
+        };
+        if let Err(error) = bus.save(self.0.iter().map(snapshot).collect()) {
+            tracing::warn!(%error, "the executor's snapshot was not stored; a restart reads more");
+        }
+    }
 }
 
-fn fold(state: &mut Saved, record: &Record) {
-    match record.topic {
-        Topic::Actions => {
-            state.actions = record.offset + 1;
-            if let Ok(event) = Event::<Order>::from_record(record) {
-                state.book.order(&event.payload, record.appended);
+impl Shelf {
+    fn fold(&mut self, record: &Record) {
+        match record.topic {
+            Topic::Actions => {
+                self.actions = record.offset + 1;
+                if let Ok(event) = Event::<Order>::from_record(record) {
+                    self.book.order(&event.payload, record.appended);
+                }
             }
-        }
-        Topic::Journal => {
-            state.journal = record.offset + 1;
-            if let Ok(event) = Event::<Fact>::from_record(record) {
-                state.book.fact(&event.subject.cluster, &event.payload, record.appended);
+            Topic::Journal => {
+                self.journal = record.offset + 1;
+                if let Ok(event) = Event::<Fact>::from_record(record) {
+                    self.book.fact(&event.subject.cluster, &event.payload, record.appended);
+                }
             }
+            _ => {}
         }
-        _ => {}
     }
 }
 
@@ -117,23 +159,5 @@ fn append(speaker: &Speaker, todo: Do) {
             let receipt = speaker.say(subject, Some(request.action), Order::Step(Box::new(request)));
             failpoint::at_step("step.asked", step, || drop(receipt.wait()));
         }
-    }
-}
-
-fn load(bus: &SharedBus, speaker: &Speaker) -> anyhow::Result<Saved> {
-    let snapshots = bus.load(STORED_AS).context("the executor's snapshot cannot be loaded")?;
-    let own = snapshots.into_iter().find(|snapshot| snapshot.entity == speaker.source());
-    own.map_or_else(
-        || Ok(Saved::default()),
-        |snapshot| serde_json::from_slice(&snapshot.value).context("the executor's snapshot cannot be read"),
-    )
-}
-
-fn store(bus: &SharedBus, speaker: &Speaker, state: &Saved) {
-    let value = serde_json::to_vec(state).expect("the book is plain data");
-    let snapshot =
-        Snapshot { processor: STORED_AS.to_owned(), entity: speaker.source().to_owned(), next: state.journal, value };
-    if let Err(error) = bus.save(vec![snapshot]) {
-        tracing::warn!(%error, "the executor's snapshot was not stored; a restart reads more");
     }
 }

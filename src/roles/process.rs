@@ -1,16 +1,19 @@
 //! Runs the processors that read the journal: folds each record, appends what comes out, stores snapshots with the offset
 //! that they stand for, fills silences with ticks, and sends what cannot be read to `dead`. A thread of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use millrace_processors::failover::Failover;
-use millrace_processors::fold::{Fate, Fold, Processor, Saved};
+use millrace_processors::fold::{Fate, Fold, Folded, Processor, Saved};
+use millrace_processors::folds::Folds;
 use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::ClusterId;
 use millrace_schemas::metrics::{ACTIONS, EPOCH, FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, FOLD_SKIPPED, Registry};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
@@ -30,27 +33,25 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(2);
 
-/// The processors of the journal.
+/// The processors of the journal, each over all its partitions.
 struct Deciders {
-    failover: Fold<Failover>,
-    permits: Fold<Permits>,
-    routes: Fold<Routes>,
+    failover: Folds<Failover>,
+    permits: Folds<Permits>,
+    routes: Folds<Routes>,
+    /// When each partition was last heard of.
+    heard: BTreeMap<u32, Instant>,
 }
 
 /// Runs the deciders until `stop`.
 pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    let mut deciders =
-        Deciders { failover: Fold::new(Failover, 0), permits: Fold::new(Permits, 0), routes: Fold::new(Routes, 0) };
-    let at = [
-        restore(bus, &mut deciders.failover)?,
-        restore(bus, &mut deciders.permits)?,
-        restore(bus, &mut deciders.routes)?,
-    ];
-    let from = if at.iter().all(Option::is_some) { at.into_iter().flatten().min() } else { None };
-    let starts = at.map(|next| next.unwrap_or(0));
-    let assignment = Assignment::Manual(vec![(Topic::Journal, from.map_or(From::Start, From::Offset))]);
+    let mut deciders = Deciders {
+        failover: restored(bus, Failover)?,
+        permits: restored(bus, Permits)?,
+        routes: restored(bus, Routes)?,
+        heard: BTreeMap::new(),
+    };
+    let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offsets(deciders.next()))]);
     let mut reader = bus.reader(assignment).context("the deciders cannot read the journal")?;
-    let mut next = from.unwrap_or(0);
     let mut saved = Instant::now();
     let mut measured: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
@@ -62,66 +63,116 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
                 continue;
             }
         };
-        if polled.is_empty() {
-            tick(speaker, &deciders);
-        }
         for item in polled {
             if let Polled::Record(record) = item {
-                next = record.offset + 1;
-                let mut out = Vec::new();
-                // Each goes on where its own snapshot stands.
-                if record.offset >= starts[0] {
-                    out.extend(fold(&mut deciders.failover, &record, metrics, true));
-                }
-                if record.offset >= starts[1] {
-                    out.extend(fold(&mut deciders.permits, &record, metrics, false));
-                }
-                if record.offset >= starts[2] {
-                    out.extend(fold(&mut deciders.routes, &record, metrics, false));
-                }
-                append(bus, &out, metrics, stop);
+                deciders.heard.insert(record.partition, Instant::now());
+                append(bus, &deciders.fold(&record, metrics), metrics, stop);
             }
         }
+        deciders.tick(speaker);
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
             measured = Some(Instant::now());
-            measure(&deciders, metrics);
+            deciders.measure(metrics);
         }
         if saved.elapsed() >= SNAPSHOT_EVERY {
             saved = Instant::now();
-            store(bus, &deciders, next);
+            deciders.store(bus);
         }
     }
-    store(bus, &deciders, next);
+    deciders.store(bus);
     Ok(())
 }
 
-/// Gives `fold` its newest snapshots; the offset that they stand for, when there are any.
-pub fn restore<P: Processor>(bus: &SharedBus, fold: &mut Fold<P>) -> anyhow::Result<Option<u64>> {
+/// What `processor` stored, taken up.
+pub fn restored<P: Processor + Clone>(bus: &SharedBus, processor: P) -> anyhow::Result<Folds<P>> {
     let snapshots = bus.load(&Fold::<P>::stored_as()).context("snapshots cannot be loaded")?;
-    let next = snapshots.iter().map(|snapshot| snapshot.next).max();
-    let saved: Vec<Saved> = snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect();
-    fold.restore(saved)
-        .map_err(|error| anyhow::anyhow!("{error}; remove the snapshots to fold the journal from its start"))?;
-    Ok(next)
+    let saved = snapshots
+        .into_iter()
+        .map(|Snapshot { partition, entity, next, value, .. }| Saved { partition, entity, next, value })
+        .collect();
+    Folds::restored(processor, saved)
+        .map_err(|error| anyhow::anyhow!("{error}; remove the snapshots to fold the journal from its start"))
 }
 
-/// Folds a record; what it could not read goes to `dead`, told once (by the first processor).
-fn fold<P: Processor>(fold: &mut Fold<P>, record: &Record, metrics: &Registry, tells: bool) -> Vec<NewRecord> {
-    let folded = fold.fold(record);
+/// What a processor saved, as the bus stores it.
+pub fn snapshots<P: Processor + Clone>(folds: &Folds<P>) -> impl Iterator<Item = Snapshot> {
+    let processor = Fold::<P>::stored_as();
+    folds.save().into_iter().map(move |Saved { partition, entity, next, value }| Snapshot {
+        processor: processor.clone(),
+        partition,
+        entity,
+        next,
+        value,
+    })
+}
+
+impl Deciders {
+    /// Where the journal is read on: what one of them has folded already, it passes over. A partition that one of them has
+    /// nothing of is read from its start.
+    fn next(&self) -> BTreeMap<u32, u64> {
+        let [mut lowest, permits, routes] = [self.failover.next(), self.permits.next(), self.routes.next()];
+        lowest.retain(|partition, next| {
+            let others = permits.get(partition).zip(routes.get(partition));
+            *next = others.map_or(0, |(one, other)| (*next).min(*one).min(*other));
+            others.is_some()
+        });
+        lowest
+    }
+
+    /// Folds a record; what comes out is to be appended.
+    fn fold(&mut self, record: &Record, metrics: &Registry) -> Vec<NewRecord> {
+        let read = Event::from_record(record);
+        let mut out = told(self.failover.fold_read(record, &read), Failover::NAME, record, metrics, true);
+        out.extend(told(self.permits.fold_read(record, &read), Permits::NAME, record, metrics, false));
+        out.extend(told(self.routes.fold_read(record, &read), Routes::NAME, record, metrics, false));
+        out
+    }
+
+    /// Nothing came in a partition for a while: time itself becomes a record. A partition without clusters has no timers to run.
+    fn tick(&mut self, speaker: &Speaker) {
+        let known = self.permits.one_of_each().chain(self.failover.one_of_each());
+        let known: BTreeMap<u32, ClusterId> = known.map(|(at, cluster)| (at, cluster.clone())).collect();
+        for (partition, cluster) in known {
+            let heard = self.heard.entry(partition).or_insert_with(Instant::now);
+            if heard.elapsed() >= TICK_AFTER {
+                *heard = Instant::now();
+                // Not waited for: the next poll brings it back, and if it does not, the next silence says it again.
+                drop(speaker.say(Subject::cluster(cluster), None, Fact::Tick {}));
+            }
+        }
+    }
+
+    /// The epoch of every cluster.
+    fn measure(&self, metrics: &Registry) {
+        for (cluster, state) in self.failover.clusters() {
+            metrics.set(&EPOCH, &[cluster.as_str()], state.epoch.0 as f64);
+        }
+    }
+
+    fn store(&self, bus: &SharedBus) {
+        let all = snapshots(&self.failover).chain(snapshots(&self.permits)).chain(snapshots(&self.routes)).collect();
+        if let Err(error) = bus.save(all) {
+            tracing::warn!(%error, "snapshots were not stored; a restart reads more of the journal");
+        }
+    }
+}
+
+/// What a fold gave, counted; what it could not read goes to `dead`, which one of the processors `tells`.
+fn told(folded: Folded, name: &'static str, record: &Record, metrics: &Registry, tells: bool) -> Vec<NewRecord> {
     let mut out = folded.out;
-    metrics.add(&FOLD_RECORDS, &[P::NAME], 1);
+    metrics.add(&FOLD_RECORDS, &[name], 1);
     match folded.fate {
         Fate::Folded => {}
-        Fate::Repeated => metrics.add(&FOLD_DUPLICATES, &[P::NAME], 1),
+        Fate::Repeated => metrics.add(&FOLD_DUPLICATES, &[name], 1),
         Fate::Skipped(kind) => {
-            metrics.add(&FOLD_SKIPPED, &[P::NAME], 1);
+            metrics.add(&FOLD_SKIPPED, &[name], 1);
             tracing::warn!(%kind, offset = record.offset, "a fact of an unknown kind was skipped");
         }
         Fate::Dead(reason) => {
-            metrics.add(&FOLD_DEAD, &[P::NAME], 1);
+            metrics.add(&FOLD_DEAD, &[name], 1);
             if tells {
                 tracing::warn!(%reason, offset = record.offset, "a record went to dead");
-                out.push(dead(record, P::NAME, &reason));
+                out.push(dead(record, name, &reason));
             }
         }
     }
@@ -167,32 +218,6 @@ fn append(bus: &SharedBus, records: &[NewRecord], metrics: &Registry, stop: &Arc
         if let Some(Event { payload: Order::Action(action), .. }) = order {
             metrics.add(&ACTIONS, &[action.kind.name()], 1);
         }
-    }
-}
-
-/// The epoch of every cluster.
-fn measure(deciders: &Deciders, metrics: &Registry) {
-    for (cluster, state) in deciders.failover.clusters() {
-        metrics.set(&EPOCH, &[cluster.as_str()], state.epoch.0 as f64);
-    }
-}
-
-/// Nothing came for a while: time itself becomes a record. A partition without clusters has no timers to run.
-fn tick(speaker: &Speaker, deciders: &Deciders) {
-    let Some(cluster) = deciders.failover.clusters().map(|(cluster, _)| cluster.clone()).next() else { return };
-    // Not waited for: the next poll brings it back, and if it does not, the next silence says it again.
-    drop(speaker.say(Subject::cluster(cluster), None, Fact::Tick {}));
-}
-
-fn store(bus: &SharedBus, deciders: &Deciders, next: u64) {
-    let snapshot = |processor: String, saved: Vec<Saved>| {
-        saved.into_iter().map(move |(entity, value)| Snapshot { processor: processor.clone(), entity, next, value })
-    };
-    let mut snapshots: Vec<Snapshot> = snapshot(Fold::<Failover>::stored_as(), deciders.failover.save()).collect();
-    snapshots.extend(snapshot(Fold::<Permits>::stored_as(), deciders.permits.save()));
-    snapshots.extend(snapshot(Fold::<Routes>::stored_as(), deciders.routes.save()));
-    if let Err(error) = bus.save(snapshots) {
-        tracing::warn!(%error, "snapshots were not stored; a restart reads more of the journal");
     }
 }
 

@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_millis(500);
 pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut archive =
         Archive::open(dir).with_context(|| format!("the archive in {} cannot be opened", dir.display()))?;
-    let from = TOPICS.map(|topic| (topic, From::Offset(archive.position(topic, 0))));
+    let from = TOPICS.map(|topic| (topic, From::Offsets(archive.positions(topic))));
     let mut reader = bus.reader(Assignment::Manual(from.to_vec())).context("the archive sink cannot read")?;
     while !stop.load(Ordering::Relaxed) {
         let Ok(polled) = reader.poll(WAIT) else {

@@ -1,6 +1,7 @@
 //! Runs the processors that read what agents count: windows over `queries`, and the parser over new digests. A thread each;
 //! both belong to groups, so that several processes share the work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use millrace_schemas::event::Event;
 use millrace_schemas::metrics::{
     FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, LOADS_SKIPPED, Registry, WINDOW_ROWS_DROPPED,
 };
-use millrace_schemas::record::NewRecord;
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
@@ -21,7 +22,7 @@ use millrace_schemas::topics::journal::Fact;
 
 use super::process::dead;
 use super::speaker::{Speaker, now};
-use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
+use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
 
 /// 500 ms: open windows are revised once a second.
 const WAIT: Duration = Duration::from_millis(500);
@@ -33,19 +34,25 @@ const LOAD_AGE_MAX: Duration = Duration::from_mins(1);
 /// The group of the digest parser.
 const DIGESTS: &str = "digests.1";
 
-/// Runs the window processor until `stop`.
+/// The group of the window processors.
+const GROUP: &str = "windows.1";
+
+/// The windows of one partition.
+struct Pane {
+    windows: Windows,
+    /// Records before this offset are in the snapshot that it began with.
+    from: u64,
+    counted: Dropped,
+    /// When a record of it last came, or its time was moved on in a silence.
+    heard: Instant,
+}
+
+/// Runs the window processor until `stop`: the partitions of `queries` that the group gives it.
 pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    let stored_as = format!("{NAME}.v{VERSION}");
-    let mut windows = Windows::new(0);
-    let saved = bus.load(&stored_as).context("the snapshot of the windows cannot be loaded")?;
-    let from = saved.first().map(|snapshot| snapshot.next);
-    if let Some(snapshot) = saved.first() {
-        windows.restore(&snapshot.value).map_err(anyhow::Error::msg)?;
-    }
-    let assignment = Assignment::Manual(vec![(Topic::Queries, from.map_or(From::Start, From::Offset))]);
+    let assignment = Assignment::Group { group: GROUP.to_owned(), topics: vec![Topic::Queries] };
     let mut reader = bus.reader(assignment).context("the windows cannot read queries")?;
+    let mut panes: BTreeMap<u32, Pane> = BTreeMap::new();
     let mut stored = Instant::now();
-    let mut counted = Dropped::default();
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(WAIT) {
             Ok(polled) => polled,
@@ -55,36 +62,92 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
                 continue;
             }
         };
-        let mut out = if polled.is_empty() { windows.advance(now()) } else { Vec::new() };
+        let mut out = Vec::new();
         for item in polled {
-            if let Polled::Record(record) = item {
-                let folded = windows.fold(&record);
-                metrics.add(&FOLD_RECORDS, &[NAME], 1);
-                match folded.fate {
-                    Fate::Repeated => metrics.add(&FOLD_DUPLICATES, &[NAME], 1),
-                    Fate::Dead(reason) => {
-                        metrics.add(&FOLD_DEAD, &[NAME], 1);
-                        tracing::warn!(%reason, offset = record.offset, "a batch went to dead");
-                        out.push(dead(&record, NAME, &reason));
-                    }
-                    Fate::Folded | Fate::Skipped(_) => {}
+            match item {
+                Polled::Gained { partition, .. } => {
+                    panes.insert(partition, Pane::restored(bus, partition)?);
                 }
-                out.extend(folded.out);
+                Polled::Lost { partition, .. } => drop(panes.remove(&partition)),
+                Polled::Record(record) => {
+                    if let Some(pane) = panes.get_mut(&record.partition) {
+                        out.extend(pane.take(&record, metrics));
+                    }
+                }
             }
         }
-        count_dropped(&mut counted, windows.dropped(), metrics);
+        for pane in panes.values_mut() {
+            if pane.heard.elapsed() >= WAIT {
+                pane.heard = Instant::now();
+                out.extend(pane.windows.advance(now()));
+            }
+            count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
+        }
         skip_old_loads(&mut out, now(), metrics);
         append(bus, &out, stop);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
-            let (next, value) = windows.save();
-            let snapshot = Snapshot { processor: stored_as.clone(), entity: "0".to_owned(), next, value };
-            if let Err(error) = bus.save(vec![snapshot]) {
-                tracing::warn!(%error, "the windows' snapshot was not stored; a restart reads more");
-            }
+            store(bus, reader.as_mut(), &panes);
         }
     }
+    store(bus, reader.as_mut(), &panes);
     Ok(())
+}
+
+/// Stores the windows, and only then says how far they have come: who takes a partition over finds both, or the older both.
+fn store(bus: &SharedBus, reader: &mut dyn Reader, panes: &BTreeMap<u32, Pane>) {
+    let snapshots: Vec<Snapshot> = panes
+        .iter()
+        .map(|(partition, pane)| {
+            let (next, value) = pane.windows.save();
+            Snapshot { processor: stored_as(), partition: *partition, entity: "0".to_owned(), next, value }
+        })
+        .collect();
+    let positions: Vec<(u32, u64)> = snapshots.iter().map(|snapshot| (snapshot.partition, snapshot.next)).collect();
+    let done = bus.save(snapshots).and_then(|()| {
+        positions.iter().try_for_each(|(partition, next)| reader.commit(Topic::Queries, *partition, *next))
+    });
+    if let Err(error) = done {
+        tracing::warn!(%error, "the windows' snapshot was not stored; a restart reads more");
+    }
+}
+
+fn stored_as() -> String {
+    format!("{NAME}.v{VERSION}")
+}
+
+impl Pane {
+    /// What was stored of a partition, taken up.
+    fn restored(bus: &SharedBus, partition: u32) -> anyhow::Result<Self> {
+        let mut windows = Windows::new(partition);
+        let saved = bus.load(&stored_as()).context("the snapshot of the windows cannot be loaded")?;
+        let saved = saved.into_iter().find(|snapshot| snapshot.partition == partition);
+        if let Some(snapshot) = &saved {
+            windows.restore(&snapshot.value).map_err(anyhow::Error::msg)?;
+        }
+        let from = saved.map_or(0, |snapshot| snapshot.next);
+        Ok(Self { windows, from, counted: Dropped::default(), heard: Instant::now() })
+    }
+
+    fn take(&mut self, record: &Record, metrics: &Registry) -> Vec<NewRecord> {
+        if record.offset < self.from {
+            return Vec::new();
+        }
+        self.heard = Instant::now();
+        let folded = self.windows.fold(record);
+        let mut out = folded.out;
+        metrics.add(&FOLD_RECORDS, &[NAME], 1);
+        match folded.fate {
+            Fate::Repeated => metrics.add(&FOLD_DUPLICATES, &[NAME], 1),
+            Fate::Dead(reason) => {
+                metrics.add(&FOLD_DEAD, &[NAME], 1);
+                tracing::warn!(%reason, offset = record.offset, "a batch went to dead");
+                out.insert(0, dead(record, NAME, &reason));
+            }
+            Fate::Folded | Fate::Skipped(_) => {}
+        }
+        out
+    }
 }
 
 /// Counts what the windows dropped since the last time.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use millrace_processors::failover::Failover;
-use millrace_processors::fold::{Fold, Processor};
+use millrace_processors::fold::{Fold, Processor, Saved};
 use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_schemas::event::Subject;
@@ -62,10 +62,10 @@ impl Decider {
         self.fold = Fold::new(Failover, 0);
         self.permits = Fold::new(Permits, 0);
         self.routes = Fold::new(Routes, 0);
-        // All three are stored together, so they stand at one offset.
-        let next =
-            restore(bus, &mut self.fold).max(restore(bus, &mut self.permits)).max(restore(bus, &mut self.routes));
-        self.next = next.unwrap_or(0);
+        restore(bus, &mut self.fold);
+        restore(bus, &mut self.permits);
+        restore(bus, &mut self.routes);
+        self.next = self.fold.next().min(self.permits.next()).min(self.routes.next());
         self.inbox = Inbox::new(bus, &[(Topic::Journal, self.next)]);
         self.outbox = Outbox::default();
         self.voice.restart();
@@ -115,22 +115,30 @@ impl Decider {
     }
 
     fn store(&self, bus: &MemoryBus) {
-        let snapshots = |name: String, saved: Vec<(String, Vec<u8>)>| {
-            let next = self.next;
-            saved.into_iter().map(move |(entity, value)| Snapshot { processor: name.clone(), entity, next, value })
-        };
-        let mut all: Vec<Snapshot> = snapshots(Fold::<Failover>::stored_as(), self.fold.save()).collect();
-        all.extend(snapshots(Fold::<Permits>::stored_as(), self.permits.save()));
-        all.extend(snapshots(Fold::<Routes>::stored_as(), self.routes.save()));
+        let mut all = Vec::new();
+        for (processor, saved) in [
+            (Fold::<Failover>::stored_as(), self.fold.save()),
+            (Fold::<Permits>::stored_as(), self.permits.save()),
+            (Fold::<Routes>::stored_as(), self.routes.save()),
+        ] {
+            all.extend(saved.into_iter().map(|Saved { partition, entity, next, value }| Snapshot {
+                processor: processor.clone(),
+                partition,
+                entity,
+                next,
+                value,
+            }));
+        }
         drop(bus.save(all)); // what was not stored is folded again
     }
 }
 
-/// Takes up what was stored; the offset that it stands for.
-fn restore<P: Processor>(bus: &MemoryBus, fold: &mut Fold<P>) -> Option<u64> {
+/// Takes up what was stored.
+fn restore<P: Processor>(bus: &MemoryBus, fold: &mut Fold<P>) {
     let snapshots = bus.load(&Fold::<P>::stored_as()).unwrap_or_default();
-    let next = snapshots.iter().map(|snapshot| snapshot.next).max();
-    fold.restore(snapshots.into_iter().map(|snapshot| (snapshot.entity, snapshot.value)).collect())
-        .expect("a fold reads what it wrote");
-    next
+    let saved: Vec<Saved> = snapshots
+        .into_iter()
+        .map(|Snapshot { partition, entity, next, value, .. }| Saved { partition, entity, next, value })
+        .collect();
+    fold.restore(&saved).expect("a fold reads what it wrote");
 }

@@ -107,6 +107,7 @@ fn write_rounds(path: &Path) {
         bus.append(vec![plain(Topic::Queries, "a", &format!("{round}"))]).wait().expect("appended");
         let snapshot = |entity: &str| Snapshot {
             processor: "p.v1".to_owned(),
+            partition: 0,
             entity: entity.to_owned(),
             next: round as u64,
             value: vec![],

@@ -178,6 +178,7 @@ pub(super) fn snapshots_keep_their_offsets(lab: &mut impl Lab) {
     let bus = lab.bus();
     let snapshot = |processor: &str, entity: &str, next| Snapshot {
         processor: processor.to_owned(),
+        partition: 0,
         entity: entity.to_owned(),
         next,
         value: format!("{entity} at {next}").into_bytes(),
@@ -320,7 +321,8 @@ pub(super) fn while_it_is_away_it_says_so_and_does_nothing(lab: &mut impl Lab) {
     if !lab.away(true) {
         return; // what cannot be away has nothing to say about it
     }
-    let snapshot = Snapshot { processor: "p.1".to_owned(), entity: "a".to_owned(), next: 1, value: vec![1] };
+    let snapshot =
+        Snapshot { processor: "p.1".to_owned(), partition: 0, entity: "a".to_owned(), next: 1, value: vec![1] };
     assert!(matches!(bus.append(vec![fact("p", "a", 1)]).wait(), Err(Error::Unavailable(_))));
     assert!(matches!(bus.save(vec![snapshot.clone()]), Err(Error::Unavailable(_))));
     assert!(matches!(reader.poll(Duration::ZERO), Err(Error::Unavailable(_))));

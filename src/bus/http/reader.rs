@@ -2,7 +2,7 @@
 //! is unavailable, and the next one opens it anew where it stood: manual assignments by what was read, groups by what they
 //! committed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,13 +49,15 @@ impl HttpReader {
         }
     }
 
-    /// Each topic from the lowest position among its partitions: some records may come twice, none is left out.
+    /// Each partition from where it was read to.
     fn where_it_stood(&self) -> Assignment {
         let Assignment::Manual(topics) = &self.assignment else { return self.assignment.clone() };
-        let stood = |topic: Topic| self.next.iter().filter(|((of, _), _)| *of == topic).map(|(_, next)| *next).min();
-        Assignment::Manual(
-            topics.iter().map(|(topic, from)| (*topic, stood(*topic).map_or(*from, From::Offset))).collect(),
-        )
+        let stood = |topic: Topic, from: &From| {
+            let next: BTreeMap<u32, u64> =
+                self.next.iter().filter(|((of, _), _)| *of == topic).map(|((_, at), next)| (*at, *next)).collect();
+            if next.is_empty() { from.clone() } else { From::Offsets(next) }
+        };
+        Assignment::Manual(topics.iter().map(|(topic, from)| (*topic, stood(*topic, from))).collect())
     }
 
     fn note(&mut self, items: &[Polled]) {
@@ -110,6 +112,17 @@ impl Reader for HttpReader {
             Answer::Gone => Err(self.gone()),
             other => Err(self.line.unexpected(&other)),
         }
+    }
+
+    fn is_at_end(&mut self, of: u32) -> Result<bool, Error> {
+        for ((topic, partition), next) in self.next.iter().filter(|((_, partition), _)| *partition == of) {
+            match self.line.ask(Request::End(*topic, *partition), Duration::ZERO)? {
+                Answer::End(end) if end > *next => return Ok(false),
+                Answer::End(_) => {}
+                other => return Err(self.line.unexpected(&other)),
+            }
+        }
+        Ok(true)
     }
 }
 

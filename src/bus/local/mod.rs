@@ -143,6 +143,7 @@ impl Bus for LocalBus {
                 .query_map(params![processor], |row| {
                     Ok(Snapshot {
                         processor: processor.to_owned(),
+                        partition: 0,
                         entity: row.get(0)?,
                         next: row.get::<_, i64>(1)? as u64,
                         value: row.get(2)?,

@@ -28,7 +28,14 @@ pub(super) struct LocalReader {
     path: std::path::PathBuf,
     requests: mpsc::Sender<write::Request>,
     positions: BTreeMap<Topic, Position>,
-    group: Option<(String, u64)>,
+    group: Option<Group>,
+}
+
+/// Under which name positions are committed.
+struct Group {
+    name: String,
+    /// Its number among those that share; absent for the one that owns all.
+    member: Option<u64>,
 }
 
 impl LocalReader {
@@ -44,27 +51,34 @@ impl LocalReader {
         match assignment {
             Assignment::Manual(topics) => {
                 for (topic, from) in topics {
-                    let next = reader.resolve(topic, from)?;
+                    let next = reader.resolve(topic, &from)?;
                     reader.positions.insert(topic, Position { next, held: false });
                 }
             }
             Assignment::Group { group, topics } => reader.join(group, topics),
+            Assignment::Own { name, topics } => {
+                reader.positions = topics.into_iter().map(|topic| (topic, Position { next: 0, held: false })).collect();
+                reader.group = Some(Group { name, member: None });
+            }
         }
         Ok(reader)
     }
 
-    fn resolve(&self, topic: Topic, from: From) -> Result<u64, Error> {
-        match from {
-            From::End => Ok(self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end)),
-            From::Start => self.oldest(topic, 0),
-            From::Offset(offset) => self.oldest(topic, offset),
+    fn resolve(&self, topic: Topic, from: &From) -> Result<u64, Error> {
+        match from.offset_of(0) {
+            None => Ok(self.end(topic)),
+            Some(offset) => self.oldest(topic, offset),
         }
+    }
+
+    fn end(&self, topic: Topic) -> u64 {
+        self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end)
     }
 
     /// The oldest offset that is kept, from `offset` on.
     fn oldest(&self, topic: Topic, offset: u64) -> Result<u64, Error> {
         // The end is read first: a record that is appended while the file is asked must not be stepped over.
-        let end = self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end);
+        let end = self.end(topic);
         let sql = format!("SELECT min(offset) FROM {} WHERE offset >= ?1", file::table(topic));
         let found: Option<i64> = self
             .connection
@@ -82,7 +96,7 @@ impl LocalReader {
             self.positions.insert(topic, Position { next: 0, held: false });
         }
         drop(state);
-        self.group = Some((group, member));
+        self.group = Some(Group { name: group, member: Some(member) });
     }
 
     /// Tells which partitions have come and gone since the last poll.
@@ -91,20 +105,20 @@ impl LocalReader {
         let topics: Vec<Topic> = self.positions.keys().copied().collect();
         for topic in topics {
             let mine = match &self.group {
-                None => true,
-                Some((group, member)) => {
-                    self.shared.lock().groups.get(&(group.clone(), topic)).and_then(|members| members.front().copied())
-                        == Some(*member)
+                None | Some(Group { member: None, .. }) => true,
+                Some(Group { name, member }) => {
+                    let state = self.shared.lock();
+                    state.groups.get(&(name.clone(), topic)).and_then(|members| members.front().copied()) == *member
                 }
             };
             let held = self.positions[&topic].held;
             if mine && !held {
                 let next = match &self.group {
                     None => self.positions[&topic].next,
-                    Some((group, _)) => {
-                        let committed = committed_offset(&self.connection, group, topic)
+                    Some(Group { name, .. }) => {
+                        let committed = committed_offset(&self.connection, name, topic)
                             .map_err(|error| file::explain(&self.path, &error))?;
-                        self.resolve(topic, committed.map_or(From::Start, From::Offset))?
+                        self.oldest(topic, committed.unwrap_or(0))?
                     }
                 };
                 self.positions.insert(topic, Position { next, held: true });
@@ -197,21 +211,25 @@ impl Reader for LocalReader {
     }
 
     fn commit(&mut self, topic: Topic, _: u32, next: u64) -> Result<(), Error> {
-        let Some((group, _)) = &self.group else { return Ok(()) };
+        let Some(Group { name, .. }) = &self.group else { return Ok(()) };
         let (reply, answer) = mpsc::sync_channel(1);
         let closed = || Error::Unavailable("the bus is closed".to_owned());
-        let request = write::Request::Commit { group: group.clone(), topic, next, reply };
+        let request = write::Request::Commit { group: name.clone(), topic, next, reply };
         self.requests.send(request).map_err(|_| closed())?;
         answer.recv().map_err(|_| closed())?
+    }
+
+    fn is_at_end(&mut self, _: u32) -> Result<bool, Error> {
+        Ok(self.positions.iter().all(|(topic, at)| !at.held || at.next >= self.end(*topic)))
     }
 }
 
 impl Drop for LocalReader {
     fn drop(&mut self) {
-        let Some((group, member)) = &self.group else { return };
+        let Some(Group { name, member: Some(member) }) = &self.group else { return };
         let mut state = self.shared.lock();
         for topic in self.positions.keys() {
-            if let Some(members) = state.groups.get_mut(&(group.clone(), *topic)) {
+            if let Some(members) = state.groups.get_mut(&(name.clone(), *topic)) {
                 members.retain(|other| other != member);
             }
         }

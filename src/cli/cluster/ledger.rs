@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use millrace_processors::Fold;
+use millrace_processors::Folds;
 use millrace_processors::failover::{Failover, State};
 use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::{Event, Subject};
@@ -26,7 +26,7 @@ use crate::bus::{Assignment, From, Polled, Reader, SharedBus};
 use crate::config;
 use crate::journal::why::describe;
 use crate::journal::{SCHEMA_VERSION, appended_to};
-use crate::roles::process::restore;
+use crate::roles::process::restored;
 use crate::roles::speaker::Speaker;
 
 /// 200 ms per poll.
@@ -40,9 +40,8 @@ const ENDED_WITHIN: Duration = Duration::from_mins(4);
 
 pub(super) struct Ledger {
     bus: SharedBus,
-    fold: Fold<Failover>,
+    folds: Folds<Failover>,
     reader: Box<dyn Reader>,
-    next: u64,
     speaker: Speaker,
     /// What came after the operator's own word, in the same poll.
     ahead: Vec<Record>,
@@ -78,25 +77,24 @@ impl Ledger {
         let (bus, runs) = bus(&settings.bus)?;
         let user = rustix::process::getuid().as_raw();
         let speaker = Speaker::new(format!("operator/{}-{user}", settings.name), settings.bus.state(), bus.clone())?;
-        let mut fold = Fold::new(Failover, 0);
-        let next = restore(&bus, &mut fold)?.unwrap_or(0);
-        let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offset(next))]))?;
-        let mut ledger = Self { bus, fold, reader, next, speaker, ahead: Vec::new(), runs };
+        let folds = restored(&bus, Failover)?;
+        let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offsets(folds.next()))]))?;
+        let mut ledger = Self { bus, folds, reader, speaker, ahead: Vec::new(), runs };
         ledger.catch_up()?;
         Ok(ledger)
     }
 
     pub(super) fn clusters(&self) -> impl Iterator<Item = (&ClusterId, &State)> {
-        self.fold.clusters()
+        self.folds.clusters()
     }
 
     pub(super) fn state(&self, cluster: &ClusterId) -> Option<&State> {
-        self.fold.state(cluster)
+        self.folds.state(cluster)
     }
 
     /// The bus's time, as far as the journal was read.
     pub(super) fn now(&self) -> Timestamp {
-        self.fold.now()
+        self.folds.now()
     }
 
     /// The state of a cluster that was declared.
@@ -154,11 +152,11 @@ impl Ledger {
     pub(super) fn say(&mut self, cluster: &ClusterId, command: Command) -> anyhow::Result<EventId> {
         let subject = Subject::cluster(cluster.clone());
         let landed = self.speaker.say(subject, None, Fact::Command(command)).wait().context("it was not said")?;
-        let place = landed.first().context("the bus did not say where it landed")?.offset;
+        let place = *landed.first().context("the bus did not say where it landed")?;
         let until = Instant::now() + READ_WITHIN;
         while Instant::now() < until {
             let mut records = self.poll()?.into_iter();
-            if let Some(record) = records.find(|record| record.offset == place) {
+            if let Some(record) = records.find(|one| (one.partition, one.offset) == (place.partition, place.offset)) {
                 self.ahead = records.collect();
                 return Ok(Event::<Fact>::from_record(&record)?.id);
             }
@@ -257,32 +255,30 @@ impl Ledger {
     }
 
     fn catch_up(&mut self) -> anyhow::Result<()> {
-        let end = self.bus.end(Topic::Journal, 0)?;
         let mut last = Instant::now();
-        while self.next < end {
-            let before = self.next;
-            self.poll()?;
-            if self.next > before {
+        loop {
+            if !self.poll()?.is_empty() {
                 last = Instant::now();
-            } else if last.elapsed() > READ_WITHIN {
-                bail!("the journal could not be read to its end: {} of {end}", self.next);
+            }
+            let mut at_end = true;
+            for partition in 0..self.bus.partitions(Topic::Journal)? {
+                at_end = at_end && self.reader.is_at_end(partition)?;
+            }
+            if at_end {
+                return Ok(());
+            }
+            if last.elapsed() > READ_WITHIN {
+                bail!("the journal could not be read to its end: nothing came for {} s", READ_WITHIN.as_secs());
             }
         }
-        Ok(())
     }
 
     fn poll(&mut self) -> anyhow::Result<Vec<Record>> {
         let mut records = Vec::new();
         for item in self.reader.poll(POLL)? {
-            match item {
-                // What retention has taken is not waited for.
-                Polled::Gained { next, .. } => self.next = self.next.max(next),
-                Polled::Record(record) => {
-                    self.next = record.offset + 1;
-                    self.fold.fold(&record);
-                    records.push(record);
-                }
-                Polled::Lost { .. } => {}
+            if let Polled::Record(record) = item {
+                self.folds.fold(&record);
+                records.push(record);
             }
         }
         Ok(records)

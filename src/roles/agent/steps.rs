@@ -1,7 +1,7 @@
 //! Performs the steps asked of this host. The position in `actions` moves only after a result is appended, so an agent that
 //! was killed performs the step again, and each step looks first whether it is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ const WAIT: Duration = Duration::from_millis(200);
 /// 500 ms between attempts to append a result while the bus is away.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Offsets of steps that are being performed.
-type Underway = Arc<Mutex<BTreeSet<u64>>>;
+/// Partitions and offsets of steps that are being performed.
+type Underway = Arc<Mutex<BTreeSet<(u32, u64)>>>;
 
 pub(super) fn run(agent: Arc<Agent>) {
     let runtime = tokio::runtime::Handle::current();
     let follow = move || {
         while !*agent.stop.borrow() {
-            let group = format!("agent-{}", agent.host);
-            match agent.bus.reader(Assignment::Group { group, topics: vec![Topic::Actions] }) {
+            let name = format!("agent-{}", agent.host);
+            match agent.bus.reader(Assignment::Own { name, topics: vec![Topic::Actions] }) {
                 Ok(reader) => return follow(&agent, reader, &runtime),
                 Err(error) => tracing::warn!(%error, "steps cannot be read yet"),
             }
@@ -42,7 +42,7 @@ pub(super) fn run(agent: Arc<Agent>) {
 
 fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runtime::Handle) {
     let underway: Underway = Arc::default();
-    let (mut next, mut committed) = (0, 0);
+    let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
     while !*agent.stop.borrow() {
         let polled = match reader.poll(WAIT) {
             Ok(polled) => polled,
@@ -55,17 +55,35 @@ fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runt
         for item in polled {
             match item {
                 Polled::Record(record) => {
-                    next = record.offset + 1;
+                    positions.entry(record.partition).or_default().next = record.offset + 1;
                     take(agent, &record, &underway, runtime);
                 }
-                Polled::Gained { next: from, .. } => (next, committed) = (from, from),
+                Polled::Gained { partition, next, .. } => {
+                    positions.insert(partition, Position { next, committed: next });
+                }
                 Polled::Lost { .. } => {}
             }
         }
-        let done = underway.lock().unwrap_or_else(PoisonError::into_inner).first().copied().unwrap_or(next);
-        if done > committed && reader.commit(Topic::Actions, 0, done).is_ok() {
-            committed = done;
+        for (partition, position) in &mut positions {
+            let done = position.done(*partition, &underway);
+            if done > position.committed && reader.commit(Topic::Actions, *partition, done).is_ok() {
+                position.committed = done;
+            }
         }
+    }
+}
+
+/// How far a partition was read, and how far everything was performed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
+    next: u64,
+    committed: u64,
+}
+
+impl Position {
+    fn done(self, partition: u32, underway: &Underway) -> u64 {
+        let underway = underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.range((partition, 0)..=(partition, u64::MAX)).next().map_or(self.next, |(_, offset)| *offset)
     }
 }
 
@@ -75,11 +93,12 @@ fn take(agent: &Arc<Agent>, record: &Record, underway: &Underway, runtime: &toki
         return;
     }
     agent.learn(record.appended);
-    underway.lock().unwrap_or_else(PoisonError::into_inner).insert(record.offset);
-    let (agent, underway, offset) = (Arc::clone(agent), Arc::clone(underway), record.offset);
+    let place = (record.partition, record.offset);
+    underway.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
+    let (agent, underway) = (Arc::clone(agent), Arc::clone(underway));
     runtime.spawn(async move {
         perform(&agent, subject, *request).await;
-        underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&offset);
+        underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
     });
 }
 

@@ -124,7 +124,7 @@ fn a_decider_that_was_killed_at_the_instant_of_the_fault_decides_the_same() {
     let saved = stage.fold.save();
     let mut other = Stage::healthy();
     other.fold = Fold::new(crate::failover::Failover, 0);
-    other.fold.restore(saved).expect("it reads what it wrote");
+    other.fold.restore(&saved).expect("it reads what it wrote");
     let (one, two) = (stage.process(0, KILLED), other.process(0, KILLED));
     assert_eq!(values(&one), values(&two), "61: the same bytes, with the same ids");
     assert_eq!(actions(&one).len(), 1);
