@@ -5,6 +5,7 @@
 
 pub mod failpoint;
 pub mod http;
+pub mod kafka;
 pub mod local;
 pub mod memory;
 

@@ -201,6 +201,7 @@ async fn up(arguments: Configured, roles: Roles) -> anyhow::Result<()> {
     match &settings.bus {
         config::Bus::File { file, .. } => tracing::info!(bus = %file.display(), "up"),
         config::Bus::Remote { address, .. } => tracing::info!(bus = %address, "up"),
+        config::Bus::Kafka(kafka) => tracing::info!(bus = %kafka.servers, "up"),
     }
     // For a person at a terminal: a service that logs to a file has the console.
     let live = (roles == Roles::ALL && std::io::stdout().is_terminal()).then(|| up.shown());

@@ -10,6 +10,7 @@ use clap::Args;
 use millrace_schemas::metrics::Registry;
 
 use crate::bus::http::HttpBus;
+use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::bus::{Error, SharedBus};
 use crate::config;
@@ -39,6 +40,11 @@ impl Source {
 /// The bus, and whether a process runs that has it.
 pub(super) fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
     let (file, listen) = match bus {
+        config::Bus::Kafka(kafka) => {
+            let bus = KafkaBus::new(kafka, "cli", Arc::new(Registry::new()))?;
+            bus.ping()?;
+            return Ok((Arc::new(bus), true));
+        }
         config::Bus::Remote { address, token_file, .. } => return Ok((asked(*address, token_file)?, true)),
         config::Bus::File { file, listen: None, .. } => (file, None),
         config::Bus::File { file, listen: Some(address), token_file } => match asked(*address, token_file) {

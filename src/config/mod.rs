@@ -1,6 +1,7 @@
 //! The one configuration file: TOML in, checked settings out, or every problem at once with its line and remedy.
 //! Secrets are paths of files, never values. Validation is pure: nothing is opened, connected or created here.
 
+mod bus;
 mod check;
 pub mod read;
 
@@ -12,6 +13,8 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use toml::de::DeTable;
 
+use bus::loopback;
+pub use bus::{Bus, Kafka, Sasl, Tls};
 use check::Names;
 use read::{Problem, Problems, Section};
 
@@ -30,39 +33,6 @@ pub struct Settings {
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
     pub clusters: Vec<Watched>,
-}
-
-/// Where the bus is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bus {
-    /// In a file that this process opens.
-    File {
-        /// The file.
-        file: PathBuf,
-        /// Where other processes of this host reach it; absent: they do not.
-        listen: Option<SocketAddr>,
-        /// What they must show.
-        token_file: PathBuf,
-    },
-    /// In another process of this host.
-    Remote {
-        /// Where that one listens.
-        address: SocketAddr,
-        /// What it wants to be shown.
-        token_file: PathBuf,
-        /// Where this process keeps its own state.
-        state: PathBuf,
-    },
-}
-
-impl Bus {
-    /// Where a process keeps what it must remember itself: beside the bus file, or where it was told.
-    pub fn state(&self) -> &Path {
-        match self {
-            Self::File { file, .. } => file.parent().unwrap_or_else(|| Path::new(".")),
-            Self::Remote { state, .. } => state,
-        }
-    }
 }
 
 /// An agent: the part that runs on a database host.
@@ -151,7 +121,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         problems.note(error.span().map_or(0, |span| span.start), error.message().to_owned());
     }
     let mut root = Section::root(&table);
-    let bus = bus(&mut root, &mut problems);
+    let bus = bus::read(&mut root, &mut problems);
     let name = name(&mut root, bus.as_ref(), &mut problems);
     let console = console(&mut root, &mut problems);
     let archive = root.section("archive", &mut problems).and_then(|mut section| {
@@ -166,7 +136,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     let sections = root.sections("cluster", &mut problems);
     let clusters: Vec<Watched> =
         sections.into_iter().filter_map(|section| cluster(section, &agents, &mut names, &mut problems)).collect();
-    if !matches!(bus, Some(Bus::Remote { .. })) {
+    if matches!(bus, Some(Bus::File { .. })) {
         names.enrolled(&mut problems);
     }
     root.finish(&mut problems);
@@ -188,72 +158,10 @@ fn name(root: &mut Section<'_, '_>, bus: Option<&Bus>, problems: &mut Problems<'
         problems.note(*at, format!("name: {error}"));
     }
     let usual = || match bus {
-        Some(Bus::Remote { .. }) => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
+        Some(Bus::Remote { .. } | Bus::Kafka(_)) => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
         _ => "local".to_owned(),
     };
     given.map_or_else(usual, |(name, _)| name)
-}
-
-fn bus(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Bus> {
-    let Some(mut section) = root.section("bus", problems) else {
-        problems.note(0, "the file needs a section [bus] with file = \"/var/lib/millrace/bus.db\"");
-        return None;
-    };
-    if let Some((kind, at)) = section.text("kind", problems)
-        && kind != "local"
-    {
-        problems.note(at, format!("bus.kind = \"{kind}\" is not known; \"local\" is what there is"));
-    }
-    let bus = if let Some((url, at)) = section.text("url", problems) {
-        let address = remote_address(&url).map_err(|why| problems.note(at, why)).ok();
-        let token_file = section.required("token-file", problems).map(|(text, _)| PathBuf::from(text));
-        let state = section.required("state-dir", problems).map(|(text, _)| PathBuf::from(text));
-        if section.text("file", problems).is_some() {
-            problems.note(
-                at,
-                "bus.file and bus.url exclude each other: this process opens the file, or asks the one that has",
-            );
-        }
-        address.zip(token_file).zip(state).map(|((address, token_file), state)| Bus::Remote {
-            address,
-            token_file,
-            state,
-        })
-    } else {
-        let file = section.required("file", problems).map(|(text, _)| PathBuf::from(text));
-        let listen = section.text("listen", problems).and_then(|(text, at)| {
-            loopback("bus.listen", &text, "its clients are not encrypted yet")
-                .map_err(|why| problems.note(at, why))
-                .ok()
-        });
-        let token_file = section.path("token-file", problems);
-        file.map(|file| Bus::File {
-            token_file: token_file.unwrap_or_else(|| file.with_extension("token")),
-            file,
-            listen,
-        })
-    };
-    section.finish(problems);
-    bus
-}
-
-/// `http://127.0.0.1:7071` as an address.
-fn remote_address(url: &str) -> Result<SocketAddr, String> {
-    let Some(address) = url.strip_prefix("http://") else {
-        return Err(format!(
-            "bus.url = \"{url}\" does not begin with http://; \"http://127.0.0.1:7071\" is an example"
-        ));
-    };
-    loopback("bus.url", address.trim_end_matches('/'), "what goes there is not encrypted yet")
-}
-
-/// An address and port on this host only.
-fn loopback(key: &str, text: &str, why: &str) -> Result<SocketAddr, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(address),
-        Ok(address) => Err(format!("{key} names {address}, which must be a loopback address: {why}; use a tunnel")),
-        Err(error) => Err(format!("{key} names \"{text}\": {error}; \"127.0.0.1:7071\" is an example")),
-    }
 }
 
 fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<SocketAddr> {
@@ -340,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_told_at_once_with_its_line() {
-        let text = "[bus]\nkind = \"kafka\"\n\n[console]\nlisten = \"0.0.0.0:7070\"\ncolour = 1\n\n[[agent]]\nhost = \"H 1\"\n";
+        let text = "[bus]\nkind = \"pulsar\"\n\n[console]\nlisten = \"0.0.0.0:7070\"\ncolour = 1\n\n[[agent]]\nhost = \"H 1\"\n";
         let problems = parse(text).expect_err("it is all wrong");
         let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [1, 2, 5, 6, 8, 9], "{problems:#?}");

@@ -1,6 +1,7 @@
 //! Reads TOML and collects every problem with its line, instead of stopping at the first. A section hands out the keys that
 //! it is asked for; what nobody asked for is a problem too, with the key that was probably meant.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -137,6 +138,22 @@ impl<'a, 'i> Section<'a, 'i> {
             self.wrong(key, value, "a port from 1 to 65535", problems);
         }
         number.filter(|port| *port != 0)
+    }
+
+    /// A whole number of a range.
+    pub fn number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        problems: &mut Problems<'_>,
+    ) -> Option<u32> {
+        let value = self.get(key)?;
+        let number = value.get_ref().as_integer().and_then(|number| number.as_str().parse::<u32>().ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(key, value, &format!("a whole number from {} to {}", range.start(), range.end()), problems);
+        }
+        number
     }
 
     /// A sub-table.

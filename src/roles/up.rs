@@ -19,6 +19,7 @@ use super::speaker::Speaker;
 use super::{agent, execute, process, sink, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
+use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::config::{self, Settings, Watched};
 use crate::console::Shown;
@@ -77,7 +78,7 @@ impl Up {
     /// Starts `roles` as `settings` say. Needs a tokio runtime around it.
     pub fn start(settings: &Settings, roles: Roles) -> anyhow::Result<Self> {
         let metrics = Arc::new(Registry::new());
-        let (bus, served) = open(&settings.bus, &metrics)?;
+        let (bus, served) = open(&settings.bus, &settings.name, &metrics)?;
         let state = settings.bus.state().to_owned();
         let (signal, _) = watch::channel(false);
         let name = settings.name.clone();
@@ -261,7 +262,7 @@ fn bind(what: &'static str, address: SocketAddr) -> Result<std::net::TcpListener
 type Served = Option<(std::net::TcpListener, Token)>;
 
 /// Opens the bus file, and the address where others reach it; or finds the way to the process that has it.
-fn open(bus: &config::Bus, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus, Served)> {
+fn open(bus: &config::Bus, name: &str, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus, Served)> {
     match bus {
         config::Bus::File { file, listen, token_file } => {
             let bus = Arc::new(LocalBus::open(file, Arc::clone(metrics))?);
@@ -274,6 +275,15 @@ fn open(bus: &config::Bus, metrics: &Arc<Registry>) -> anyhow::Result<(SharedBus
             match bus.ping() {
                 Ok(()) => {}
                 // Everybody waits for the bus, and goes on when it is there.
+                Err(error @ crate::bus::Error::Unavailable(_)) => tracing::warn!("{error}; it is waited for"),
+                Err(error) => return Err(error.into()),
+            }
+            Ok((Arc::new(bus), None))
+        }
+        config::Bus::Kafka(kafka) => {
+            let bus = KafkaBus::new(kafka, name, Arc::clone(metrics))?;
+            match bus.ping() {
+                Ok(()) => {}
                 Err(error @ crate::bus::Error::Unavailable(_)) => tracing::warn!("{error}; it is waited for"),
                 Err(error) => return Err(error.into()),
             }

@@ -15,6 +15,7 @@ use rustix::fs::{Access, access, statvfs};
 use super::Finding;
 use crate::bus;
 use crate::bus::http::HttpBus;
+use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::config::Bus;
 
@@ -148,10 +149,26 @@ pub(super) fn bus_and_console(bus: &Bus, console: Option<SocketAddr>) -> Vec<Fin
             let asked = HttpBus::new(*address, token_file).and_then(|bus| bus.ping());
             (vec![folder("state folder", state), remote(*address, asked)], false, None)
         }
+        Bus::Kafka(kafka) => {
+            let asked = KafkaBus::new(kafka, "doctor", Arc::default()).and_then(|bus| bus.ping());
+            (vec![folder("state folder", &kafka.state), brokers(&kafka.servers, asked)], false, None)
+        }
     };
     findings.extend(listen.map(|address| free("bus address", address, TcpListener::bind(address).err(), runs)));
     findings.extend(console.map(|address| free("console", address, TcpListener::bind(address).err(), runs)));
     findings
+}
+
+/// Kafka.
+fn brokers(servers: &str, asked: Result<(), bus::Error>) -> Finding {
+    let costs = "nothing of this process reaches anybody, and nothing is done here";
+    match asked {
+        Ok(()) => Finding::ok("bus", format!("{servers}: it answers, and the topics are as they must be")),
+        Err(error @ bus::Error::Unavailable(_)) => {
+            Finding::problem("bus", error.to_string(), costs, "start the brokers, or correct bus.servers")
+        }
+        Err(error) => Finding::problem("bus", error.to_string(), costs, "do what the message names, and try again"),
+    }
 }
 
 /// The bus of another process.

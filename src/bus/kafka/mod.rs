@@ -1,0 +1,162 @@
+//! The bus over Apache Kafka, for fleets: any number of processes and hosts. Calls of the `Bus` trait in, requests to the brokers
+//! out. Correctness rests on ids and marks inside the events, so that at least once is enough: producers are idempotent and wait
+//! for all in-sync replicas, and no transactions are used.
+//! It refuses to work on topics that are not as [`topics`] wants them: a wrong clock or a wrong partition count would make
+//! decisions wrong, silently.
+
+mod client;
+mod producer;
+mod reader;
+mod state;
+pub mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millrace_schemas::metrics::{BUS_APPENDED, BUS_REFUSED, Registry};
+use millrace_schemas::record::NewRecord;
+use millrace_schemas::topics::Topic;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+
+use self::client::{Client, Told};
+use self::producer::{Batch, Producers};
+use self::reader::KafkaReader;
+use super::{Assignment, Bus, Error, Reader, Receipt, Snapshot, tally, too_large};
+use crate::config;
+
+/// 5 s for an answer about topics and offsets: a leader election takes two.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
+
+/// The bus over Kafka. Clones share their connections.
+#[derive(Clone)]
+pub struct KafkaBus(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    producers: Producers,
+    /// Asks about topics and offsets; it reads nothing, so that no answer waits behind a long poll.
+    asks: BaseConsumer<Told>,
+    /// How many partitions each topic has, once the set-up was found right.
+    layout: Mutex<Option<BTreeMap<String, u32>>>,
+    metrics: Arc<Registry>,
+}
+
+impl std::fmt::Debug for KafkaBus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KafkaBus({})", self.0.client.settings.servers)
+    }
+}
+
+impl KafkaBus {
+    /// The bus that `settings` describe, for the process `name`. Asks nothing yet: brokers that are away now may come.
+    pub fn new(settings: &config::Kafka, name: &str, metrics: Arc<Registry>) -> Result<Self, Error> {
+        let client = Client::new(settings.clone(), name)?;
+        let producers = Producers::new(&client)?;
+        let asks = client.consumer(None, Told::default())?;
+        Ok(Self(Arc::new(Shared { client, producers, asks, layout: Mutex::new(None), metrics })))
+    }
+
+    /// Fails when no broker answers, or the topics are not as they must be.
+    pub fn ping(&self) -> Result<(), Error> {
+        self.0.partitions(Topic::Journal.name()).map(|_| ())
+    }
+}
+
+impl Shared {
+    /// How many partitions a topic has. The first time the whole set-up is looked at.
+    fn partitions(&self, topic: &str) -> Result<u32, Error> {
+        let mut layout = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
+        if layout.is_none() {
+            *layout = Some(topics::checked(&self.client, &self.asks)?);
+        }
+        let found = layout.as_ref().and_then(|layout| layout.get(topic).copied());
+        found.ok_or_else(|| Error::Unavailable(format!("the topic {topic} is not known")))
+    }
+
+    /// The partition that everything with this key is in.
+    fn place(&self, topic: &str, key: &str) -> Result<i32, Error> {
+        let partitions = u64::from(self.partitions(topic)?.max(1));
+        Ok((xxhash_rust::xxh3::xxh3_64(key.as_bytes()) % partitions) as i32)
+    }
+
+    /// The first offset that is kept, and the one after the last.
+    fn range(&self, topic: &str, partition: u32) -> Result<(u64, u64), Error> {
+        let full = self.client.topic(topic);
+        let asked = self.asks.fetch_watermarks(&full, partition as i32, ASK_WITHIN);
+        let (low, high) = asked.map_err(|error| self.client.explain(&error))?;
+        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    }
+
+    /// Fails when no broker answers.
+    fn reach(&self) -> Result<(), Error> {
+        let topic = self.client.topic(Topic::Journal.name());
+        self.asks.fetch_metadata(Some(&topic), ASK_WITHIN).map(|_| ()).map_err(|error| self.client.explain(&error))
+    }
+
+    fn send(&self, records: &[NewRecord]) -> Result<Receipt, Error> {
+        if let Some(error) = records.iter().find_map(too_large) {
+            return Err(error);
+        }
+        let placed = records.iter().map(|record| self.place(record.topic.name(), &record.partition_key));
+        let placed: Vec<i32> = placed.collect::<Result<_, _>>()?;
+        let topics = records.iter().map(|record| record.topic).collect();
+        let (batch, receipt) = Batch::new(topics, self.client.settings.servers.clone(), Arc::clone(&self.metrics));
+        for (at, (record, partition)) in records.iter().zip(placed).enumerate() {
+            self.producers.send(&self.client, record, partition, &batch, at);
+        }
+        Ok(receipt)
+    }
+}
+
+impl Bus for KafkaBus {
+    fn append(&self, records: Vec<NewRecord>) -> Receipt {
+        if records.is_empty() {
+            let (reply, receipt) = Receipt::pending();
+            let _ = reply.send(Ok(Vec::new()));
+            return receipt;
+        }
+        self.0.send(&records).unwrap_or_else(|error| {
+            tally(&self.0.metrics, &BUS_REFUSED, records.iter().map(|record| record.topic));
+            let (reply, receipt) = Receipt::pending();
+            let _ = reply.send(Err(error));
+            receipt
+        })
+    }
+
+    fn reader(&self, assignment: Assignment) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(KafkaReader::open(Arc::clone(&self.0), assignment)?))
+    }
+
+    fn partitions(&self, topic: Topic) -> Result<u32, Error> {
+        self.0.partitions(topic.name())
+    }
+
+    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
+        self.0.range(topic.name(), partition).map(|(_, end)| end)
+    }
+
+    fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {
+        state::save(&self.0, snapshots)
+    }
+
+    fn load(&self, processor: &str) -> Result<Vec<Snapshot>, Error> {
+        state::load(&self.0, processor)
+    }
+}
+
+/// Counts what became of the records of a batch.
+fn count(metrics: &Registry, topics: &[Topic], done: bool) {
+    let counter = if done { &BUS_APPENDED } else { &BUS_REFUSED };
+    tally(metrics, counter, topics.iter().copied());
+}
+
+/// True when the error says that no broker can be reached, now.
+fn is_away(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve)
+    )
+}

@@ -1,0 +1,299 @@
+//! Reading: an assignment in, records and changes of the share out. Manual assignments and owners are given all partitions at
+//! once; members of a group what the group gives them. While no broker answers every poll says so: silence would be mistaken for
+//! a fleet in which nothing happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use millrace_schemas::record::{Headers, Record};
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Change, Told};
+use super::{ASK_WITHIN, Shared, is_away};
+use crate::bus::{Assignment, Error, From, Polled, Reader};
+
+/// 500 records a poll, as the local bus gives: several topics share a reader fairly.
+const POLL_RECORDS_MAX: usize = 500;
+/// 500 ms between looks whether a broker answers again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) struct KafkaReader {
+    bus: Arc<Shared>,
+    consumer: BaseConsumer<Told>,
+    /// Topics by their names on the brokers.
+    topics: BTreeMap<String, Topic>,
+    /// What comes next in each partition that is held.
+    next: BTreeMap<(Topic, u32), u64>,
+    /// The newest append time of each: a broker whose clock was set back does not turn time back.
+    newest: BTreeMap<(Topic, u32), Timestamp>,
+    /// Changes that were not told yet.
+    changes: VecDeque<Change>,
+    commits: bool,
+    /// Since when no broker answers, and when it was last looked.
+    away: Option<(Error, Instant)>,
+}
+
+impl KafkaReader {
+    pub(super) fn open(bus: Arc<Shared>, assignment: Assignment) -> Result<Self, Error> {
+        let (group, names) = match &assignment {
+            Assignment::Manual(topics) => (None, topics.iter().map(|(topic, _)| *topic).collect::<Vec<_>>()),
+            Assignment::Group { group, topics } => (Some(group.as_str()), topics.clone()),
+            Assignment::Own { name, topics } => (Some(name.as_str()), topics.clone()),
+        };
+        bus.partitions(Topic::Journal.name())?; // not a step on a wrong set-up
+        let consumer = bus.client.consumer(group, Told::default())?;
+        let commits = group.is_some();
+        let topics = names.iter().map(|topic| (bus.client.topic(topic.name()), *topic)).collect();
+        let mut reader = Self {
+            bus,
+            consumer,
+            topics,
+            next: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            changes: VecDeque::new(),
+            commits,
+            away: None,
+        };
+        match assignment {
+            Assignment::Manual(topics) => reader.assign(&topics)?,
+            Assignment::Own { topics, .. } => reader.take_own(&topics)?,
+            Assignment::Group { .. } => {
+                let names: Vec<&str> = reader.topics.keys().map(String::as_str).collect();
+                reader.consumer.subscribe(&names).map_err(|error| reader.bus.client.explain(&error))?;
+            }
+        }
+        Ok(reader)
+    }
+
+    fn assign(&mut self, topics: &[(Topic, From)]) -> Result<(), Error> {
+        for (topic, from) in topics {
+            for partition in 0..self.bus.partitions(topic.name())? {
+                let (low, high) = self.bus.range(topic.name(), partition)?;
+                let next =
+                    from.offset_of(partition).map_or(high, |offset| if offset > high { high } else { offset.max(low) });
+                self.next.insert((*topic, partition), next);
+            }
+        }
+        self.begin()
+    }
+
+    fn take_own(&mut self, topics: &[Topic]) -> Result<(), Error> {
+        for topic in topics {
+            let name = self.bus.client.topic(topic.name());
+            let places =
+                (0..self.bus.partitions(topic.name())?).map(|at| (name.clone(), at as i32)).collect::<Vec<_>>();
+            let committed = self.committed(&places)?;
+            self.next.extend(committed);
+        }
+        self.begin()
+    }
+
+    /// Assigns what `next` says, and tells it.
+    fn begin(&mut self) -> Result<(), Error> {
+        let explain = |error| self.bus.client.explain(&error);
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), next) in &self.next {
+            let name = self.bus.client.topic(topic.name());
+            list.add_partition_offset(&name, *partition as i32, Offset::Offset(*next as i64)).map_err(explain)?;
+        }
+        self.consumer.assign(&list).map_err(explain)?;
+        let all = self.next.keys().map(|(topic, at)| (self.bus.client.topic(topic.name()), *at as i32)).collect();
+        self.changes.push_back(Change::Gained(all));
+        Ok(())
+    }
+
+    /// Where each of these goes on: what was committed, or the oldest that is kept.
+    fn committed(&self, places: &[(String, i32)]) -> Result<BTreeMap<(Topic, u32), u64>, Error> {
+        let mut list = TopicPartitionList::new();
+        for (name, partition) in places {
+            list.add_partition(name, *partition);
+        }
+        let found =
+            self.consumer.committed_offsets(list, ASK_WITHIN).map_err(|error| self.bus.client.explain(&error))?;
+        let mut next = BTreeMap::new();
+        for one in found.elements() {
+            let (Some(topic), partition) = (self.topics.get(one.topic()), one.partition() as u32) else { continue };
+            let (low, high) = self.bus.range(topic.name(), partition)?;
+            let committed = if let Offset::Offset(offset) = one.offset() { offset.max(0) as u64 } else { low };
+            next.insert((*topic, partition), committed.clamp(low, high));
+        }
+        Ok(next)
+    }
+
+    /// Tells what came and went; where that cannot be asked now, the rest is told later.
+    fn tell_changes(&mut self, out: &mut Vec<Polled>) -> Result<(), Error> {
+        self.changes.extend(self.consumer.context().changes.lock().unwrap_or_else(PoisonError::into_inner).drain(..));
+        while let Some(change) = self.changes.front().cloned() {
+            match change {
+                Change::Gained(places) => {
+                    let unknown: Vec<_> =
+                        places.iter().filter(|place| !self.next.contains_key(&self.at(place))).cloned().collect();
+                    if !unknown.is_empty() {
+                        let committed = self.committed(&unknown)?;
+                        self.next.extend(committed);
+                    }
+                    for place in &places {
+                        let (topic, partition) = self.at(place);
+                        let next = self.next.get(&(topic, partition)).copied().unwrap_or(0);
+                        out.push(Polled::Gained { topic, partition, next });
+                    }
+                }
+                Change::Lost(places) => {
+                    for place in &places {
+                        let (topic, partition) = self.at(place);
+                        self.next.remove(&(topic, partition));
+                        out.push(Polled::Lost { topic, partition });
+                    }
+                }
+            }
+            self.changes.pop_front();
+        }
+        Ok(())
+    }
+
+    fn at(&self, (name, partition): &(String, i32)) -> (Topic, u32) {
+        let topic = self.topics.get(name).copied().expect("only these topics were asked for");
+        (topic, *partition as u32)
+    }
+
+    /// While no broker answers: looks from time to time, and says so until one does.
+    fn look(&mut self) -> Result<(), Error> {
+        let Some((error, looked)) = &mut self.away else { return Ok(()) };
+        let error = error.clone();
+        if looked.elapsed() >= LOOK_EVERY {
+            let answer = self.bus.reach();
+            if answer.is_ok() {
+                self.away = None;
+                return Ok(());
+            }
+            *looked = Instant::now();
+        }
+        Err(error)
+    }
+
+    fn failed(&mut self, error: &KafkaError) -> Result<(), Error> {
+        if is_away(error) {
+            // It has just been found out: the next look comes with the next poll.
+            let long_ago = Instant::now().checked_sub(LOOK_EVERY).unwrap_or_else(Instant::now);
+            let error = self.bus.client.explain(error);
+            self.away.get_or_insert((error.clone(), long_ago));
+            return Err(error);
+        }
+        match error.rdkafka_error_code() {
+            None | Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::OffsetOutOfRange) => Ok(()),
+            Some(
+                Code::BadCompression
+                | Code::BadMessage
+                | Code::Underflow
+                | Code::InvalidMessage
+                | Code::InvalidMessageSize,
+            ) => {
+                tracing::error!(%error, "a batch of records cannot be read and is passed over");
+                Ok(())
+            }
+            _ => Err(self.bus.client.explain(error)),
+        }
+    }
+}
+
+impl Reader for KafkaReader {
+    fn poll(&mut self, wait: Duration) -> Result<Vec<Polled>, Error> {
+        let mut out = Vec::new();
+        self.tell_changes(&mut out)?;
+        if self.away.is_some() {
+            // The consumer finds its way back only while it is polled.
+            let polled =
+                self.consumer.poll(wait.min(LOOK_EVERY)).map(|one| one.map(|message| taken(&self.topics, &message)));
+            match polled {
+                Some(Ok(taken)) => {
+                    self.away = None;
+                    self.keep(taken, &mut out);
+                }
+                Some(Err(error)) if !is_away(&error) => self.failed(&error)?,
+                _ => {}
+            }
+            self.look()?;
+        }
+        let mut wait = if out.is_empty() { wait } else { Duration::ZERO };
+        while out.len() < POLL_RECORDS_MAX {
+            let polled = self.consumer.poll(wait).map(|one| one.map(|message| taken(&self.topics, &message)));
+            match polled {
+                None => break,
+                Some(Ok(taken)) => self.keep(taken, &mut out),
+                Some(Err(error)) => match self.failed(&error) {
+                    // What has come is handed on first.
+                    Err(error) if out.is_empty() => return Err(error),
+                    Err(_) => break,
+                    Ok(()) => {}
+                },
+            }
+            if !out.is_empty() {
+                wait = Duration::ZERO;
+            }
+        }
+        self.tell_changes(&mut out)?;
+        Ok(out)
+    }
+
+    fn commit(&mut self, topic: Topic, partition: u32, next: u64) -> Result<(), Error> {
+        if !self.commits || !self.next.contains_key(&(topic, partition)) {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        let name = self.bus.client.topic(topic.name());
+        let added = list.add_partition_offset(&name, partition as i32, Offset::Offset(next as i64));
+        added
+            .and_then(|()| self.consumer.commit(&list, CommitMode::Sync))
+            .map_err(|error| self.bus.client.explain(&error))
+    }
+
+    fn is_at_end(&mut self, partition: u32) -> Result<bool, Error> {
+        for ((topic, _), next) in self.next.iter().filter(|((_, at), _)| *at == partition) {
+            if self.bus.range(topic.name(), partition)?.1 > *next {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl KafkaReader {
+    /// Hands on a record of a partition that is held.
+    fn keep(&mut self, taken: Option<Record>, out: &mut Vec<Polled>) {
+        let Some(mut record) = taken else { return };
+        let place = (record.topic, record.partition);
+        let newest = self.newest.entry(place).or_insert(record.appended);
+        *newest = (*newest).max(record.appended);
+        record.appended = *newest;
+        // A member may get a record before it is told that it gained the partition; `tell_changes` then finds where it stands.
+        if let Some(next) = self.next.get_mut(&place) {
+            *next = record.offset + 1;
+        }
+        out.push(Polled::Record(record));
+    }
+}
+
+/// A message as a record.
+fn taken(topics: &BTreeMap<String, Topic>, message: &BorrowedMessage<'_>) -> Option<Record> {
+    let topic = *topics.get(message.topic())?;
+    let mut headers = Headers::new();
+    for header in message.headers().into_iter().flat_map(|all| all.iter()) {
+        headers.insert(header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned());
+    }
+    Some(Record {
+        topic,
+        partition: message.partition() as u32,
+        offset: message.offset() as u64,
+        appended: Timestamp(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000)),
+        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+        headers,
+        value: message.payload().map(Arc::from),
+    })
+}
