@@ -1,6 +1,7 @@
 #!/bin/bash
 # build-deps.sh [--test] [--kafka]   makes sure that everything is there that a build needs; with --test also what `make test`
-# needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too).
+# needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too, unless
+# MILLRACE_KAFKA=none leaves those tests out).
 #
 # It looks for what a package provides, not for the package, so any distribution that has the pieces will do.
 # What is missing is installed with apt when that is possible without a question (root, or sudo without a password);
@@ -12,7 +13,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 with_tests=no with_kafka=no
 for option in "$@"; do
     case $option in
-        --test) with_tests=yes with_kafka=yes ;;
+        --test)
+            with_tests=yes
+            [ "${MILLRACE_KAFKA:-}" = none ] || with_kafka=yes
+            ;;
         --kafka) with_kafka=yes ;;
         *)
             echo "usage: build-deps.sh [--test] [--kafka]" >&2
@@ -55,8 +59,10 @@ find_missing() {
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || missing+=(chromium)
         # Two foreign subscribers, as the README has them: one in C, one in Python.
-        need kcat command -v kcat
-        need python3-venv any_python_with_venv
+        if [ $with_kafka = yes ]; then
+            need kcat command -v kcat
+            need python3-venv any_python_with_venv
+        fi
     fi
     if [ $with_kafka = yes ]; then
         # A broker on Java, its jars by Maven, its certificates by openssl. Debian 12's default is the oldest Java that Kafka 4 takes.

@@ -7,7 +7,7 @@
 #   start DIR [OPTION...]     prepares DIR unless it is, starts its brokers in the background, returns when they answer
 #   run DIR N                 becomes broker N of DIR, until it is killed (how a parent that wants it as a child starts it)
 #   wait DIR [N]              returns when broker N (all) answers
-#   reap DIR PID              kills the brokers when that process has ended
+#   reap DIR PID [remove]     when that process has ended, kills the brokers and removes DIR
 #   stop|kill|pause|resume DIR [N]   SIGTERM, SIGKILL, SIGSTOP, SIGCONT to broker N (all)
 #   restart DIR [N]           stops broker N and starts it again (each after the other)
 #   status DIR                one line per broker: what it does, and its process id

@@ -101,10 +101,13 @@ start_all() {
     cat "$dir/kafka.env"
 }
 
-# Ends the brokers when the process PID ends, however it ends.
-reap_brokers() { # PID
+# Ends the brokers when the process PID ends, however it ends; with `remove`, their folder goes too.
+reap_brokers() { # PID [remove]
     tail --pid="${1:?kafka: reap needs a process id}" -s 0.2 -f /dev/null
+    # Whoever started them may have removed the folder by then.
+    [ -e "$dir/kafka.env" ] || return 0
     kill_brokers
+    if [ "${2:-}" = remove ]; then rm -rf "$dir"; fi
 }
 
 signal_broker() { # SIGNAL N
