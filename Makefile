@@ -1,6 +1,7 @@
 # What there is to do here. The work is in scripts/; each target is one line, so that the scripts can be run without make.
 #   SERVER=mariadb|mysql   for `demo`; KEEP=1 leaves it running
 #   CARGO_TARGET_DIR       where to build (default: target)
+#   MILLRACE_KAFKA         for `test`: host:port of a broker to share, or `none` to skip the tests with a real Kafka
 #   MILLRACE_SERVERS       where the unpacked servers lie (default: ~/.cache/millrace/servers)
 SERVER ?= mariadb
 export SERVER KEEP
@@ -17,8 +18,8 @@ demo: ## a cluster, its load, a killed primary, a failover and the proof, on loo
 test: ## every check, with real MariaDB and MySQL servers; the last line counts them
 	@exec scripts/test.sh
 
-servers: ## unpack both servers and make their templates, without installing anything
-	@scripts/servers.sh template mariadb && scripts/servers.sh template mysql
+servers: ## unpack both servers and Kafka and make their templates, without installing anything
+	@scripts/servers.sh template mariadb && scripts/servers.sh template mysql && scripts/kafka.sh template
 
 bench: deps ## the benchmarks, built for release
 	@exec scripts/cargo.sh bench --workspace --locked

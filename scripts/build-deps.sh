@@ -1,5 +1,7 @@
 #!/bin/bash
-# build-deps.sh [--test]   makes sure that everything is there that a build (with --test: `make test`) needs.
+# build-deps.sh [--test] [--kafka]   makes sure that everything is there that a build needs; with --test also what `make test`
+# needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too, unless
+# MILLRACE_KAFKA=none leaves those tests out).
 #
 # It looks for what a package provides, not for the package, so any distribution that has the pieces will do.
 # What is missing is installed with apt when that is possible without a question (root, or sudo without a password);
@@ -8,15 +10,20 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-with_tests=no
-case ${1:-} in
-    '') ;;
-    --test) with_tests=yes ;;
-    *)
-        echo "usage: build-deps.sh [--test]" >&2
-        exit 2
-        ;;
-esac
+with_tests=no with_kafka=no
+for option in "$@"; do
+    case $option in
+        --test)
+            with_tests=yes
+            [ "${MILLRACE_KAFKA:-}" = none ] || with_kafka=yes
+            ;;
+        --kafka) with_kafka=yes ;;
+        *)
+            echo "usage: build-deps.sh [--test] [--kafka]" >&2
+            exit 2
+            ;;
+    esac
+done
 
 missing=()
 need() { # PACKAGE CHECK...: the package is missing unless the check succeeds
@@ -51,7 +58,26 @@ find_missing() {
         # The console's pages are rendered in a real browser.
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || missing+=(chromium)
+        # Two foreign subscribers, as the README has them: one in C, one in Python.
+        if [ $with_kafka = yes ]; then
+            need kcat command -v kcat
+            need python3-venv any_python_with_venv
+        fi
     fi
+    if [ $with_kafka = yes ]; then
+        # A broker on Java, its jars by Maven, its certificates by openssl. Debian 12's default is the oldest Java that Kafka 4 takes.
+        need default-jre-headless java_of_17
+        need maven command -v mvn
+        need openssl command -v openssl
+    fi
+}
+
+java_of_17() {
+    [ "$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)" -ge 17 ]
+}
+
+any_python_with_venv() {
+    /usr/bin/python3 -c 'import ensurepip, venv' || python3 -c 'import ensurepip, venv'
 }
 
 add_rust_components() {

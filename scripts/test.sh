@@ -3,7 +3,8 @@
 #
 # The last line is "N passed, N failed, N skipped": the sum over all test binaries, with formatting and lints as one
 # check each. A binary that dies without a result counts as one failure. Exit code 0 only if nothing failed.
-# MILLRACE_SAMPLES=DIR   where captures of real servers lie, with what the servers counted; without it their tests are skipped
+# MILLRACE_SAMPLES=DIR      where captures of real servers lie, with what the servers counted; without it their tests are skipped
+# MILLRACE_KAFKA=HOST:PORT  the broker that tests share, instead of one that they start; `none` skips all tests with a real Kafka
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -11,6 +12,10 @@ scripts/build-deps.sh --test || exit
 for server in mariadb mysql; do
     scripts/servers.sh template "$server" || exit
 done
+if [ "${MILLRACE_KAFKA:-}" != none ] && ! scripts/kafka.sh template; then
+    echo "test.sh: MILLRACE_KAFKA=none leaves out the tests that need a real Kafka, and counts them as skipped" >&2
+    exit 2
+fi
 
 # The tests with real servers start up to three each: more at once than this and they starve each other.
 threads=$(nproc 2>/dev/null || echo 2)
@@ -35,12 +40,21 @@ check "cargo clippy" scripts/cargo.sh clippy --workspace --all-targets --locked 
 echo "== cargo test"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+case " $* " in
+    *' -- '*) ;;
+    *) set -- "$@" -- ;;
+esac
 # The tests that need captures are ignored in the source, so that a run without captures counts them as skipped.
-if [ -n "${MILLRACE_SAMPLES:-}" ]; then
-    case " $* " in
-        *' -- '*) set -- "$@" --include-ignored ;;
-        *) set -- "$@" -- --include-ignored ;;
-    esac
+if [ -n "${MILLRACE_SAMPLES:-}" ]; then set -- "$@" --include-ignored; fi
+# The tests that need Kafka lie in modules of that name. They are filtered out, so that asking for captures does not ask for
+# Kafka, and listed first, since a filtered test leaves no line.
+without_kafka=0
+if [ "${MILLRACE_KAFKA:-}" = none ]; then
+    scripts/cargo.sh test --workspace --locked "$@" --list 2>/dev/null | grep -E '(^|::)real_kafka::.*: test$' >"$log"
+    without_kafka=$(wc -l <"$log")
+    echo "== skipped, since MILLRACE_KAFKA=none: the $without_kafka tests with a real Kafka"
+    cat "$log"
+    set -- "$@" --skip real_kafka::
 fi
 # One failing binary must not hide the others' results.
 scripts/cargo.sh test --workspace --locked --no-fail-fast "$@" 2>&1 | tee "$log"
@@ -52,6 +66,6 @@ if [ "$s" != 0 ]; then
     echo "== skipped"
     grep -E '^test .* \.\.\. ignored' "$log"
 fi
-passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s + without_kafka))
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

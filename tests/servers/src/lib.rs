@@ -1,19 +1,27 @@
 //! Real servers for tests. In: the templates that `make servers` leaves. Out: running instances on loopback, each with a
-//! directory and a port of its own, which are killed, reaped and removed when dropped (or when the test process dies).
+//! directory and a port of its own, which are killed, reaped and removed when dropped (or when the test process dies);
+//! Kafka brokers likewise; and a proxy that makes the network between them slow or cuts it.
 //! Used only by tests, so it panics with the remedy where a product would return an error: a missing server must fail a test
 //! and never skip it. Not part of the product: Millrace creates its own instances with the hands of its executors.
 
 mod cluster;
+mod kafka;
+mod parent;
 mod ports;
+mod proxy;
 mod server;
+mod shared_kafka;
 mod template;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 pub use cluster::Cluster;
+pub use kafka::{Kafka, KafkaOptions};
 pub use ports::{Port, free_port};
+pub use proxy::Proxy;
 pub use server::{Options, Server};
+pub use shared_kafka::shared_kafka;
 pub use template::template_of;
 
 /// 3 minutes: starting a server or applying a backlog takes 1 to 5 s here, but the tests may have to share starved cores. Only a

@@ -1,0 +1,176 @@
+//! What tests rely on when they use these brokers: that faults are faults, that healing heals, and that who may not is refused.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use super::*;
+use crate::{WAIT_MAX, shared_kafka};
+
+/// How long an answer is awaited that must not come.
+const NO_ANSWER: Duration = Duration::from_millis(500);
+
+fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("reconnect.backoff.max.ms", "100");
+    config
+}
+
+fn with_certificate(kafka: &Kafka, name: &str) -> ClientConfig {
+    let path = |path: PathBuf| path.display().to_string();
+    let mut config = config(kafka.bootstrap_tls());
+    config.set("security.protocol", "ssl").set("ssl.ca.location", path(kafka.ca()));
+    config
+        .set("ssl.certificate.location", path(kafka.certificate(name)))
+        .set("ssl.key.location", path(kafka.key(name)));
+    config
+}
+
+fn with_password(kafka: &Kafka, user: &str, password: &str) -> ClientConfig {
+    let mut config = config(kafka.bootstrap_scram());
+    config.set("security.protocol", "sasl_ssl").set("ssl.ca.location", kafka.ca().display().to_string());
+    config.set("sasl.mechanism", "SCRAM-SHA-512").set("sasl.username", user).set("sasl.password", password);
+    config
+}
+
+async fn create(config: &ClientConfig, topic: &str, replicas: i32) {
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX)).request_timeout(Some(WAIT_MAX));
+    let made =
+        admin.create_topics(&[NewTopic::new(topic, 1, TopicReplication::Fixed(replicas))], &options).await.unwrap();
+    assert_eq!(made, [Ok(topic.to_owned())]);
+}
+
+/// Produces one record, and returns what became of it.
+fn produce(config: &ClientConfig, topic: &str, payload: &str) -> Result<(), KafkaError> {
+    let producer: BaseProducer = config.clone().set("acks", "all").create()?;
+    producer.send(BaseRecord::<(), str>::to(topic).payload(payload)).map_err(|(error, _)| error)?;
+    producer.flush(WAIT_MAX)?;
+    // A record that was refused has left the queue as one that was taken; whether it is there tells them apart.
+    let there = consume(config, topic)?;
+    if there.iter().any(|one| one == payload) {
+        Ok(())
+    } else {
+        Err(KafkaError::MessageProduction(RDKafkaErrorCode::Fail))
+    }
+}
+
+/// All that the only partition of `topic` holds.
+fn consume(config: &ClientConfig, topic: &str) -> Result<Vec<String>, KafkaError> {
+    let consumer: BaseConsumer = config.clone().set("group.id", "nobody").create()?;
+    let (_, end) = consumer.fetch_watermarks(topic, 0, WAIT_MAX)?;
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, 0, Offset::Beginning)?;
+    consumer.assign(&assignment)?;
+    let mut read = Vec::new();
+    while (read.len() as i64) < end {
+        let message = consumer.poll(WAIT_MAX).expect("a record that is there is delivered")?;
+        read.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
+    }
+    Ok(read)
+}
+
+/// How many topics are seen, if anybody answers.
+fn topics(config: &ClientConfig, within: Duration) -> Result<usize, KafkaError> {
+    let consumer: BaseConsumer = config.create()?;
+    Ok(consumer.fetch_metadata(None, within)?.topics().len())
+}
+
+#[tokio::test]
+async fn one_that_was_killed_or_paused_comes_back_with_its_records() {
+    let mut kafka = Kafka::start(&KafkaOptions::default()).await;
+    let open = config(kafka.bootstrap());
+    create(&open, "kept", 1).await;
+    produce(&open, "kept", "before").unwrap();
+    kafka.kill9(1);
+    assert!(topics(&open, NO_ANSWER).is_err(), "killed, and it answers");
+    kafka.start_again(1).await;
+    assert_eq!(consume(&open, "kept").unwrap(), ["before"]);
+    kafka.pause(1).await;
+    assert!(topics(&open, NO_ANSWER).is_err(), "paused, and it answers");
+    kafka.resume(1);
+    assert_eq!(consume(&open, "kept").unwrap(), ["before"]);
+    kafka.stop(1).await;
+    kafka.start_again(1).await;
+    assert_eq!(consume(&open, "kept").unwrap(), ["before"]);
+}
+
+#[tokio::test]
+async fn through_the_proxies_nothing_goes_round_them() {
+    let kafka = Kafka::start(&KafkaOptions::default()).await;
+    let proxies = kafka.proxies();
+    let slow = config(kafka.bootstrap_proxied());
+    create(&slow, "proxied", 1).await;
+    produce(&slow, "proxied", "one").unwrap();
+    assert!(proxies[0].bytes().0 > 0, "what was produced did not pass the proxy");
+    proxies[0].cut();
+    assert!(topics(&slow, NO_ANSWER).is_err(), "cut off, and it answers");
+    proxies[0].heal();
+    assert_eq!(consume(&slow, "proxied").unwrap(), ["one"]);
+}
+
+#[tokio::test]
+async fn two_of_three_brokers_carry_on() {
+    let mut kafka = Kafka::start(&KafkaOptions { brokers: 3, ..KafkaOptions::default() }).await;
+    let open = config(kafka.bootstrap());
+    create(&open, "thrice", 3).await;
+    produce(&open, "thrice", "three").unwrap();
+    kafka.kill9(2);
+    produce(&open, "thrice", "two").unwrap();
+    kafka.start_again(2).await;
+    kafka.kill9(1);
+    assert_eq!(consume(&open, "thrice").unwrap(), ["three", "two"]);
+}
+
+#[tokio::test]
+async fn who_was_granted_nothing_sees_nothing_until_it_is() {
+    let kafka = Kafka::start(&KafkaOptions { open: false, ..KafkaOptions::default() }).await;
+    create(&with_certificate(&kafka, "admin"), "guarded", 1).await;
+    let password = |user: &str| std::fs::read_to_string(kafka.password_file(user)).unwrap();
+    assert_eq!(topics(&with_password(&kafka, "admin", &password("admin")), WAIT_MAX).unwrap(), 1);
+    // By certificate, by password, or by neither.
+    let agent = with_password(&kafka, "agent", &password("agent"));
+    for config in [&with_certificate(&kafka, "agent"), &agent, &config(kafka.bootstrap())] {
+        assert_eq!(topics(config, WAIT_MAX).unwrap(), 0);
+    }
+    let lists = tempfile::tempdir().unwrap();
+    let list = lists.path().join("agent.acls");
+    std::fs::write(&list, "allow agent read,write topic guard* # both\n\nallow agent read group nobody\n").unwrap();
+    kafka.grant(&[list]);
+    produce(&agent, "guarded", "by password").unwrap();
+    produce(&with_certificate(&kafka, "agent"), "guarded", "by certificate").unwrap();
+    let other = with_password(&kafka, "stranger", &password("stranger"));
+    assert_eq!(topics(&other, WAIT_MAX).unwrap(), 0);
+    // Who is not who it says.
+    for refused in [
+        with_password(&kafka, "agent", "guessed"),
+        with_certificate(&kafka, "foreign-agent"),
+        with_certificate(&kafka, "expired-agent"),
+    ] {
+        assert!(topics(&refused, NO_ANSWER * 4).is_err(), "{refused:?} is let in");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_the_one_named_gets_no_client() {
+    for certificate in ["wrong-host", "expired"] {
+        let kafka = Kafka::start(&KafkaOptions { certificate, ..KafkaOptions::default() }).await;
+        let client = with_certificate(&kafka, "admin");
+        assert!(topics(&client, NO_ANSWER * 4).is_err(), "a broker with the certificate {certificate} is believed");
+        assert!(topics(&config(kafka.bootstrap()), WAIT_MAX).is_ok(), "the broker does not run at all");
+    }
+}
+
+#[tokio::test]
+async fn the_shared_one_lets_everybody_do_everything() {
+    let topic = format!("shared-{}", std::process::id());
+    let open = config(shared_kafka());
+    create(&open, &topic, 1).await;
+    produce(&open, &topic, "one").unwrap();
+}
