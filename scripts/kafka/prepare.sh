@@ -191,6 +191,9 @@ background.threads=2
 log.segment.bytes=67108864
 log.index.size.max.bytes=1048576
 log.segment.delete.delay.ms=1000
+log.retention.check.interval.ms=500
+log.initial.task.delay.ms=500
+log.cleaner.backoff.ms=250
 log.cleaner.dedupe.buffer.size=8388608
 PROPERTIES
 }

@@ -4,6 +4,7 @@
 mod child;
 mod http;
 mod local;
+mod real_kafka;
 mod suite;
 
 use std::path::PathBuf;
@@ -121,6 +122,32 @@ impl Lab for MemoryLab {
     }
 }
 
+/// Every promise of a bus, handed to a macro.
+macro_rules! promises {
+    ($then:ident) => {
+        $then! {
+            order_is_kept_per_key,
+            append_times_never_go_back,
+            a_repeated_append_counts_once,
+            manual_readers_read_the_same,
+            a_reader_starts_where_it_was_told,
+            each_partition_starts_where_it_was_told,
+            an_owner_reads_everything_and_goes_on,
+            a_group_shares_and_hands_over,
+            who_asks_learns_whether_everything_was_read,
+            snapshots_keep_their_offsets,
+            a_restart_forgets_nothing,
+            while_it_is_away_it_says_so_and_does_nothing,
+            poison_goes_to_dead_unchanged,
+            retention_removes_records_and_keeps_offsets,
+            compaction_keeps_the_newest_of_a_key,
+            too_large_is_refused_whole,
+            headers_and_tombstones_come_back,
+        }
+    };
+}
+use promises;
+
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod on_local {
@@ -143,22 +170,7 @@ macro_rules! conformance {
     };
 }
 
-conformance!(
-    order_is_kept_per_key,
-    append_times_never_go_back,
-    a_repeated_append_counts_once,
-    manual_readers_read_the_same,
-    a_reader_starts_where_it_was_told,
-    a_group_shares_and_hands_over,
-    snapshots_keep_their_offsets,
-    a_restart_forgets_nothing,
-    while_it_is_away_it_says_so_and_does_nothing,
-    poison_goes_to_dead_unchanged,
-    retention_removes_records_and_keeps_offsets,
-    compaction_keeps_the_newest_of_a_key,
-    too_large_is_refused_whole,
-    headers_and_tombstones_come_back,
-);
+promises!(conformance);
 
 fn cluster(name: &str) -> ClusterId {
     ClusterId::parse(name).expect("a legal id")

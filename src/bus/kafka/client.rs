@@ -22,9 +22,10 @@ const SOCKET_TIMEOUT_MS: &str = "10000";
 /// 50 ms to 1 s between attempts to reach a broker: one that is back is found within a second.
 const RECONNECT_FROM_MS: &str = "50";
 const RECONNECT_TO_MS: &str = "1000";
-/// 10 s without a sign of life and a member's partitions go to the others; it says one every 3 s.
+/// 10 s without a sign of life and a member's partitions go to the others. It says one every second, and learns by the answer
+/// that somebody joined.
 const SESSION_MS: &str = "10000";
-const SIGN_OF_LIFE_MS: &str = "3000";
+const SIGN_OF_LIFE_MS: &str = "1000";
 
 /// How clients are made.
 #[derive(Clone, Debug)]
@@ -99,9 +100,10 @@ impl Client {
             .set("fetch.message.max.bytes", RECORD_BYTES_MAX)
             .set("fetch.error.backoff.ms", "100")
             .set("fetch.queue.backoff.ms", "50");
-        if let Some(group) = group {
+        // The library wants a group also from who only assigns; no broker hears of it.
+        config.set("group.id", format!("{}{}", self.settings.prefix, group.unwrap_or("reader")));
+        if group.is_some() {
             config
-                .set("group.id", format!("{}{group}", self.settings.prefix))
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", SESSION_MS)
                 .set("heartbeat.interval.ms", SIGN_OF_LIFE_MS);

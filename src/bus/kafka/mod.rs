@@ -12,7 +12,7 @@ pub mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_schemas::metrics::{BUS_APPENDED, BUS_REFUSED, Registry};
 use millrace_schemas::record::NewRecord;
@@ -28,6 +28,10 @@ use crate::config;
 
 /// 5 s for an answer about topics and offsets: a leader election takes two.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
+/// 50 ms between looks whether a partition has a leader.
+const ELECTION_LOOK: Duration = Duration::from_millis(50);
+/// 1 s for a sign of life of a broker that was away: who polls waits for it.
+const LIFE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The bus over Kafka. Clones share their connections.
 #[derive(Clone)]
@@ -84,15 +88,20 @@ impl Shared {
     /// The first offset that is kept, and the one after the last.
     fn range(&self, topic: &str, partition: u32) -> Result<(u64, u64), Error> {
         let full = self.client.topic(topic);
-        let asked = self.asks.fetch_watermarks(&full, partition as i32, ASK_WITHIN);
-        let (low, high) = asked.map_err(|error| self.client.explain(&error))?;
-        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+        let until = Instant::now() + ASK_WITHIN;
+        loop {
+            match self.asks.fetch_watermarks(&full, partition as i32, ASK_WITHIN) {
+                Ok((low, high)) => return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0))),
+                Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
+                Err(error) => return Err(self.client.explain(&error)),
+            }
+        }
     }
 
     /// Fails when no broker answers.
     fn reach(&self) -> Result<(), Error> {
         let topic = self.client.topic(Topic::Journal.name());
-        self.asks.fetch_metadata(Some(&topic), ASK_WITHIN).map(|_| ()).map_err(|error| self.client.explain(&error))
+        self.asks.fetch_metadata(Some(&topic), LIFE_WITHIN).map(|_| ()).map_err(|error| self.client.explain(&error))
     }
 
     fn send(&self, records: &[NewRecord]) -> Result<Receipt, Error> {
@@ -150,6 +159,20 @@ impl Bus for KafkaBus {
 fn count(metrics: &Registry, topics: &[Topic], done: bool) {
     let counter = if done { &BUS_APPENDED } else { &BUS_REFUSED };
     tally(metrics, counter, topics.iter().copied());
+}
+
+/// True while the brokers agree on who leads a partition.
+fn has_no_leader(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+        )
+    )
 }
 
 /// True when the error says that no broker can be reached, now.

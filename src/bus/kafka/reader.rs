@@ -21,6 +21,8 @@ use crate::bus::{Assignment, Error, From, Polled, Reader};
 
 /// 500 records a poll, as the local bus gives: several topics share a reader fairly.
 const POLL_RECORDS_MAX: usize = 500;
+/// 1 ms: without any wait the library hands out a single event, and that may be a line of its log.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// 500 ms between looks whether a broker answers again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -221,7 +223,7 @@ impl Reader for KafkaReader {
             }
             self.look()?;
         }
-        let mut wait = if out.is_empty() { wait } else { Duration::ZERO };
+        let mut wait = if out.is_empty() { wait.max(LEAST_WAIT) } else { Duration::ZERO };
         while out.len() < POLL_RECORDS_MAX {
             let polled = self.consumer.poll(wait).map(|one| one.map(|message| taken(&self.topics, &message)));
             match polled {

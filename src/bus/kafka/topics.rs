@@ -1,9 +1,10 @@
 //! The topics on the brokers: what the configuration wants in, what differs from it out. Creates what is missing and sets what can
 //! be set; how many partitions a topic has is fixed at its creation, since another number would put clusters elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use millrace_schemas::topics::{Retention, Topic};
 use rdkafka::admin::{
@@ -29,6 +30,10 @@ const COMPACTED_SEGMENT_MS: &str = "600000";
 const COMPACTED_SEGMENT_BYTES: &str = "16777216";
 /// A day for readers of a compacted topic to see that a key is gone.
 const TOMBSTONES_KEPT_MS: &str = "86400000";
+
+/// 10 s for new topics to be known to all brokers: it takes some 100 ms.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+const SEEN_LOOK: Duration = Duration::from_millis(50);
 
 /// A topic as it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -163,7 +168,23 @@ impl Topics {
                 Err((topic, code)) => return Err(self.refused(&format!("{topic} was not created: {code}"))),
             }
         }
+        self.seen(topics)?;
         Ok(done)
+    }
+
+    /// Waits until the brokers know of topics that were created, and each of their partitions has a leader.
+    fn seen(&self, topics: &[&Wanted]) -> Result<(), Error> {
+        let until = Instant::now() + SEEN_WITHIN;
+        loop {
+            let metadata = self.asks.fetch_metadata(None, ASK_WITHIN).map_err(|error| self.client.explain(&error))?;
+            let is_led = |topic: &&MetadataTopic| topic.partitions().iter().all(|one| one.leader() >= 0);
+            let led: BTreeSet<&str> = metadata.topics().iter().filter(is_led).map(MetadataTopic::name).collect();
+            match topics.iter().find(|topic| !led.contains(topic.name.as_str())) {
+                None => return Ok(()),
+                Some(_) if Instant::now() < until => std::thread::sleep(SEEN_LOOK),
+                Some(topic) => return Err(self.refused(&format!("{} was created, and has no leader yet", topic.name))),
+            }
+        }
     }
 
     /// Sets `values` of a topic, and leaves its other settings as they are.
