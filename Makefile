@@ -1,10 +1,11 @@
 # What there is to do here. The work is in scripts/; each target is one line, so that the scripts can be run without make.
 #   SERVER=mariadb|mysql   for `demo`; KEEP=1 leaves it running
+#   BUS=local|kafka        for `demo`: all roles in one process, or each in its own over a real Kafka
 #   CARGO_TARGET_DIR       where to build (default: target)
 #   MILLRACE_KAFKA         for `test`: host:port of a broker to share, or `none` to skip the tests with a real Kafka
 #   MILLRACE_SERVERS       where the unpacked servers lie (default: ~/.cache/millrace/servers)
 SERVER ?= mariadb
-export SERVER KEEP
+export SERVER KEEP BUS
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test servers bench fmt lint doc deps clean
@@ -12,7 +13,7 @@ export SERVER KEEP
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, KEEP=1)
+demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, KEEP=1)
 	@exec scripts/demo.sh
 
 test: ## every check, with real MariaDB and MySQL servers; the last line counts them

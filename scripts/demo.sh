@@ -2,6 +2,7 @@
 # demo.sh   everything from a fresh clone to the running demonstration; `make demo` calls it.
 #
 # SERVER=mariadb|mysql   which server (default mariadb)      KEEP=1   leave everything running at the end
+# BUS=local|kafka        all roles in one process (default), or each in its own over a real Kafka
 # Each step does nothing when its work is done, so the second demo starts in a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,15 @@ case $server in
         exit 2
         ;;
 esac
-scripts/build-deps.sh
+bus=${BUS:-local}
+case $bus in
+    local | kafka) ;;
+    *)
+        echo "demo: BUS=$bus is neither local nor kafka" >&2
+        exit 2
+        ;;
+esac
+if [ "$bus" = kafka ]; then scripts/build-deps.sh --kafka; else scripts/build-deps.sh; fi
 scripts/servers.sh template "$server"
 scripts/cargo.sh build --locked --bin millrace
 binary=${CARGO_TARGET_DIR:-target}/debug/millrace
@@ -26,4 +35,10 @@ if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null; then
 fi
 arguments=(demo --server "$server" --template "$(scripts/servers.sh path "$server")")
 if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then arguments+=(--keep); fi
+if [ "$bus" = kafka ]; then
+    kafka=$(mktemp -d)
+    # When this process ends, however it ends, the broker ends and its folder goes.
+    scripts/kafka.sh start "$kafka" --open --parent $$ >/dev/null
+    arguments+=(--kafka "$(sed -n 's/^KAFKA_PLAIN=//p' "$kafka/kafka.env")")
+fi
 exec "$binary" "${arguments[@]}"

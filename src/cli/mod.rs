@@ -7,6 +7,7 @@ mod events;
 mod journal;
 mod output;
 mod site;
+mod topics;
 mod topology;
 mod why;
 
@@ -62,6 +63,9 @@ enum Command {
         /// Where the console listens.
         #[arg(long, default_value = "127.0.0.1:7070")]
         console: std::net::SocketAddr,
+        /// Run every role in a process of its own over these brokers, and kill some of them on the way.
+        #[arg(long, value_name = "HOST:PORT")]
+        kafka: Option<String>,
     },
     /// Create a cluster, say how much may be done to it, approve what waits for you.
     Cluster {
@@ -77,6 +81,8 @@ enum Command {
     Why(why::Arguments),
     /// Follow a topic.
     Events(events::Arguments),
+    /// Show, check or make the topics on Kafka.
+    Topics(topics::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
     Topology(topology::Arguments),
     /// Say what is missing on this machine and its servers, what that costs, and what to do.
@@ -109,13 +115,14 @@ pub fn main() -> ExitCode {
         Command::Execute(arguments) => async_runtime(up(arguments, Roles { execute: true, ..Roles::NONE })),
         Command::Sink(arguments) => async_runtime(up(arguments, Roles { sink: true, ..Roles::NONE })),
         Command::Console(arguments) => async_runtime(up(arguments, Roles { console: true, ..Roles::NONE })),
-        Command::Demo { server, template, keep, console } => {
-            async_runtime(demo(Wish { flavour: server, template, keep, console }))
+        Command::Demo { server, template, keep, console, kafka } => {
+            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka }))
         }
         Command::Cluster { command } => cluster::run(command),
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
+        Command::Topics(arguments) => topics::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),

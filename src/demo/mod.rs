@@ -4,6 +4,7 @@
 
 mod book;
 mod counts;
+mod fleet;
 mod load;
 mod screen;
 pub mod site;
@@ -41,6 +42,8 @@ pub struct Wish {
     pub keep: bool,
     /// Where the console listens.
     pub console: std::net::SocketAddr,
+    /// The brokers, where the roles run apart; absent: all in this process, on the local bus.
+    pub kafka: Option<String>,
 }
 
 /// Runs the demo; false when something did not hold.
@@ -89,6 +92,9 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     let counted_from = book.queries_so_far();
     let (stop_load, load_stops) = watch::channel(false);
     let load = load::start(&routes, &login, &load_stops);
+    if let Some(fleet) = &mut site.fleet {
+        fleet.kill("p1", "which was deciding and had a share of the windows")?;
+    }
     screen::watch(&site.up.shown(), wish.console, WATCH_FOR).await;
 
     screen::chapter(3, "the load pauses; what was counted on the wire is compared with the server's own counters");
@@ -99,6 +105,10 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     tokio::time::sleep(Duration::from_millis(500)).await;
 
     screen::chapter(4, &format!("the primary {} is killed (SIGKILL)", name(&first)));
+    if let Some(fleet) = &mut site.fleet {
+        fleet.kill("p2", "one of the two deciders that are left")?;
+        fleet.kill("e2", "an executor that has nothing to do")?;
+    }
     let killed = site.kill(&first)?;
     let second = primary(&mut routes, Some(&first))
         .await
@@ -117,6 +127,10 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     screen::chapter(6, "verdict");
     load.pause().await;
     stop_load.send_replace(true);
+    let ended = site.fleet.as_mut().map_or_else(Vec::new, |fleet| fleet.ended(&["p1", "p2", "e2"]));
+    if !ended.is_empty() {
+        bail!("these were not killed and do not run: {}", ended.join("; "));
+    }
     let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, site, primary: &second };
     let good = verdict.check(began).await?;
     if !wish.keep {

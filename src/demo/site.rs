@@ -19,6 +19,7 @@ use millrace_schemas::topics::routes::Route;
 use mysql_async::prelude::Queryable as _;
 
 use super::Wish;
+use super::fleet::{self, Fleet};
 use super::load::{Login, TABLES, connect};
 use crate::config::{Agent, Bus, Settings};
 use crate::roles::speaker::{Speaker, now};
@@ -41,6 +42,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 pub(super) struct Site {
     pub(super) dir: PathBuf,
     pub(super) up: Up,
+    /// The roles that run apart, over Kafka.
+    pub(super) fleet: Option<Fleet>,
     pub(super) cluster: ClusterId,
     pub(super) spec: ClusterSpec,
 }
@@ -71,36 +74,27 @@ impl Site {
         };
         let hosts: Vec<HostId> =
             (1..=HOSTS).map(|number| HostId::parse(format!("h{number}"))).collect::<Result<_, _>>()?;
-        let agents = hosts
-            .iter()
-            .map(|host| Agent {
-                host: host.clone(),
-                state: dir.join(format!("{host}-agent")),
-                instances: Some(dir.join(host.as_str())),
-                templates: Some(templates.to_owned()),
-                capture: Some(INTERFACE.to_owned()),
-                servers: Vec::new(),
-            })
-            .collect();
-        let settings = Settings {
-            name: "demo".to_owned(),
-            bus: Bus::File {
+        let spec = cluster_of(wish.flavour, name, &hosts)?;
+        let (settings, roles, fleet) = if let Some(servers) = &wish.kafka {
+            let kafka = fleet::kafka(servers, dir);
+            let fleet = Fleet::start(&kafka, dir, &hosts, templates)?;
+            (settings(wish, Bus::Kafka(kafka), Vec::new()), Roles { console: true, ..Roles::NONE }, Some(fleet))
+        } else {
+            let agents = hosts.iter().map(|host| agent(dir, host, templates)).collect();
+            let bus = Bus::File {
                 file: dir.join("bus.db"),
                 // Any port: whoever asks reads it from the configuration that is left beside the bus.
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
                 token_file: dir.join("bus.token"),
-            },
-            console: Some(wish.console),
-            archive: Some(dir.join("archive")),
-            agents,
-            clusters: Vec::new(),
+            };
+            let archive = Some(dir.join("archive"));
+            (Settings { archive, ..settings(wish, bus, agents) }, Roles::ALL, None)
         };
-        let spec = cluster_of(wish.flavour, name, &hosts)?;
-        let up = Up::start(&settings, Roles::ALL)?;
+        let up = Up::start(&settings, roles)?;
         // Minted once, from what no other cluster has: this moment of this process.
         let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
         let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
-        Ok(Self { dir: dir.to_owned(), up, cluster, spec })
+        Ok(Self { dir: dir.to_owned(), up, fleet, cluster, spec })
     }
 
     /// The operator's word that makes the cluster; Millrace's runbook does the rest.
@@ -114,8 +108,15 @@ impl Site {
     /// What can be asked while it is left running.
     pub(super) fn where_to_look(&self, wish: &Wish) -> anyhow::Result<String> {
         let config = self.dir.join("millrace.toml");
-        let listen = self.up.bus_address.context("the bus is not served")?;
-        std::fs::write(&config, format!("[bus]\nfile = \"{}/bus.db\"\nlisten = \"{listen}\"\n", self.dir.display()))?;
+        if let Some(servers) = &wish.kafka {
+            fleet::config("millrace", &fleet::kafka(servers, &self.dir), &self.dir, "")?;
+        } else {
+            let listen = self.up.bus_address.context("the bus is not served")?;
+            std::fs::write(
+                &config,
+                format!("[bus]\nfile = \"{}/bus.db\"\nlisten = \"{listen}\"\n", self.dir.display()),
+            )?;
+        }
         let program = std::env::current_exe().context("the path of this program is not known")?;
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();
@@ -187,12 +188,33 @@ impl Site {
         let instances: Vec<Instance> = members.iter().filter_map(|member| self.instance(member).ok()).collect();
         let dir = self.dir.clone();
         self.up.stop().await;
+        if let Some(mut fleet) = self.fleet {
+            fleet.stop();
+        }
         let stops = instances.iter().map(|instance| end(instance.clone()));
         let mut tasks: Vec<_> = stops.map(tokio::spawn).collect();
         for task in &mut tasks {
             task.await?;
         }
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    }
+}
+
+/// What this process is told, besides the bus and its agents.
+fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
+    let console = Some(wish.console);
+    Settings { name: "demo".to_owned(), bus, console, archive: None, agents, clusters: Vec::new() }
+}
+
+/// An agent of a logical host.
+fn agent(dir: &Path, host: &HostId, templates: &Path) -> Agent {
+    Agent {
+        host: host.clone(),
+        state: dir.join(format!("{host}-agent")),
+        instances: Some(dir.join(host.as_str())),
+        templates: Some(templates.to_owned()),
+        capture: Some(INTERFACE.to_owned()),
+        servers: Vec::new(),
     }
 }
 
