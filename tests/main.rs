@@ -7,6 +7,7 @@ mod architecture;
 mod budget;
 mod bus;
 mod commands;
+mod kafka;
 mod real;
 mod replay;
 mod simulation;

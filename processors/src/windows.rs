@@ -1,6 +1,8 @@
 //! Batches of `queries` in, windows of 10 s, 1 min and 1 h out, and one `Load` fact per instance and closed 10-s window.
-//! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. While an instance is
-//! silent its clock runs with the append time. Repeats of a batch count once, late rows are counted and dropped.
+//! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. When an instance has been
+//! silent for 10 s its clock runs on with the append time; a gap in the partition itself, where the bus was away, is nobody's
+//! silence. Repeats of a batch count once, late rows are counted and dropped. Of two copies of a window the one with the higher
+//! revision counts.
 //!
 //! A record of `queries` carries the headers `cluster`, `producer` (who counted) and `sequence` (`INCARNATION-COUNTER`, 16
 //! hexadecimal digits each, as in an event): without them it goes to `dead`. Records of `windows` carry the same three.
@@ -32,6 +34,11 @@ pub const NAME: &str = "windows";
 pub const VERSION: u32 = 1;
 /// 2 s: agents send a second's rows within one, and a retry may take another.
 const LATENESS: i64 = 2;
+/// 10 s of silence before an instance's clock runs with the append time: an agent that lost its way to the bus is back within one
+/// or two, and the rows that waited there would come too late for windows that were closed without them.
+const SILENCE: i64 = 10;
+/// 3 s without a record of any instance: the bus was away, for who is well sends one a second.
+const AWAY: Duration = Duration::from_secs(3);
 /// 1 h ahead of the append time: a row further in the future is a broken clock, and would close every window before it.
 const AHEAD_MAX: i64 = 3_600;
 /// 1 s between revisions of an open window: what a person can follow.
@@ -68,6 +75,8 @@ pub struct Windows {
     known_to: u64,
     marks: Marks,
     instances: BTreeMap<InstanceId, Instance>,
+    /// The newest append time.
+    newest: Timestamp,
     dropped: Dropped,
 }
 
@@ -105,6 +114,7 @@ impl Windows {
             known_to: 0,
             marks: Marks::default(),
             instances: BTreeMap::new(),
+            newest: Timestamp::ZERO,
             dropped: Dropped::default(),
         }
     }
@@ -146,6 +156,7 @@ impl Windows {
         if record.offset > self.sequence.incarnation {
             self.sequence = Sequence { incarnation: record.offset, counter: 0 };
         }
+        self.forgive(record.appended);
         let mut out = Vec::new();
         let fate = match self.read(record) {
             Err(reason) => Fate::Dead(reason),
@@ -159,11 +170,21 @@ impl Windows {
         Folded { out, fate }
     }
 
-    /// Time has passed without a record: closes and revises what is due.
-    pub fn advance(&mut self, now: Timestamp) -> Vec<NewRecord> {
+    /// So much time has passed since the last record: closes and revises what is due. Not for time in which the bus was away.
+    pub fn advance(&mut self, silence: Duration) -> Vec<NewRecord> {
         let mut out = Vec::new();
-        self.emit(now, &mut out);
+        self.emit(self.newest + silence, &mut out);
         out
+    }
+
+    /// After a gap nobody has been silent.
+    fn forgive(&mut self, appended: Timestamp) {
+        if appended.since(self.newest) > AWAY {
+            for instance in self.instances.values_mut() {
+                instance.heard = instance.heard.max(appended);
+            }
+        }
+        self.newest = self.newest.max(appended);
     }
 
     fn read(&mut self, record: &Record) -> Result<Batch, String> {
@@ -205,7 +226,7 @@ impl Windows {
         let Self { producer, sequence, instances, .. } = self;
         for (id, instance) in instances {
             let silent = i64::try_from(now.since(instance.heard).as_secs()).unwrap_or(i64::MAX);
-            let clock = instance.clock.saturating_add(silent);
+            let clock = instance.clock.saturating_add((silent - SILENCE).max(0));
             for ((width, start), open) in instance.due(clock, now) {
                 let mut to = Outgoing { producer, sequence, cluster: &instance.cluster, instance: id, now, out };
                 to.windows(open.windows(width, LIVE_ROWS_MAX));
@@ -308,8 +329,9 @@ impl Outgoing<'_> {
         let window = format!("{width}/{start}");
         let event = Event {
             id: EventId::derive(&[self.producer, &window, self.instance.as_str(), &open.revision.to_string()]),
-            source: self.producer.to_owned(),
-            sequence: *self.sequence,
+            // Each instance counts for itself, by the windows and not by the input: whoever closes it first, it is told once.
+            source: format!("{}/{}", self.producer, self.instance),
+            sequence: Sequence { incarnation: u64::try_from(start).unwrap_or(0), counter: 0 },
             at: self.now,
             appended: Timestamp::ZERO,
             subject: Subject::instance(self.cluster.clone(), self.instance.clone()),
@@ -323,7 +345,6 @@ impl Outgoing<'_> {
                 p99_us: quantile(0.99),
             }),
         };
-        self.sequence.counter += 1;
         self.out.push(event.to_record());
     }
 }

@@ -26,6 +26,8 @@ use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
 
 /// 500 ms: open windows are revised once a second.
 const WAIT: Duration = Duration::from_millis(500);
+/// 2 s between two looks: four times what a look takes in a silence.
+const STOOD_STILL: Duration = Duration::from_secs(2);
 /// 5 s between snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// 1 min: six windows of an instance. Nine instances that are made up for at once then tell 54 loads, about what the journal of a
@@ -43,7 +45,7 @@ struct Pane {
     /// Records before this offset are in the snapshot that it began with.
     from: u64,
     counted: Dropped,
-    /// When a record of it last came, or its time was moved on in a silence.
+    /// When a record of it last came, or it was known that none could.
     heard: Instant,
 }
 
@@ -53,15 +55,22 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
     let mut reader = bus.reader(assignment).context("the windows cannot read queries")?;
     let mut panes: BTreeMap<u32, Pane> = BTreeMap::new();
     let mut stored = Instant::now();
+    let mut looked: Option<Instant> = None;
+    let mut advanced = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(WAIT) {
             Ok(polled) => polled,
             Err(error) => {
                 tracing::warn!(%error, "queries cannot be read");
                 std::thread::sleep(WAIT);
+                looked = None;
                 continue;
             }
         };
+        // Time in which nothing could be read is nobody's silence: the bus was away, or this process stood still.
+        if looked.replace(Instant::now()).is_none_or(|at| at.elapsed() > STOOD_STILL) {
+            panes.values_mut().for_each(|pane| pane.heard = Instant::now());
+        }
         let mut out = Vec::new();
         for item in polled {
             match item {
@@ -76,10 +85,13 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
                 }
             }
         }
+        let advance = advanced.elapsed() >= WAIT;
+        if advance {
+            advanced = Instant::now();
+        }
         for pane in panes.values_mut() {
-            if pane.heard.elapsed() >= WAIT {
-                pane.heard = Instant::now();
-                out.extend(pane.windows.advance(now()));
+            if advance && pane.heard.elapsed() >= WAIT {
+                out.extend(pane.windows.advance(pane.heard.elapsed()));
             }
             count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
         }

@@ -6,5 +6,5 @@ mod exit;
 mod memory;
 mod operator;
 mod resume;
-mod site;
+pub(crate) mod site;
 mod watching;

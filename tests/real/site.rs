@@ -26,7 +26,7 @@ use millrace_schemas::topics::journal;
 use millrace_test_servers::Port;
 
 /// 180 s for what takes 5: a busy machine must not fail a test, and a step that failed on one is tried again after 30 to 60 s.
-pub(super) const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The cluster of a site.
 pub(super) const CLUSTER: &str = "c-test";
@@ -71,7 +71,7 @@ pub(super) struct Site {
 }
 
 /// The folder of the templates that `make servers` makes.
-pub(super) fn templates() -> PathBuf {
+pub(crate) fn templates() -> PathBuf {
     let root = std::env::var_os("MILLRACE_SERVERS").map_or_else(
         || {
             let home = std::env::var_os("HOME").expect("HOME is set");
@@ -87,7 +87,7 @@ pub(super) fn templates() -> PathBuf {
 }
 
 /// The binary under test.
-pub(super) fn millrace() -> Command {
+pub(crate) fn millrace() -> Command {
     Command::new(env!("CARGO_BIN_EXE_millrace"))
 }
 

@@ -100,7 +100,7 @@ fn heartbeat(console: u16) -> Fact {
 fn a_wrong_configuration_is_told_whole_and_ends_with_2() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("millrace.toml");
-    std::fs::write(&file, "[bus]\nkind = \"kafka\"\n[console]\nlisten = \"0.0.0.0:1\"\n").expect("writable");
+    std::fs::write(&file, "[bus]\nkind = \"pulsar\"\n[console]\nlisten = \"0.0.0.0:1\"\n").expect("writable");
     let output = millrace().args(["up", "--config"]).arg(&file).output().expect("it runs");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");

@@ -119,10 +119,26 @@ fn a_repeat_counts_once_and_a_late_row_is_counted_apart() {
 #[test]
 fn a_silent_instance_closes_with_the_append_time() {
     let mut fold = Windows::new(0);
+    // Its clock stands at T0 + 5; the window to T0 + 10 closes at T0 + 12, which is 7 s after 10 s of silence.
     fold_seconds(&mut fold, 0..5);
-    assert!(loads(&fold.advance(Timestamp((T0 + 8) * 1_000_000))).is_empty());
-    assert_eq!(loads(&fold.advance(Timestamp((T0 + 13) * 1_000_000))).len(), 1);
-    assert!(loads(&fold.advance(Timestamp((T0 + 60) * 1_000_000))).is_empty());
+    assert!(loads(&fold.advance(Duration::from_secs(16))).is_empty());
+    assert_eq!(loads(&fold.advance(Duration::from_secs(17))).len(), 1);
+    assert!(loads(&fold.advance(Duration::from_mins(1))).is_empty());
+}
+
+#[test]
+fn an_outage_of_the_bus_is_no_silence() {
+    let mut fold = Windows::new(0);
+    fold_seconds(&mut fold, 0..5);
+    // A minute later everything that waited arrives, the rows of another instance first.
+    let mut other = row(T0 + 5, 1, 5);
+    other.instance = InstanceId::parse("db2").expect("an id");
+    let mut out = fold.fold(&record(5, T0 + 65, 5, &[other])).out;
+    for at in 5..13 {
+        out.extend(fold.fold(&record(at as u64 + 1, T0 + 65, at as u64 + 1, &[row(T0 + at, 1, 5)])).out);
+    }
+    let total = windows(&out).into_iter().find(|w| w.closed && w.row.digest == TOTAL).expect("closed");
+    assert_eq!((total.row.count, fold.dropped().late), (5 * 8 + 5 * 5, 0));
 }
 
 #[test]
@@ -148,7 +164,7 @@ fn digests_beyond_the_limit_are_folded_exactly() {
         rows.push(one);
     }
     fold.fold(&record(0, T0 + 1, 0, &rows));
-    let out = fold.advance(Timestamp((T0 + 20) * 1_000_000));
+    let out = fold.advance(Duration::from_secs(30));
     let closed: Vec<Window> = windows(&out).into_iter().filter(|w| w.closed && w.width_seconds == 10).collect();
     let other = closed.iter().find(|w| w.row.digest == DigestId::OTHER).expect("there is other");
     assert_eq!((other.row.count, other.row.folded), (1_000, 500));
@@ -162,7 +178,7 @@ fn sampled_rows_stand_for_what_was_left_out() {
     let mut fold = Windows::new(0);
     let sampled = Row { sample_factor: 4, ..row(T0, 1, 5) };
     fold.fold(&record(0, T0 + 1, 0, &[sampled, row(T0, 1, 5)]));
-    let out = fold.advance(Timestamp((T0 + 20) * 1_000_000));
+    let out = fold.advance(Duration::from_secs(30));
     let total = windows(&out).into_iter().find(|w| w.closed && w.row.digest == TOTAL).expect("closed");
     assert_eq!((total.row.count, total.row.sample_factor, total.row.rt_last.count()), (25, 4, 25));
 }
@@ -173,7 +189,7 @@ fn a_snapshot_before_the_first_record_leaves_none_out() {
     assert_eq!(fold.save().0, 0);
     fold_seconds(&mut fold, 0..1);
     assert_eq!(fold.save().0, 0, "its windows are open");
-    fold.advance(Timestamp((T0 + 8_000) * 1_000_000));
+    fold.advance(Duration::from_secs(8_000));
     assert_eq!(fold.save().0, 1);
 }
 
@@ -206,7 +222,7 @@ proptest! {
             let record = record(at as u64, T0 + 60, at as u64, &[row(T0 + second, 1, *count)]);
             out.extend(fold.fold(&record).out);
         }
-        out.extend(fold.advance(Timestamp((T0 + 8_000) * 1_000_000)));
+        out.extend(fold.advance(Duration::from_secs(8_000)));
         let rows = windows(&out).into_iter().filter(|w| w.closed && w.width_seconds == 10 && w.row.digest == TOTAL);
         let errors: u64 = rows.map(|w| w.row.errors).sum();
         prop_assert_eq!(errors + fold.dropped().late, seconds.len() as u64);
