@@ -189,6 +189,12 @@ impl<P: Payload> Event<P> {
     }
 }
 
+/// Who says it and about what, whatever its kind.
+pub fn spoken(value: &[u8]) -> Result<(String, Subject), Unreadable> {
+    let head: Head = serde_json::from_slice(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    Ok((head.source, parse_subject(&head.subject)?))
+}
+
 fn parse_sequence(text: &str) -> Result<Sequence, Unreadable> {
     let number = |part: &str| u64::from_str_radix(part, 16).ok();
     text.split_once('-')
