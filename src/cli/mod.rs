@@ -5,6 +5,7 @@ mod cluster;
 mod doctor;
 mod events;
 mod journal;
+mod key;
 mod output;
 mod site;
 mod topology;
@@ -25,6 +26,7 @@ use crate::config;
 use crate::console::table::table;
 use crate::demo::Wish;
 use crate::roles::up::{Roles, Taken, Up, stopped};
+use crate::trust;
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
 #[derive(Debug, Parser)]
@@ -67,6 +69,11 @@ enum Command {
     Cluster {
         #[command(subcommand)]
         command: cluster::Command,
+    },
+    /// Make keys, and say which key may speak as whom and about what.
+    Key {
+        #[command(subcommand)]
+        command: key::Command,
     },
     /// Export the journal to an archive, or replay one.
     Journal {
@@ -113,6 +120,7 @@ pub fn main() -> ExitCode {
             async_runtime(demo(Wish { flavour: server, template, keep, console }))
         }
         Command::Cluster { command } => cluster::run(command),
+        Command::Key { command } => key::run(command),
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
@@ -172,7 +180,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             _ => 2,
         };
     }
-    let environment = error.is::<config::Error>() || error.is::<Taken>() || error.is::<CaptureError>();
+    let environment =
+        error.is::<config::Error>() || error.is::<trust::Error>() || error.is::<Taken>() || error.is::<CaptureError>();
     if environment { 2 } else { 1 }
 }
 

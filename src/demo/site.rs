@@ -83,6 +83,7 @@ impl Site {
             })
             .collect();
         let settings = Settings {
+            trust: None, // one process, one file, and nobody else
             name: "demo".to_owned(),
             bus: Bus::File {
                 file: dir.join("bus.db"),

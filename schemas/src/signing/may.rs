@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Entry, KeyId, Refusal, Role};
-use crate::event::{Event, Payload, Subject, Unreadable, spoken};
+use crate::event::{Event, Payload, Spoken, Subject, Unreadable};
 use crate::ids::{HostId, InstanceId};
 use crate::record::Record;
 use crate::topics::Topic;
@@ -75,7 +75,7 @@ fn read<P: Payload>(
             may(&speaking, &event)
         }
         Err(Unreadable::UnknownKind(_) | Unreadable::UnknownEvidence(_)) => {
-            let (source, subject) = spoken(value).map_err(|error| error.to_string())?;
+            let Spoken { source, subject, .. } = Spoken::read(value).map_err(|error| error.to_string())?;
             let speaking = Speaking { entry, source: &source, subject: &subject };
             // What an unknown kind is kept by is not known: the cluster that readers take from the key must be its own.
             let expected = if matches!(P::TOPIC, Topic::Journal | Topic::Actions) {

@@ -156,6 +156,8 @@ impl Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     keys: BTreeMap<KeyId, Entry>,
+    /// What was appended before is believed unsigned: nobody had a key then.
+    pub since: Option<Timestamp>,
 }
 
 impl Roster {
@@ -186,7 +188,7 @@ impl Roster {
     /// Whether `record` is to be believed: signed by a key that may say this, here and now. Records of topics on which no
     /// signature is due are.
     pub fn judge(&self, record: &Record) -> Result<(), Refusal> {
-        if !is_due(record.topic) {
+        if !is_due(record.topic) || self.since.is_some_and(|since| record.appended < since) {
             return Ok(());
         }
         let (Some(signature), Some(named)) = (record.headers.get(SIGNATURE), record.headers.get(KEY)) else {

@@ -215,6 +215,18 @@ fn a_key_that_is_revoked_is_refused_from_then_on() {
 }
 
 #[test]
+fn what_was_said_before_anybody_had_a_key_is_believed() {
+    let record = landed(event("agent/h1", about(Some("db1")), changed("h1")).to_record());
+    let check = |since: Option<Timestamp>, expected: bool| {
+        let roster = Roster { since, ..roster() };
+        assert_eq!(roster.judge(&record).is_ok(), expected, "{since:?}");
+    };
+    check(None, false);
+    check(Some(NOW), false);
+    check(Some(NOW + Duration::from_micros(1)), true);
+}
+
+#[test]
 fn who_is_not_known_is_not_believed() {
     let event = event("agent/h1", about(Some("db1")), changed("h1"));
     check(&landed(event.to_record()), Some("unsigned"));
