@@ -65,7 +65,7 @@ impl Bus for SignedBus {
     fn reader(&self, assignment: Assignment) -> Result<Box<dyn Reader>, Error> {
         let topics: Vec<Topic> = match &assignment {
             Assignment::Manual(topics) => topics.iter().map(|(topic, _)| *topic).collect(),
-            Assignment::Group { topics, .. } => topics.clone(),
+            Assignment::Group { topics, .. } | Assignment::Own { topics, .. } => topics.clone(),
         };
         let mut partitions = BTreeMap::new();
         for topic in topics.into_iter().filter(|topic| is_due(*topic)) {
@@ -147,6 +147,10 @@ impl Reader for SignedReader {
 
     fn commit(&mut self, topic: Topic, partition: u32, next: u64) -> Result<(), Error> {
         self.reader.commit(topic, partition, next)
+    }
+
+    fn is_at_end(&mut self, partition: u32) -> Result<bool, Error> {
+        self.reader.is_at_end(partition)
     }
 }
 

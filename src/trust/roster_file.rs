@@ -52,7 +52,8 @@ pub fn parse(text: &str) -> Result<Roster, Vec<Problem>> {
     }
     let mut root = Section::root(&table);
     let since = root.optional("since", &mut problems, str::parse::<Timestamp>);
-    let mut roster = Roster { since, ..Roster::default() };
+    let mut roster = Roster::default();
+    roster.since = since;
     for section in root.sections("key", &mut problems) {
         let at = section.at();
         let before = problems.found.len();
