@@ -9,5 +9,6 @@ mod bus;
 mod commands;
 mod real;
 mod replay;
+mod signatures;
 mod simulation;
 mod unreadable;
