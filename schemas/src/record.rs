@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ids::EventId;
 use crate::time::Timestamp;
 use crate::topics::Topic;
 
@@ -18,7 +18,7 @@ pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// The partition, of `partitions`, in which everything lies that is placed by `key`: by the cluster, for `digests` by the digest.
 /// It is the same on every bus, so that a reader knows where something may lie, and a copy that lies elsewhere.
 pub fn partition_of(key: &str, partitions: u32) -> u32 {
-    (EventId::derive(&[key]).0 % u128::from(partitions.max(1))) as u32
+    (xxh3_64(key.as_bytes()) % u64::from(partitions.max(1))) as u32
 }
 
 /// Headers: names to text.

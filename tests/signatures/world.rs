@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millrace::bus::SharedBus;
 use millrace::bus::http::HttpBus;
 use millrace::bus::signed::SignedBus;
-use millrace::bus::SharedBus;
 use millrace::config::{self, Settings};
 use millrace::journal::appended_to;
 use millrace::roles::speaker::{Speaker, now};
