@@ -108,7 +108,8 @@ struct SignedReader {
 impl SignedReader {
     fn judged(&self, record: Record, roster: &Roster) -> Polled {
         let partitions = self.partitions.get(&record.topic).copied().unwrap_or(1);
-        match judge(roster, &record, partitions) {
+        let judged = self.trust.judge(roster, &record).and_then(|()| placed(&record, partitions));
+        match judged {
             Ok(()) => Polled::Record(record),
             Err(why) => {
                 self.metrics.add(&REFUSED, &[record.topic.name(), why.reason()], 1);
@@ -118,10 +119,9 @@ impl SignedReader {
     }
 }
 
-/// Whether a record is to be believed, and lies where its cluster's records lie: deciders keep what they know by partition, so
-/// a copy in another one would be news there.
-pub fn judge(roster: &Roster, record: &Record, partitions: u32) -> Result<(), Refusal> {
-    roster.judge(record)?;
+/// Whether a record that is believed lies where its cluster's records lie: deciders keep what they know by partition, so a copy
+/// in another one would be news there.
+fn placed(record: &Record, partitions: u32) -> Result<(), Refusal> {
     if !is_due(record.topic) {
         return Ok(());
     }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_schemas::metrics::{ROSTER_KEYS, ROSTER_STALE, Registry};
-use millrace_schemas::signing::{Roster, Signer};
+use millrace_schemas::record::Record;
+use millrace_schemas::signing::{Refusal, Roster, Signer, Verified};
 
 use crate::config;
 
@@ -68,6 +69,7 @@ pub struct Trust {
     signer: Option<Signer>,
     file: PathBuf,
     held: Mutex<Held>,
+    verified: Mutex<Verified>,
     metrics: Arc<Registry>,
 }
 
@@ -85,7 +87,7 @@ impl Trust {
             tracing::warn!(key = %signer.id(), roster = %file.display(), "this process's key is not in the roster: nobody believes it until it is enrolled");
         }
         let held = Held { roster: Arc::new(roster), stamp, looked: Instant::now() };
-        let trust = Self { signer, file, held: Mutex::new(held), metrics };
+        let trust = Self { signer, file, held: Mutex::new(held), verified: Mutex::default(), metrics };
         trust.measure(&trust.roster(), false);
         Ok(trust)
     }
@@ -103,6 +105,12 @@ impl Trust {
             self.look(&mut held);
         }
         Arc::clone(&held.roster)
+    }
+
+    /// Whether `record` is to be believed by `roster`. The readers of a process share what they verified.
+    pub fn judge(&self, roster: &Roster, record: &Record) -> Result<(), Refusal> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        roster.judge_again(record, &mut verified)
     }
 
     fn look(&self, held: &mut Held) {

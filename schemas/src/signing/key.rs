@@ -58,7 +58,12 @@ impl PublicKey {
     /// Its id.
     pub fn id(&self) -> KeyId {
         let hash = digest(&SHA256, &self.0);
-        KeyId(hash.as_ref()[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect())
+        let first: [u8; ID_BYTES] = hash.as_ref()[..ID_BYTES].try_into().expect("a hash has more bytes than an id");
+        KeyId(format!("{:016x}", u64::from_be_bytes(first)))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Whether `signature`, in base64, is this key's over `bytes`.

@@ -8,10 +8,12 @@ mod key;
 mod may;
 mod refusal;
 mod roster;
+mod verified;
 
 pub use key::{BadKey, KeyId, PublicKey, Signer};
 pub use refusal::Refusal;
 pub use roster::{About, Entry, Role, Roster};
+pub use verified::Verified;
 
 use crate::record::{EVIDENCE, Headers, NewRecord};
 use crate::topics::Topic;

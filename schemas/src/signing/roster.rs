@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{KEY, KeyId, PublicKey, Refusal, SIGNATURE, is_due, may, signed_bytes};
+use super::{KEY, KeyId, PublicKey, Refusal, SIGNATURE, Verified, is_due, may, signed_bytes};
 use crate::event::Subject;
 use crate::ids::{ClusterId, HostId, InstanceId};
 use crate::record::Record;
@@ -188,6 +188,15 @@ impl Roster {
     /// Whether `record` is to be believed: signed by a key that may say this, here and now. Records of topics on which no
     /// signature is due are.
     pub fn judge(&self, record: &Record) -> Result<(), Refusal> {
+        self.judge_by(record, PublicKey::verifies)
+    }
+
+    /// The same; a signature that is in `verified` is not computed again.
+    pub fn judge_again(&self, record: &Record, verified: &mut Verified) -> Result<(), Refusal> {
+        self.judge_by(record, |public, bytes, signature| verified.verifies(public, bytes, signature))
+    }
+
+    fn judge_by(&self, record: &Record, verifies: impl FnOnce(&PublicKey, &[u8], &str) -> bool) -> Result<(), Refusal> {
         if !is_due(record.topic) || self.since.is_some_and(|since| record.appended < since) {
             return Ok(());
         }
@@ -199,7 +208,7 @@ impl Roster {
             return Err(Refusal::UnknownKey(shown));
         };
         let bytes = signed_bytes(record.topic, &record.key, &record.headers, record.value.as_deref());
-        if !entry.public.verifies(&bytes, signature) {
+        if !verifies(&entry.public, &bytes, signature) {
             return Err(Refusal::Forged(id.to_string()));
         }
         if let Some(at) = entry.revoked.filter(|at| record.appended >= *at) {
