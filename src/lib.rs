@@ -9,3 +9,4 @@ pub mod demo;
 pub mod journal;
 pub mod roles;
 pub mod simulation;
+pub mod trust;

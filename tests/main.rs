@@ -10,5 +10,6 @@ mod commands;
 mod kafka;
 mod real;
 mod replay;
+mod signatures;
 mod simulation;
 mod unreadable;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepRequest};
+use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepRequest, StepResult};
 use millrace_schemas::topics::journal::{Claimed, Ended, Fact, Outcome, Renewed};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,18 @@ struct Open {
     renewed: Timestamp,
     issued: BTreeMap<u32, StepRequest>,
     results: Results,
+}
+
+impl Open {
+    /// A result counts for the step that the runbook asks of that very instance: no agent says how a step of another ended.
+    fn awaits(&self, result: &StepResult) -> bool {
+        match runbooks::next(&self.action, &self.results) {
+            Next::Steps(planned) => {
+                planned.iter().any(|step| step.number == result.number && step.instance == result.instance)
+            }
+            Next::End(_) => false,
+        }
+    }
 }
 
 /// What is known of all actions that have not ended.
@@ -104,7 +116,7 @@ impl Book {
                 }
             }
             Fact::StepDone(result) => {
-                if let Some(open) = self.open.get_mut(&result.action) {
+                if let Some(open) = self.open.get_mut(&result.action).filter(|open| open.awaits(result)) {
                     // The first result in the log counts.
                     open.results.entry(result.number).or_insert_with(|| (**result).clone());
                 }
@@ -143,6 +155,9 @@ impl Book {
 
     fn claim(&mut self, cluster: &ClusterId, claimed: &Claimed, appended: Timestamp) {
         let action = &claimed.action;
+        if appended > action.deadline && !self.open.contains_key(&action.id) {
+            return; // nobody starts it any more: a copy of a claim, of an action that ended long ago
+        }
         if action.kind.changes_roles() {
             let first = self.epochs.get(cluster).copied();
             if first.is_some_and(|(epoch, id)| epoch > action.epoch || (epoch == action.epoch && id != action.id)) {

@@ -189,6 +189,26 @@ impl<P: Payload> Event<P> {
     }
 }
 
+/// Who says something, and about what, whatever its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// Who says it.
+    pub source: String,
+    /// The source's own numbering.
+    pub sequence: Sequence,
+    /// What it is about.
+    pub subject: Subject,
+}
+
+impl Spoken {
+    /// Reads the envelope alone.
+    pub fn read(value: &[u8]) -> Result<Self, Unreadable> {
+        let head: Head = serde_json::from_slice(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+        let (sequence, subject) = (parse_sequence(&head.sequence)?, parse_subject(&head.subject)?);
+        Ok(Self { source: head.source, sequence, subject })
+    }
+}
+
 fn parse_sequence(text: &str) -> Result<Sequence, Unreadable> {
     let number = |part: &str| u64::from_str_radix(part, 16).ok();
     text.split_once('-')

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod marks;
 pub mod metrics;
 pub mod record;
+pub mod signing;
 pub mod sketch;
 pub mod time;
 pub mod topics;

@@ -49,6 +49,10 @@ catalogue! {
     BUS_REFUSED: Counter, "millrace_bus_refused_records_total", "records", ["topic"], "bus", "Records whose append failed; where an answer was lost on its way from another process, some may be there all the same.";
     BUS_COMMITS: Counter, "millrace_bus_commits_total", "commits", [], "bus", "Group commits of the local bus file.";
     BUS_EXPIRED: Counter, "millrace_bus_expired_records_total", "records", ["topic"], "bus", "Records that retention or compaction removed.";
+    REFUSED: Counter, "millrace_refused_records_total", "records", ["topic", "reason"], "bus", "Records that a reader of this process did not believe: unsigned, forged, expired and so on; each reader counts for itself.";
+    REFUSALS_TOLD: Counter, "millrace_refusals_told_total", "records", ["topic", "reason", "fate"], "processors", "Records not believed by any reader, told once for the fleet: dead, or left where they lie because there were too many in that second.";
+    ROSTER_KEYS: Gauge, "millrace_roster_keys", "keys", [], "process", "Keys of the roster in force that are not revoked.";
+    ROSTER_STALE: Gauge, "millrace_roster_stale", "boolean", [], "process", "1 while the roster file cannot be used and the last good one stays in force.";
     FOLD_RECORDS: Counter, "millrace_fold_records_total", "records", ["processor"], "processors", "Records folded by a processor.";
     FOLD_DUPLICATES: Counter, "millrace_fold_duplicate_records_total", "records", ["processor"], "processors", "Records dropped because they had been had.";
     FOLD_DEAD: Counter, "millrace_fold_dead_records_total", "records", ["processor"], "processors", "Records that could not be read and went to the topic dead.";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::time::Timestamp;
 use crate::topics::Topic;
@@ -13,6 +14,12 @@ pub const EVIDENCE: &str = "evidence";
 
 /// 1 MiB, Kafka's default limit too: statements are cut at 16 KiB, so only a defect makes a larger record.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// The partition, of `partitions`, in which everything lies that is placed by `key`: by the cluster, for `digests` by the digest.
+/// It is the same on every bus, so that a reader knows where something may lie, and a copy that lies elsewhere.
+pub fn partition_of(key: &str, partitions: u32) -> u32 {
+    (xxh3_64(key.as_bytes()) % u64::from(partitions.max(1))) as u32
+}
 
 /// Headers: names to text.
 pub type Headers = BTreeMap<String, String>;

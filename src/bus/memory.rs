@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use millrace_schemas::ids::EventId;
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::{NewRecord, Record, partition_of};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{Retention, Topic};
 
@@ -143,8 +142,7 @@ impl MemoryBus {
 
 impl World {
     fn append(&mut self, record: NewRecord) -> Landed {
-        let hash = EventId::derive(&[&record.partition_key]).0;
-        let partition = (hash % u128::from(self.partitions)) as u32;
+        let partition = partition_of(&record.partition_key, self.partitions);
         let log = self.logs.entry((record.topic, partition)).or_default();
         let landed = Landed { partition, offset: log.end, appended: self.now };
         log.records.push(Record {

@@ -8,6 +8,7 @@ pub mod http;
 pub mod kafka;
 pub mod local;
 pub mod memory;
+pub mod signed;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use millrace_schemas::metrics::{Metric, Registry};
 use millrace_schemas::record::{NewRecord, Record, VALUE_BYTES_MAX};
+use millrace_schemas::signing::Refusal;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use serde::{Deserialize, Serialize};
@@ -83,6 +85,14 @@ pub enum Error {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// The record must be signed, and this process has no key.
+    #[error(
+        "a record for {topic} must be signed, and this process has no key: give [trust] a key-file, and enrol the key"
+    )]
+    NoKey {
+        /// Its topic.
+        topic: Topic,
     },
 }
 
@@ -206,6 +216,13 @@ pub enum Polled {
     },
     /// A record.
     Record(Record),
+    /// A record that is not believed. Its position counts as read; nothing is done that it says.
+    Refused {
+        /// As it was.
+        record: Record,
+        /// Why it is not believed.
+        why: Refusal,
+    },
 }
 
 /// Reads what it was assigned.

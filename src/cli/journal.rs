@@ -7,7 +7,8 @@ use clap::Subcommand;
 use super::output::{Form, answer};
 use super::site::Source;
 use super::{End, Negative};
-use crate::journal::{Replayed, export, replay};
+use crate::journal::{Replayed, export, replay_judged};
+use crate::trust::roster_file;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -25,6 +26,10 @@ pub(super) enum Command {
     Replay {
         /// The archive.
         dir: PathBuf,
+        /// Pass over what this roster does not believe, as the deciders did when it ran. Give it where the configuration has
+        /// [trust].
+        #[arg(long, value_name = "FILE")]
+        roster: Option<PathBuf>,
         /// The form of the answer.
         #[arg(short, long, value_enum, default_value = "text")]
         output: Form,
@@ -39,8 +44,9 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
             };
             answer(output, &export(&bus, &dir)?, |exported| format!("exported to {}", exported.dir.display()))
         }
-        Command::Replay { dir, output } => {
-            let replayed = replay(&dir)?;
+        Command::Replay { dir, roster, output } => {
+            let roster = roster.as_deref().map(roster_file::read).transpose()?;
+            let replayed = replay_judged(&dir, roster.as_ref())?;
             answer(output, &replayed, text)?;
             if replayed.equal { Ok(()) } else { Err(Negative.into()) }
         }
@@ -50,6 +56,9 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
 fn text(replayed: &Replayed) -> String {
     let mut lines =
         vec![format!("{} records of the journal, {} decisions:", replayed.records, replayed.decisions.len())];
+    if replayed.refused > 0 {
+        lines.push(format!("{} records that the roster does not believe were passed over", replayed.refused));
+    }
     for decision in &replayed.decisions {
         lines.push(format!("  epoch {} {} {}: {}", decision.epoch, decision.kind, decision.cluster, decision.reason));
     }

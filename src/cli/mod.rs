@@ -5,6 +5,7 @@ mod cluster;
 mod doctor;
 mod events;
 mod journal;
+mod key;
 mod output;
 mod site;
 mod topics;
@@ -26,6 +27,7 @@ use crate::config;
 use crate::console::table::table;
 use crate::demo::Wish;
 use crate::roles::up::{Roles, Taken, Up, stopped};
+use crate::trust;
 
 /// Operates fleets of MySQL and MariaDB servers as one event-sourced stream pipeline.
 #[derive(Debug, Parser)]
@@ -71,6 +73,11 @@ enum Command {
     Cluster {
         #[command(subcommand)]
         command: cluster::Command,
+    },
+    /// Make keys, and say which key may speak as whom and about what.
+    Key {
+        #[command(subcommand)]
+        command: key::Command,
     },
     /// Export the journal to an archive, or replay one.
     Journal {
@@ -119,6 +126,7 @@ pub fn main() -> ExitCode {
             async_runtime(demo(Wish { flavour: server, template, keep, console, kafka }))
         }
         Command::Cluster { command } => cluster::run(command),
+        Command::Key { command } => key::run(command),
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
@@ -179,7 +187,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             _ => 2,
         };
     }
-    let environment = error.is::<config::Error>() || error.is::<Taken>() || error.is::<CaptureError>();
+    let environment =
+        error.is::<config::Error>() || error.is::<trust::Error>() || error.is::<Taken>() || error.is::<CaptureError>();
     if environment { 2 } else { 1 }
 }
 

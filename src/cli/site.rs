@@ -12,8 +12,10 @@ use millrace_schemas::metrics::Registry;
 use crate::bus::http::HttpBus;
 use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
+use crate::bus::signed::trusting;
 use crate::bus::{Error, SharedBus};
 use crate::config;
+use crate::trust::Trust;
 
 /// A bus, for commands that read one.
 #[derive(Debug, Args)]
@@ -30,15 +32,32 @@ impl Source {
     /// The bus that was named, if one was.
     pub(super) fn open(&self) -> anyhow::Result<Option<SharedBus>> {
         match (&self.config, &self.bus) {
-            (Some(path), _) => Ok(Some(bus(&config::load(path)?.bus)?.0)),
+            (Some(path), _) => {
+                let settings = config::load(path)?;
+                // Who only reads needs no key, and may not be let read it.
+                let reads = settings.trust.map(|trust| config::Trust { key_file: None, ..trust });
+                Ok(Some(judged(bus(&settings.bus)?.0, reads.as_ref())?))
+            }
             (None, Some(file)) => Ok(Some(Arc::new(there(file)?))),
             (None, None) => Ok(None),
         }
     }
 }
 
+/// The bus of a configuration, spoken to and read as it says whom to believe; and whether a process runs that has it.
+pub(super) fn trusted(settings: &config::Settings) -> anyhow::Result<(SharedBus, bool)> {
+    let (bus, runs) = bus(&settings.bus)?;
+    Ok((judged(bus, settings.trust.as_ref())?, runs))
+}
+
+fn judged(bus: SharedBus, trust: Option<&config::Trust>) -> anyhow::Result<SharedBus> {
+    let metrics = Arc::new(Registry::new());
+    let trust = trust.map(|trust| Trust::open(trust, Arc::clone(&metrics)).map(Arc::new)).transpose()?;
+    Ok(trusting(bus, trust.as_ref(), &metrics))
+}
+
 /// The bus, and whether a process runs that has it.
-pub(super) fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
+fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
     let (file, listen) = match bus {
         config::Bus::Kafka(kafka) => {
             let bus = KafkaBus::new(kafka, "cli", Arc::new(Registry::new()))?;

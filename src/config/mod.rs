@@ -25,6 +25,8 @@ pub struct Settings {
     pub name: String,
     /// Where the bus is.
     pub bus: Bus,
+    /// Whom it believes; absent: everybody who can reach the bus.
+    pub trust: Option<Trust>,
     /// Where the console listens; absent: no console.
     pub console: Option<SocketAddr>,
     /// Where the archive is written; absent: none.
@@ -33,6 +35,15 @@ pub struct Settings {
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
     pub clusters: Vec<Watched>,
+}
+
+/// Whom a process believes, and with which key it speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Its private key; absent: it only reads.
+    pub key_file: Option<PathBuf>,
+    /// The public keys, and what each may say.
+    pub roster: PathBuf,
 }
 
 /// An agent: the part that runs on a database host.
@@ -122,6 +133,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     }
     let mut root = Section::root(&table);
     let bus = bus::read(&mut root, &mut problems);
+    let trust = root.section("trust", &mut problems).and_then(|section| trust(section, &mut problems));
     let name = name(&mut root, bus.as_ref(), &mut problems);
     let console = console(&mut root, &mut problems);
     let archive = root.section("archive", &mut problems).and_then(|mut section| {
@@ -141,7 +153,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     }
     root.finish(&mut problems);
     match bus {
-        Some(bus) if problems.found.is_empty() => Ok(Settings { name, bus, console, archive, agents, clusters }),
+        Some(bus) if problems.found.is_empty() => Ok(Settings { name, bus, trust, console, archive, agents, clusters }),
         _ => {
             problems.found.sort_by_key(|problem| problem.line);
             Err(problems.found)
@@ -162,6 +174,13 @@ fn name(root: &mut Section<'_, '_>, bus: Option<&Bus>, problems: &mut Problems<'
         _ => "local".to_owned(),
     };
     given.map_or_else(usual, |(name, _)| name)
+}
+
+fn trust(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Trust> {
+    let key_file = section.path("key-file", problems);
+    let roster = section.required("roster", problems).map(|(text, _)| PathBuf::from(text));
+    section.finish(problems);
+    Some(Trust { key_file, roster: roster? })
 }
 
 fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<SocketAddr> {
@@ -261,6 +280,18 @@ mod tests {
                     [[cluster]]\nid = \"c1\"\nflavour = \"mysql\"\nprimary = \"db1\"\n";
         let settings = parse(text).expect("right");
         assert_eq!(settings.clusters[0].spec.members[0].endpoint(), "127.0.0.1:3306");
+    }
+
+    #[test]
+    fn trust_needs_a_roster() {
+        let bus = "[bus]\nfile = \"b.db\"\n";
+        let trust = |section: &str| parse(&format!("{bus}{section}")).map(|settings| settings.trust);
+        assert_eq!(trust("").expect("right"), None);
+        let whole = trust("[trust]\nkey-file = \"k\"\nroster = \"r\"\n").expect("right").expect("there");
+        assert_eq!(whole, Trust { key_file: Some(PathBuf::from("k")), roster: PathBuf::from("r") });
+        assert_eq!(trust("[trust]\nroster = \"r\"\n").expect("right").expect("there").key_file, None);
+        let problems = trust("[trust]\nkey-file = \"k\"\n").expect_err("no roster");
+        assert!(problems[0].what.contains("[trust] needs roster"), "{problems:?}");
     }
 
     #[test]

@@ -125,6 +125,40 @@ impl<'a, 'i> Section<'a, 'i> {
         parse(&text).map_err(|error| problems.note(at, format!("{}: {error}", self.full(key)))).ok()
     }
 
+    /// The same, when it is there.
+    pub fn optional<T, E: std::fmt::Display>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems<'_>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let (text, at) = self.text(key, problems)?;
+        parse(&text).map_err(|error| problems.note(at, format!("{}: {error}", self.full(key)))).ok()
+    }
+
+    /// A list of texts that something is made of each; none when it is not there.
+    pub fn all_parsed<T, E: std::fmt::Display>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems<'_>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong(key, value, "a list of texts", problems);
+            return Vec::new();
+        };
+        let mut made = Vec::new();
+        for item in array {
+            match item.get_ref().as_str().map(&parse) {
+                Some(Ok(one)) => made.push(one),
+                Some(Err(error)) => problems.note(item.span().start, format!("{}: {error}", self.full(key))),
+                None => self.wrong(key, item, "a text in quotes", problems),
+            }
+        }
+        made
+    }
+
     /// A path.
     pub fn path(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<PathBuf> {
         self.text(key, problems).map(|(text, _)| PathBuf::from(text))

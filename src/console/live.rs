@@ -106,7 +106,8 @@ pub(super) async fn events(
                     had.begins(partition, next);
                     continue;
                 }
-                Some(Ok(Polled::Lost { .. })) => continue,
+                // Who subscribes here is shown what is believed; the rest is in `dead`.
+                Some(Ok(Polled::Lost { .. } | Polled::Refused { .. })) => continue,
                 Some(Err(error)) => Event::default().comment(error.to_string().replace(['\r', '\n'], " ")),
                 None => return,
             };

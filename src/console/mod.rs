@@ -183,7 +183,7 @@ async fn read(bus: SharedBus, shown: Shown, mut stop: watch::Receiver<bool>) {
         };
         match item {
             Some(Ok(Polled::Record(record))) => shown.change(|view| view.take(&record)),
-            Some(Ok(Polled::Gained { .. } | Polled::Lost { .. })) => {}
+            Some(Ok(Polled::Gained { .. } | Polled::Lost { .. } | Polled::Refused { .. })) => {}
             Some(Err(error)) => shown.change(|view| view.bus_away(error.to_string())),
             None => {
                 shown.change(|view| view.bus_away("the reader has ended: restart the console".to_owned()));

@@ -81,12 +81,17 @@ fn copy(bus: &SharedBus, topic: Topic, archive: &mut Archive) -> anyhow::Result<
             match item {
                 // Everything below `next` has been forgotten.
                 Polled::Gained { partition, next, .. } => ends.retain(|at, end| *at != partition || next < *end),
-                Polled::Record(record) if ends.get(&record.partition).is_some_and(|end| record.offset < *end) => {
+                // The archive keeps what was there, with its signature or without: whoever reads it judges again.
+                Polled::Record(record) | Polled::Refused { record, .. }
+                    if ends.get(&record.partition).is_some_and(|end| record.offset < *end) =>
+                {
                     let (partition, offset) = (record.partition, record.offset);
                     archive.take(record)?;
                     ends.retain(|at, end| *at != partition || offset + 1 < *end);
                 }
-                Polled::Record(record) => ends.retain(|at, end| *at != record.partition || record.offset < *end),
+                Polled::Record(record) | Polled::Refused { record, .. } => {
+                    ends.retain(|at, end| *at != record.partition || record.offset < *end)
+                }
                 Polled::Lost { .. } => {}
             }
         }

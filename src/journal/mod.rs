@@ -10,7 +10,7 @@ pub mod why;
 
 pub use export::{Exported, export};
 pub use read::{appended, appended_to, archived};
-pub use replay::{Replayed, replay};
+pub use replay::{Replayed, replay, replay_judged};
 pub use why::{Why, why};
 
 /// Version of the JSON that these commands print; it rises when a field changes its meaning or goes.

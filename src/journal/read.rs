@@ -57,6 +57,9 @@ pub fn appended_to(
                         ends.retain(|at, end| *at != record.partition || record.offset + 1 < *end);
                         ready.push_back(record);
                     }
+                    Polled::Refused { record, .. } => {
+                        ends.retain(|at, end| *at != record.partition || record.offset + 1 < *end);
+                    }
                     Polled::Lost { .. } => {}
                 }
             }

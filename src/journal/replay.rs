@@ -13,6 +13,7 @@ use millrace_processors::{Fold, Processor as _};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::record::Record;
+use millrace_schemas::signing::Roster;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{ActionKind, Order};
 use millrace_schemas::topics::journal::{Fact, Outcome};
@@ -44,6 +45,8 @@ pub struct Replayed {
     pub schema_version: u32,
     /// Records of the journal that were folded.
     pub records: u64,
+    /// Records that nobody believes, which were passed over.
+    pub refused: u64,
     /// The decisions, in order.
     pub decisions: Vec<Decision>,
     /// Fail-overs among them that the journal says were done.
@@ -115,8 +118,13 @@ impl Answers {
     }
 }
 
-/// Replays the archive in `dir`.
+/// Replays the archive in `dir`. Whatever stands in it is believed.
 pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
+    replay_judged(dir, None)
+}
+
+/// The same, of what `roster` believes: the archive keeps every record as it was, and the deciders judged it when it ran.
+pub fn replay_judged(dir: &Path, roster: Option<&Roster>) -> anyhow::Result<Replayed> {
     if !is_archive(dir) {
         bail!("{} holds no archive: write one with `millrace journal export`", dir.display());
     }
@@ -124,6 +132,7 @@ pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
     let mut found = Replayed {
         schema_version: SCHEMA_VERSION,
         records: 0,
+        refused: 0,
         decisions: Vec::new(),
         promotions: 0,
         hash: String::new(),
@@ -142,9 +151,9 @@ pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
         .collect();
     let mut answers = Answers::default();
     for partition in all {
-        let end = fold(dir, partition, &mut found, &mut replayed, &mut answers)?;
+        let end = fold((dir, partition), roster, &mut found, &mut replayed, &mut answers)?;
         answers.ends.insert(partition, end);
-        record(dir, partition, end, &mut recorded)?;
+        record((dir, partition), roster, end, &mut recorded)?;
     }
     found.hash = replayed.hex();
     found.recorded_hash = recorded.hex();
@@ -157,8 +166,8 @@ pub fn replay(dir: &Path) -> anyhow::Result<Replayed> {
 
 /// Folds a partition of the journal; returns the offset after its last record.
 fn fold(
-    dir: &Path,
-    partition: u32,
+    (dir, partition): (&Path, u32),
+    roster: Option<&Roster>,
     found: &mut Replayed,
     decided: &mut Decided,
     answers: &mut Answers,
@@ -171,6 +180,10 @@ fn fold(
         let record = record.context("the journal cannot be replayed")?;
         found.from_the_start &= record.offset == next;
         next = record.offset + 1;
+        if is_refused(roster, &record) {
+            found.refused += 1;
+            continue;
+        }
         found.records += 1;
         let read = Event::<Fact>::from_record(&record);
         match &read {
@@ -208,11 +221,23 @@ fn fold(
     Ok(next)
 }
 
+fn is_refused(roster: Option<&Roster>, record: &Record) -> bool {
+    roster.is_some_and(|roster| roster.judge(record).is_err())
+}
+
 /// Takes the archived decisions of the failover processor whose cause is in the archived journal.
-fn record(dir: &Path, partition: u32, end: u64, decided: &mut Decided) -> anyhow::Result<()> {
+fn record(
+    (dir, partition): (&Path, u32),
+    roster: Option<&Roster>,
+    end: u64,
+    decided: &mut Decided,
+) -> anyhow::Result<()> {
     let producer = format!("{}.", Failover::NAME);
     for record in read(dir, Topic::Actions, partition)? {
         let record = record.context("the recorded actions cannot be read")?;
+        if is_refused(roster, &record) {
+            continue;
+        }
         let event = Event::<Order>::from_record(&record)
             .with_context(|| format!("actions, partition {partition}, offset {}", record.offset))?;
         let mine = event.source.starts_with(&producer) && matches!(event.payload, Order::Action(_));

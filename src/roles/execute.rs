@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use millrace_executors::claims::{Book, Do};
 use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::ClusterId;
+use millrace_schemas::marks::Marks;
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
@@ -33,6 +35,9 @@ struct Shelf {
     book: Book,
     actions: u64,
     journal: u64,
+    /// How far each executor's own words have been had, by cluster: the book itself does not know a copy.
+    #[serde(default)]
+    had: BTreeMap<ClusterId, Marks>,
 }
 
 /// The books of all partitions.
@@ -101,6 +106,14 @@ impl Shelves {
                     _ => shelf.journal = shelf.journal.max(*next),
                 }
             }
+            // Read, and nothing comes of it.
+            Polled::Refused { record, .. } => {
+                let shelf = self.0.entry(record.partition).or_default();
+                match record.topic {
+                    Topic::Actions => shelf.actions = record.offset + 1,
+                    _ => shelf.journal = record.offset + 1,
+                }
+            }
             Polled::Lost { .. } => {}
         }
     }
@@ -130,6 +143,16 @@ impl Shelves {
 }
 
 impl Shelf {
+    /// False for a copy of what an executor said. What agents say of steps counts once by its number, and heartbeats are not
+    /// in the book.
+    fn is_new(&mut self, event: &Event<Fact>) -> bool {
+        if !event.source.starts_with("executor/") {
+            return true;
+        }
+        let marks = self.had.entry(event.subject.cluster.clone()).or_default();
+        marks.fresh(&event.source, event.sequence)
+    }
+
     fn fold(&mut self, record: &Record) {
         match record.topic {
             Topic::Actions => {
@@ -140,7 +163,9 @@ impl Shelf {
             }
             Topic::Journal => {
                 self.journal = record.offset + 1;
-                if let Ok(event) = Event::<Fact>::from_record(record) {
+                if let Ok(event) = Event::<Fact>::from_record(record)
+                    && self.is_new(&event)
+                {
                     self.book.fact(&event.subject.cluster, &event.payload, record.appended);
                 }
             }

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod execute;
 pub mod process;
+pub mod refusals;
 pub mod sink;
 pub mod speaker;
 pub mod up;

@@ -27,7 +27,8 @@ pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, stop: &Arc<AtomicBoo
             continue;
         };
         for item in polled {
-            if let Polled::Record(record) = item {
+            // What nobody believes is kept too, as it was: whoever reads the archive judges again.
+            if let Polled::Record(record) | Polled::Refused { record, .. } = item {
                 let topic = record.topic;
                 archive.take(record).context("the archive cannot be written")?;
                 metrics.add(&ARCHIVED, &[topic.name()], 1);

@@ -16,13 +16,15 @@ use millrace_schemas::topics::journal::{Command, Fact};
 use tokio::sync::watch;
 
 use super::speaker::Speaker;
-use super::{agent, execute, process, sink, windows};
+use super::{agent, execute, process, refusals, sink, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
+use crate::bus::signed::trusting;
 use crate::config::{self, Settings, Watched};
 use crate::console::Shown;
+use crate::trust::Trust;
 
 /// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -78,7 +80,11 @@ impl Up {
     /// Starts `roles` as `settings` say. Needs a tokio runtime around it.
     pub fn start(settings: &Settings, roles: Roles) -> anyhow::Result<Self> {
         let metrics = Arc::new(Registry::new());
-        let (bus, served) = open(&settings.bus, &settings.name, &metrics)?;
+        // First of all: who cannot know whom to believe must not begin.
+        let trust = settings.trust.as_ref().map(|trust| Trust::open(trust, Arc::clone(&metrics)).map(Arc::new));
+        let trust = trust.transpose()?;
+        let (inside, served) = open(&settings.bus, &settings.name, &metrics)?;
+        let bus = trusting(Arc::clone(&inside), trust.as_ref(), &metrics);
         let state = settings.bus.state().to_owned();
         let (signal, _) = watch::channel(false);
         let name = settings.name.clone();
@@ -87,13 +93,17 @@ impl Up {
         let mut up = Self { bus, metrics, state, bus_address, name, shown, signal, flag, threads };
         up.measure_memory();
         if let Some((listener, token)) = served {
-            up.serve_bus(listener, token)?;
+            // As it is: whoever asks signs and judges for itself.
+            up.serve_bus(inside, listener, token)?;
         }
         if let Some(listen) = settings.console.filter(|_| roles.console) {
             up.start_console(listen)?;
         }
         if roles.process {
             up.start_deciders()?;
+            if trust.is_some() {
+                up.start_refusals()?;
+            }
             up.start_windows()?;
             up.enrol(settings.clusters.clone())?;
         }
@@ -142,6 +152,12 @@ impl Up {
     fn start_deciders(&mut self) -> anyhow::Result<()> {
         let (bus, metrics, speaker) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.speaker("ticker")?);
         self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, stop))
+    }
+
+    /// Where records are judged, somebody tells of those that are refused.
+    fn start_refusals(&mut self) -> anyhow::Result<()> {
+        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
+        self.thread("refusals", move |stop| refusals::run(&bus, &metrics, stop))
     }
 
     fn start_executor(&mut self) -> anyhow::Result<()> {
@@ -204,8 +220,8 @@ impl Up {
     }
 
     /// Lets other processes of this host use the bus.
-    fn serve_bus(&self, listener: std::net::TcpListener, token: Token) -> anyhow::Result<()> {
-        let (bus, stop) = (Arc::clone(&self.bus), self.stopping());
+    fn serve_bus(&self, bus: SharedBus, listener: std::net::TcpListener, token: Token) -> anyhow::Result<()> {
+        let stop = self.stopping();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {
             if let Err(error) = http::serve(bus, listener, token, stop).await {

@@ -78,6 +78,7 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
                     panes.insert(partition, Pane::restored(bus, partition)?);
                 }
                 Polled::Lost { partition, .. } => drop(panes.remove(&partition)),
+                Polled::Refused { .. } => {} // rows are not signed, so nobody refuses them
                 Polled::Record(record) => {
                     if let Some(pane) = panes.get_mut(&record.partition) {
                         out.extend(pane.take(&record, metrics));

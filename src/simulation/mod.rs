@@ -392,7 +392,7 @@ fn read(bus: &MemoryBus, topic: Topic) -> Vec<Record> {
         let polled = reader.poll(Duration::ZERO).unwrap_or_default();
         records.extend(polled.into_iter().filter_map(|item| match item {
             Polled::Record(record) => Some(record),
-            Polled::Gained { .. } | Polled::Lost { .. } => None,
+            Polled::Gained { .. } | Polled::Lost { .. } | Polled::Refused { .. } => None,
         }));
     }
     records

@@ -97,7 +97,7 @@ impl Inbox {
             let polled = self.reader.poll(Duration::ZERO).unwrap_or_default();
             self.records.extend(polled.into_iter().filter_map(|item| match item {
                 Polled::Record(record) => Some(record),
-                Polled::Gained { .. } | Polled::Lost { .. } => None,
+                Polled::Gained { .. } | Polled::Lost { .. } | Polled::Refused { .. } => None,
             }));
         }
         let record = self.records.pop_front()?;

@@ -195,7 +195,7 @@ fn held(items: &[Polled]) -> BTreeSet<u32> {
         match item {
             Polled::Gained { partition, .. } => drop(held.insert(*partition)),
             Polled::Lost { partition, .. } => drop(held.remove(partition)),
-            Polled::Record(_) => {}
+            Polled::Record(_) | Polled::Refused { .. } => {}
         }
     }
     held

@@ -269,3 +269,34 @@ fn a_book_that_was_stored_goes_on() {
     let again: Book = serde_json::from_str(&text).expect("it reads what it wrote");
     assert_eq!(again, book);
 }
+
+#[test]
+fn a_result_counts_for_the_instance_that_the_step_was_asked_of() {
+    let mut book = held();
+    proceed(&mut book, "e1", at(20));
+    book.fact(&cluster(), &done(0, "db2"), at(30)); // db1's fence, said by the agent of another
+    book.fact(&cluster(), &done(7, "db1"), at(30)); // a step that nobody has asked for
+    book.fact(&cluster(), &done(1, "db2"), at(40));
+    assert_eq!(todo(&book, "e1"), Vec::<String>::new(), "the fence is still waited for");
+    book.fact(&cluster(), &done(0, "db1"), at(50));
+    assert!(!todo(&book, "e1").is_empty(), "the next stage");
+}
+
+#[test]
+fn a_copy_of_a_claim_begins_nothing_that_is_over() {
+    let check = |mut book: Book, what: &str| {
+        let late = at(60_001);
+        book.fact(&cluster(), &claimed(&action(), "gone"), late);
+        book.pass(late + LAPSE + Duration::from_secs(1));
+        assert_eq!(todo(&book, "e2"), Vec::<String>::new(), "{what}");
+    };
+    check(Book::default(), "its action is not remembered any more");
+    let mut ended = held();
+    let outcome = Outcome::Abandoned { reason: "enough".to_owned(), may_have_opened: false };
+    let action = action();
+    ended.fact(&cluster(), &Fact::Ended(Ended { action: action.id, epoch: action.epoch, outcome }), at(100));
+    check(ended, "its action has ended");
+    let mut book = held();
+    book.fact(&cluster(), &claimed(&action, "e1"), at(60_001));
+    assert!(!todo(&book, "e1").is_empty(), "what is open is taken over, so that it ends");
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_schemas::cluster::Process;
 use millrace_schemas::event::Event;
-use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
+use millrace_schemas::ids::{ClusterId, Epoch, EventId, HostId, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{StepOutcome, StepResult};
 use millrace_schemas::topics::journal::{Canary, Fact, ServerState};
@@ -127,6 +127,9 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
         Fact::Gap(gap) => (&gap.host, gap.to_boot_us),
         _ => return,
     };
+    if !is_heard_from(state, instance, host) {
+        return;
+    }
     let now = event.appended;
     let late = state.lateness.entry(host.to_string()).or_default().is_late(now, boot_us);
     let astray = is_astray(state, instance, event);
@@ -163,6 +166,13 @@ pub(super) fn fold(state: &mut State, event: &Event<Fact>) {
         // What it had received and not applied may be gone: it is absent until it holds what the primary has executed.
         state.quarantine(instance.clone(), RESTARTED, true, now);
     }
+}
+
+/// Whether `host` is where the member is declared to be: no other host's agent has seen it, whatever its key lets it say. A
+/// member that nobody has declared yet can be anywhere.
+fn is_heard_from(state: &State, instance: &InstanceId, host: &HostId) -> bool {
+    let member = state.spec.as_ref().and_then(|spec| spec.member(instance));
+    member.is_none_or(|member| member.host == *host)
 }
 
 /// True when the heartbeat shows a closed member that does not follow the settled primary.

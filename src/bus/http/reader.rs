@@ -65,7 +65,9 @@ impl HttpReader {
             match item {
                 Polled::Gained { topic, partition, next } => self.next.insert((*topic, *partition), *next),
                 Polled::Lost { topic, partition } => self.next.remove(&(*topic, *partition)),
-                Polled::Record(record) => self.next.insert((record.topic, record.partition), record.offset + 1),
+                Polled::Record(record) | Polled::Refused { record, .. } => {
+                    self.next.insert((record.topic, record.partition), record.offset + 1)
+                }
             };
         }
     }

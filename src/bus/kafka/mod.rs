@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_schemas::metrics::{BUS_APPENDED, BUS_REFUSED, Registry};
-use millrace_schemas::record::NewRecord;
+use millrace_schemas::record::{NewRecord, partition_of};
 use millrace_schemas::topics::Topic;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -81,8 +81,7 @@ impl Shared {
 
     /// The partition that everything with this key is in.
     fn place(&self, topic: &str, key: &str) -> Result<i32, Error> {
-        let partitions = u64::from(self.partitions(topic)?.max(1));
-        Ok((xxhash_rust::xxh3::xxh3_64(key.as_bytes()) % partitions) as i32)
+        Ok(partition_of(key, self.partitions(topic)?) as i32)
     }
 
     /// The first offset that is kept, and the one after the last.

@@ -12,6 +12,7 @@ use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, HostId, InstanceId};
 use millrace_schemas::record::Record;
+use millrace_schemas::signing::Refusal;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Action;
@@ -21,7 +22,7 @@ use serde::Serialize;
 
 use super::super::End;
 use super::super::output::{Form, answer, say};
-use super::super::site::bus;
+use super::super::site::trusted;
 use crate::bus::{Assignment, From, Polled, Reader, SharedBus};
 use crate::config;
 use crate::journal::why::describe;
@@ -45,6 +46,8 @@ pub(super) struct Ledger {
     speaker: Speaker,
     /// What came after the operator's own word, in the same poll.
     ahead: Vec<Record>,
+    /// Why the newest word was not believed, if that was said: partition, offset, reason.
+    refused: Vec<(u32, u64, Refusal)>,
     /// False when nobody has the bus but this command: then nothing is done until somebody runs.
     runs: bool,
 }
@@ -74,12 +77,12 @@ impl Ledger {
     /// The journal of the site that the configuration describes, read up to now.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let settings = config::load(path)?;
-        let (bus, runs) = bus(&settings.bus)?;
+        let (bus, runs) = trusted(&settings)?;
         let user = rustix::process::getuid().as_raw();
         let speaker = Speaker::new(format!("operator/{}-{user}", settings.name), settings.bus.state(), bus.clone())?;
         let folds = restored(&bus, Failover)?;
         let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offsets(folds.next()))]))?;
-        let mut ledger = Self { bus, folds, reader, speaker, ahead: Vec::new(), runs };
+        let mut ledger = Self { bus, folds, reader, speaker, ahead: Vec::new(), refused: Vec::new(), runs };
         ledger.catch_up()?;
         Ok(ledger)
     }
@@ -156,6 +159,12 @@ impl Ledger {
         let until = Instant::now() + READ_WITHIN;
         while Instant::now() < until {
             let mut records = self.poll()?.into_iter();
+            let refused =
+                self.refused.drain(..).find(|(at, offset, _)| (*at, *offset) == (place.partition, place.offset));
+            if let Some((.., why)) = refused {
+                let as_whom = self.speaker.source();
+                return Err(End::Refused(format!("nobody believes {as_whom}: {why}; nothing was changed")).into());
+            }
             if let Some(record) = records.find(|one| (one.partition, one.offset) == (place.partition, place.offset)) {
                 self.ahead = records.collect();
                 return Ok(Event::<Fact>::from_record(&record)?.id);
@@ -275,10 +284,15 @@ impl Ledger {
 
     fn poll(&mut self) -> anyhow::Result<Vec<Record>> {
         let mut records = Vec::new();
+        self.refused.clear(); // only the newest word is of interest
         for item in self.reader.poll(POLL)? {
-            if let Polled::Record(record) = item {
-                self.folds.fold(&record);
-                records.push(record);
+            match item {
+                Polled::Record(record) => {
+                    self.folds.fold(&record);
+                    records.push(record);
+                }
+                Polled::Refused { record, why } => self.refused.push((record.partition, record.offset, why)),
+                Polled::Gained { .. } | Polled::Lost { .. } => {}
             }
         }
         Ok(records)

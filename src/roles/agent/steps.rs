@@ -1,13 +1,15 @@
 //! Performs the steps asked of this host. The position in `actions` moves only after a result is appended, so an agent that
 //! was killed performs the step again, and each step looks first whether it is done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::EventId;
 use millrace_schemas::metrics::STEPS;
 use millrace_schemas::record::Record;
+use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Order, StepOutcome, StepRequest, StepResult};
 use millrace_schemas::topics::journal::Fact;
@@ -20,6 +22,9 @@ const WAIT: Duration = Duration::from_millis(200);
 /// 500 ms between attempts to append a result while the bus is away.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Steps that were taken up, by action and number, until their deadlines: a copy is not performed, nor is one that its executor
+/// asked for twice. After its deadline none is performed at all.
+type Taken = HashMap<(EventId, u32), Timestamp>;
 /// Partitions and offsets of steps that are being performed.
 type Underway = Arc<Mutex<BTreeSet<(u32, u64)>>>;
 
@@ -42,6 +47,7 @@ pub(super) fn run(agent: Arc<Agent>) {
 
 fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runtime::Handle) {
     let underway: Underway = Arc::default();
+    let mut taken = Taken::new();
     let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
     while !*agent.stop.borrow() {
         let polled = match reader.poll(WAIT) {
@@ -56,7 +62,11 @@ fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runt
             match item {
                 Polled::Record(record) => {
                     positions.entry(record.partition).or_default().next = record.offset + 1;
-                    take(agent, &record, &underway, runtime);
+                    take(agent, &record, &mut taken, &underway, runtime);
+                }
+                // Read, and not performed.
+                Polled::Refused { record, .. } => {
+                    positions.entry(record.partition).or_default().next = record.offset + 1;
                 }
                 Polled::Gained { partition, next, .. } => {
                     positions.insert(partition, Position { next, committed: next });
@@ -87,12 +97,16 @@ impl Position {
     }
 }
 
-fn take(agent: &Arc<Agent>, record: &Record, underway: &Underway, runtime: &tokio::runtime::Handle) {
+fn take(agent: &Arc<Agent>, record: &Record, taken: &mut Taken, underway: &Underway, runtime: &tokio::runtime::Handle) {
     let Ok(Event { payload: Order::Step(request), subject, .. }) = Event::<Order>::from_record(record) else { return };
     if request.host != agent.host {
         return;
     }
     agent.learn(record.appended);
+    if !is_new(taken, &request, record.appended) {
+        agent.metrics.add(&STEPS, &[request.step.name(), "repeated"], 1);
+        return;
+    }
     let place = (record.partition, record.offset);
     underway.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
     let (agent, underway) = (Arc::clone(agent), Arc::clone(underway));
@@ -100,6 +114,12 @@ fn take(agent: &Arc<Agent>, record: &Record, underway: &Underway, runtime: &toki
         perform(&agent, subject, *request).await;
         underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
     });
+}
+
+/// True for a step that was not taken up before; it now is.
+fn is_new(taken: &mut Taken, request: &StepRequest, now: Timestamp) -> bool {
+    taken.retain(|_, deadline| now <= *deadline);
+    taken.insert((request.action, request.number), request.deadline).is_none()
 }
 
 async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
@@ -125,4 +145,41 @@ async fn perform(agent: &Agent, subject: Subject, request: StepRequest) {
 fn late(request: &StepRequest) -> StepResult {
     let reason = "its deadline had passed before it was begun".to_owned();
     request.result(StepOutcome::Refused { reason }, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_schemas::ids::Epoch;
+    use millrace_schemas::topics::actions::{Check, Step};
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_taken_up_once_until_its_deadline() {
+        let request = |action: u128, number: u32| StepRequest {
+            action: EventId(action),
+            epoch: Epoch(1),
+            number,
+            host: "h1".parse().expect("legal"),
+            instance: "db1".parse().expect("legal"),
+            deadline: Timestamp(100),
+            step: Step::Fence {},
+            until: Check::IsFenced,
+        };
+        let mut taken = Taken::new();
+        let mut check = |action, number, now, expected| {
+            assert_eq!(
+                is_new(&mut taken, &request(action, number), Timestamp(now)),
+                expected,
+                "{action} {number} {now}"
+            );
+        };
+        check(1, 0, 10, true);
+        check(1, 0, 11, false);
+        check(1, 1, 12, true);
+        check(2, 0, 13, true);
+        check(1, 0, 100, false);
+        check(1, 0, 101, true); // late by now, which is said, and not performed
+        assert_eq!(taken.len(), 1, "nothing is kept for ever");
+    }
 }

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use millrace::bus::{SharedBus, partition_of};
+use millrace::bus::SharedBus;
 use millrace::roles::speaker::now;
 use millrace_processors::windows::Windows;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{Headers, NewRecord, Record, partition_of};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -212,7 +212,11 @@ fn finals<'a>(values: impl Iterator<Item = &'a [u8]>, before: i64) -> Finals {
     let mut newest: BTreeMap<(String, u32, i64, DigestId), Window> = BTreeMap::new();
     for window in values.flat_map(|value| decode(value).expect("decodes")) {
         let end = window.start() + i64::from(window.width_seconds);
-        if !window.closed || window.width_seconds > 60 || end > before || !window.row.instance.as_str().starts_with("db") {
+        if !window.closed
+            || window.width_seconds > 60
+            || end > before
+            || !window.row.instance.as_str().starts_with("db")
+        {
             continue;
         }
         let about = (window.row.instance.to_string(), window.width_seconds, window.start(), window.row.digest);
@@ -235,8 +239,9 @@ impl Given {
         let mut out: Vec<NewRecord> = Vec::new();
         for partition in 0..partitions {
             let mut windows = Windows::new(partition);
-            let ours: Vec<usize> =
-                (0..CLUSTERS).filter(|number| partition_of(cluster(*number).as_str(), partitions) == partition).collect();
+            let ours: Vec<usize> = (0..CLUSTERS)
+                .filter(|number| partition_of(cluster(*number).as_str(), partitions) == partition)
+                .collect();
             let mut offset = 0;
             for second in 0..self.seconds {
                 for number in &ours {

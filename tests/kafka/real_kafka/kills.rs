@@ -53,7 +53,12 @@ async fn whoever_is_killed_nothing_is_lost_and_nothing_done_twice() {
     println!("{kills} kills: {killed:?}");
     println!("  {}", facts.check(&journal));
     println!("  {}", rows.check(&fleet));
-    println!("  actions: {} done once each, 0 twice; 1 failover, from {} to {}", ends.len(), primary.instance, next.instance);
+    println!(
+        "  actions: {} done once each, 0 twice; 1 failover, from {} to {}",
+        ends.len(),
+        primary.instance,
+        next.instance
+    );
     println!("  memory: {heaviest} had the most, {} MiB", bytes >> 20);
     fleet.remove().await;
 }

@@ -1,9 +1,9 @@
 //! The evidence table of the design, row by row.
 
 use millrace_schemas::cluster::Process;
-use millrace_schemas::topics::journal::{Canary, SemiSync};
+use millrace_schemas::topics::journal::{Canary, Fact, ProcessChanged, SemiSync};
 
-use super::stage::{KILLED, RUNS, STOPPED, Stage, id};
+use super::stage::{KILLED, RUNS, STOPPED, Stage, cluster, id};
 use crate::failover::Verdict;
 
 fn check(name: &str, change: impl FnOnce(&mut Stage), expected: &dyn Fn(&Verdict) -> bool, acts: bool) {
@@ -166,4 +166,25 @@ fn nothing_is_known_before_anything_was_heard() {
         crate::failover::verdict::of(&fresh, stage.state().members[&id(0)].heard),
         Verdict::Unknown { .. }
     ));
+}
+
+/// An agent may be let speak about every instance; it has still seen only those of its host.
+#[test]
+fn what_another_hosts_agent_says_of_a_member_is_no_evidence() {
+    let mut stage = Stage::healthy();
+    let fact = |host: &str, stage: &Stage| {
+        Fact::ProcessChanged(ProcessChanged {
+            host: host.parse().expect("legal"),
+            boot_us: u64::try_from(stage.now).expect("positive"),
+            process: KILLED,
+            exited_boot_us: None,
+        })
+    };
+    let own = stage.spec.members[0].host.to_string();
+    let strange = fact("elsewhere", &stage);
+    assert!(stage.say(Some(0), strange).is_empty());
+    assert_eq!(stage.fold.state(&cluster()).expect("known").members[&id(0)].process, RUNS);
+    let true_word = fact(&own, &stage);
+    stage.say(Some(0), true_word);
+    assert_eq!(stage.fold.state(&cluster()).expect("known").members[&id(0)].process, KILLED);
 }
