@@ -2,7 +2,7 @@
 //! operators would: `p1` and `p2` process, `e1` and `e2` execute, `s1` archives, `a-h1` to `a-h3` are agents.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use millrace_executors::hands::files::Instance;
 use millrace_mysql::Flavour;
 use millrace_schemas::cluster::{ClusterSpec, Member};
 use millrace_schemas::event::Event;
-use millrace_schemas::ids::{ClusterId, HostId};
+use millrace_schemas::ids::HostId;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
@@ -143,6 +143,14 @@ impl Fleet {
         assert!(ended.is_none(), "{name} ended by itself with {ended:?}\n{}", self.log(name));
         role.child.kill().expect("it runs");
         role.child.wait().expect("waitable");
+    }
+
+    /// Asks a role to end, and waits until it has.
+    pub(super) fn leave(&mut self, name: &str) {
+        kill_process(self.pid(name), Signal::TERM).expect("it is our child");
+        let mut role = self.running.remove(name).expect("it runs");
+        let status = role.child.wait().expect("waitable");
+        assert!(status.success(), "{name} ended with {status}\n{}", self.log(name));
     }
 
     fn pid(&self, name: &str) -> Pid {
@@ -290,11 +298,6 @@ impl Fleet {
         kill_process(Pid::from_raw(process.pid as i32).expect("a pid"), Signal::KILL).expect("it can be killed");
     }
 
-    /// The cluster's id.
-    pub(super) fn cluster() -> ClusterId {
-        ClusterId::parse(CLUSTER).expect("legal")
-    }
-
     /// The end of a role's log.
     fn log(&self, name: &str) -> String {
         let log = std::fs::read_to_string(self.log_of(name)).unwrap_or_default();
@@ -333,11 +336,6 @@ impl Fleet {
                 end(instance).await;
             }
         }
-    }
-
-    /// Where the archive is.
-    pub(super) fn archive(&self) -> PathBuf {
-        Path::new(&self.dir).join("archive")
     }
 }
 

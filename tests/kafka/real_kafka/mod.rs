@@ -3,6 +3,10 @@
 mod books;
 mod fleet;
 mod kills;
+mod network;
+mod outages;
+mod poison;
+mod storms;
 
 use std::time::Duration;
 
