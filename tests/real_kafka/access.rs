@@ -27,7 +27,8 @@ struct Role {
 }
 
 /// Every group that somebody may use.
-const GROUPS: [&str; 4] = ["millrace.agent-h1", "millrace.windows.1", "millrace.digests.1", "subscriber-1"];
+const GROUPS: [&str; 5] =
+    ["millrace.agent-h1", "millrace.windows.1", "millrace.digests.1", "millrace.refusals.1", "subscriber-1"];
 
 const ALL: &[&str] = &[
     "journal",
@@ -54,8 +55,8 @@ const ROLES: [Role; 8] = [
     Role {
         name: "process",
         writes: &["journal", "digests", "windows", "actions", "alerts", "routes", "dead", "state"],
-        reads: &["journal", "queries", "digests", "state"],
-        groups: &["millrace.windows.1", "millrace.digests.1"],
+        reads: &["journal", "queries", "digests", "actions", "alerts", "routes", "state"],
+        groups: &["millrace.windows.1", "millrace.digests.1", "millrace.refusals.1"],
         looks: true,
     },
     Role {
@@ -94,7 +95,7 @@ impl ProducerContext for Reports {
                 (message.topic().to_owned(), Err(error.rdkafka_error_code().unwrap_or(Code::Fail)))
             }
         };
-        self.0.lock().unwrap().push((topic, outcome));
+        self.0.lock().expect("nobody panicked").push((topic, outcome));
     }
 }
 
@@ -102,11 +103,12 @@ impl ProducerContext for Reports {
 fn written(config: &ClientConfig) -> Vec<String> {
     let mut config = config.clone();
     config.set("enable.idempotence", "true").set("message.timeout.ms", WAIT_MAX.as_millis().to_string());
-    let producer = BaseProducer::<Reports>::from_config_and_context(&config, Reports::default()).unwrap();
+    let producer = BaseProducer::<Reports>::from_config_and_context(&config, Reports::default())
+        .expect("the settings are librdkafka's");
     // One at a time: a refusal must not be that of another topic's record in the same request.
     for topic in topics() {
         match producer.send(BaseRecord::<(), str>::to(&topic).payload("a record")) {
-            Ok(()) => producer.flush(WAIT_MAX).unwrap(),
+            Ok(()) => producer.flush(WAIT_MAX).expect("the broker answers"),
             // Who may write nowhere gets no number as a producer, and is told at once from then on.
             Err((KafkaError::MessageProduction(Code::Fatal), _)) => {
                 let (why, _) = producer.client().fatal_error().expect("there is one");
@@ -116,7 +118,7 @@ fn written(config: &ClientConfig) -> Vec<String> {
             Err((other, _)) => panic!("{topic}: {other}"),
         }
     }
-    let reports = producer.context().0.lock().unwrap();
+    let reports = producer.context().0.lock().expect("nobody panicked");
     let refusals = [Code::TopicAuthorizationFailed, Code::ClusterAuthorizationFailed];
     let taken = |(topic, outcome): &(String, Result<(), Code>)| match outcome {
         Ok(()) => Some(topic.clone()),
@@ -129,20 +131,24 @@ fn written(config: &ClientConfig) -> Vec<String> {
 
 /// The topics that this client can read.
 fn read(config: &ClientConfig) -> Vec<String> {
-    let consumer: BaseConsumer =
-        config.clone().set("group.id", "unused").set("enable.auto.commit", "false").create().unwrap();
+    let consumer: BaseConsumer = config
+        .clone()
+        .set("group.id", "unused")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("the settings are librdkafka's");
     topics().into_iter().filter(|topic| is_readable(&consumer, topic)).collect()
 }
 
 fn is_readable(consumer: &BaseConsumer, topic: &str) -> bool {
-    let metadata = consumer.fetch_metadata(Some(topic), WAIT_MAX).unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), WAIT_MAX).expect("the broker answers");
     if metadata.topics()[0].error().is_some() {
         // It is not even told that there is such a topic.
         return false;
     }
     let mut assignment = TopicPartitionList::new();
-    assignment.add_partition_offset(topic, 0, Offset::Offset(0)).unwrap();
-    consumer.assign(&assignment).unwrap();
+    assignment.add_partition_offset(topic, 0, Offset::Offset(0)).expect("an offset");
+    consumer.assign(&assignment).expect("the assignment is taken");
     let start = Instant::now();
     while start.elapsed() < WAIT_MAX {
         match consumer.poll(WAIT_MAX) {
@@ -161,9 +167,13 @@ fn is_readable(consumer: &BaseConsumer, topic: &str) -> bool {
 /// The groups as a member of which this client is given a topic that it may read.
 fn joined(config: &ClientConfig, topic: &str) -> Vec<&'static str> {
     let is_let_in = |group: &&str| {
-        let consumer: BaseConsumer =
-            config.clone().set("group.id", *group).set("auto.offset.reset", "earliest").create().unwrap();
-        consumer.subscribe(&[&format!("millrace.{topic}")]).unwrap();
+        let consumer: BaseConsumer = config
+            .clone()
+            .set("group.id", *group)
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .expect("the settings are librdkafka's");
+        consumer.subscribe(&[&format!("millrace.{topic}")]).expect("the name is one");
         let start = Instant::now();
         while start.elapsed() < WAIT_MAX {
             match consumer.poll(WAIT_MAX) {
@@ -180,15 +190,15 @@ fn joined(config: &ClientConfig, topic: &str) -> Vec<&'static str> {
 
 /// Whether this client may look at the set-up of topics; and it must not be able to change it.
 async fn looks(config: &ClientConfig) -> bool {
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = config.create().expect("the settings are librdkafka's");
     let new = NewTopic::new("millrace.extra", 1, TopicReplication::Fixed(1));
-    let made = admin.create_topics(&[new], &options()).await.unwrap();
+    let made = admin.create_topics(&[new], &options()).await.expect("the broker answers");
     assert!(made[0].is_err(), "it can make topics");
-    let gone = admin.delete_topics(&["millrace.journal"], &options()).await.unwrap();
+    let gone = admin.delete_topics(&["millrace.journal"], &options()).await.expect("the broker answers");
     assert!(gone[0].is_err(), "it can delete topics");
     let asked = [ResourceSpecifier::Topic("millrace.journal")];
     // A refusal arrives as a topic without any setting.
-    let described = admin.describe_configs(&asked, &options()).await.unwrap();
+    let described = admin.describe_configs(&asked, &options()).await.expect("the broker answers");
     described[0].as_ref().is_ok_and(|topic| !topic.entries.is_empty())
 }
 
@@ -230,6 +240,6 @@ fn check(role: &Role, config: &ClientConfig) {
     if let Some(topic) = role.reads.first() {
         assert_eq!(joined(config, topic), role.groups, "the groups of {}", role.name);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     assert_eq!(runtime.block_on(looks(config)), role.looks, "whether {} looks at the set-up", role.name);
 }

@@ -37,11 +37,12 @@ fn topics() -> Vec<String> {
 
 /// Makes every topic, with one partition.
 async fn create_topics(kafka: &Kafka) {
-    let admin: AdminClient<DefaultClientContext> = client(&kafka.with_certificate("admin")).create().unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        client(&kafka.with_certificate("admin")).create().expect("the settings are librdkafka's");
     let topics = topics();
     let new: Vec<_> = topics.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
-    for made in admin.create_topics(&new, &options()).await.unwrap() {
-        made.unwrap();
+    for made in admin.create_topics(&new, &options()).await.expect("the broker answers") {
+        made.expect("the topic is made");
     }
 }
 

@@ -17,14 +17,18 @@ async fn told() -> Kafka {
     let kafka = Kafka::start(&KafkaOptions { open: false, ..KafkaOptions::default() }).await;
     create_topics(&kafka).await;
     kafka.grant(&[list("subscriber")]);
-    let producer: BaseProducer = client(&kafka.with_certificate("admin")).create().unwrap();
+    let producer: BaseProducer =
+        client(&kafka.with_certificate("admin")).create().expect("the settings are librdkafka's");
     let alert = ALERT.replace("48c27b19d035c35536e411567f5b5da5", "48c27b19d035c35536e411567f5b5da6");
     for (topic, value) in [("routes", ROUTE), ("routes", ROUTE), ("alerts", &alert)] {
         let topic = format!("millrace.{topic}");
         // One line a record, as Millrace writes them.
-        let line = serde_json::from_str::<serde_json::Value>(value).unwrap().to_string();
-        producer.send(BaseRecord::to(&topic).key("c1").payload(&line)).map_err(|(error, _)| error).unwrap();
-        producer.flush(WAIT_MAX).unwrap();
+        let line = serde_json::from_str::<serde_json::Value>(value).expect("a golden sample is JSON").to_string();
+        producer
+            .send(BaseRecord::to(&topic).key("c1").payload(&line))
+            .map_err(|(error, _)| error)
+            .expect("the record is queued");
+        producer.flush(WAIT_MAX).expect("the broker answers");
     }
     kafka
 }
@@ -55,7 +59,8 @@ fn lines(command: &mut Command, count: usize) -> Vec<String> {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut child = Following(child);
     let output = child.0.stdout.take().expect("the output is a pipe");
-    let mut lines: Vec<String> = BufReader::new(output).lines().take(count).map(Result::unwrap).collect();
+    let mut lines: Vec<String> =
+        BufReader::new(output).lines().take(count).map(|line| line.expect("what it prints is text")).collect();
     lines.sort();
     lines
 }
