@@ -20,7 +20,7 @@
 #          --open            who comes over the plain listener may do everything (else nothing without a grant)
 #          --certificate C   what the broker shows to clients: broker (default), wrong-host or expired
 #          --behind HOST     the address that the proxied listener tells clients (default 127.0.0.1)
-#          --parent PID      kill the brokers when that process ends
+#          --parent PID      when that process ends, kill the brokers and remove DIR
 #
 # DIR/kafka.env says where everything is, one NAME=VALUE a line. Jars and templates lie under $MILLRACE_SERVERS (default
 # ~/.cache/millrace/servers). Repeating a command costs nothing; concurrent callers wait.

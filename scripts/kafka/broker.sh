@@ -94,7 +94,7 @@ start_all() {
     local n
     for n in $(meant); do start_broker "$n"; done
     if [ -n "$parent" ]; then
-        setsid "$here/kafka.sh" reap "$dir" "$parent" >/dev/null 2>&1 </dev/null &
+        setsid "$here/kafka.sh" reap "$dir" "$parent" remove >/dev/null 2>&1 </dev/null &
         disown
     fi
     wait_brokers

@@ -19,6 +19,9 @@ const PORTS_PER_BROKER: usize = 7;
 /// A broker writes this once all its listeners are open and the controller has let it in.
 const STARTED: &str = "Kafka Server started";
 
+/// Settings of a client, by the names that librdkafka gives them.
+pub type Settings = BTreeMap<&'static str, String>;
+
 /// How a test wants its Kafka.
 #[derive(Debug, Clone, Copy)]
 pub struct KafkaOptions {
@@ -162,6 +165,36 @@ impl Kafka {
     /// Where clients without TLS come in through the proxies of [`Kafka::proxies`], and through nothing else.
     pub fn bootstrap_proxied(&self) -> &str {
         self.place("KAFKA_PROXY")
+    }
+
+    /// The settings of librdkafka for a client without TLS.
+    pub fn plain(&self) -> Settings {
+        BTreeMap::from([("bootstrap.servers", self.bootstrap().to_owned())])
+    }
+
+    /// Those of a client with the certificate of `name`: a role, `admin`, `stranger`, `foreign-agent` or `expired-agent`.
+    pub fn with_certificate(&self, name: &str) -> Settings {
+        let path = |path: PathBuf| path.display().to_string();
+        BTreeMap::from([
+            ("bootstrap.servers", self.bootstrap_tls().to_owned()),
+            ("security.protocol", "ssl".to_owned()),
+            ("ssl.ca.location", path(self.ca())),
+            ("ssl.certificate.location", path(self.certificate(name))),
+            ("ssl.key.location", path(self.key(name))),
+        ])
+    }
+
+    /// Those of the SCRAM user `name`: a role, `admin` or `stranger`.
+    pub fn with_password(&self, name: &str) -> Settings {
+        let password = std::fs::read_to_string(self.password_file(name)).expect("the user has a password");
+        BTreeMap::from([
+            ("bootstrap.servers", self.bootstrap_scram().to_owned()),
+            ("security.protocol", "sasl_ssl".to_owned()),
+            ("ssl.ca.location", self.ca().display().to_string()),
+            ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+            ("sasl.username", name.to_owned()),
+            ("sasl.password", password),
+        ])
     }
 
     /// One proxy per broker, for [`Kafka::bootstrap_proxied`].

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use bomb::bomb;
 pub use cluster::Cluster;
-pub use kafka::{Kafka, KafkaOptions};
+pub use kafka::{Kafka, KafkaOptions, Settings};
 pub use ports::{Port, free_port};
 pub use proxy::Proxy;
 pub use server::{Options, Server};

@@ -22,20 +22,11 @@ fn config(bootstrap: &str) -> ClientConfig {
     config
 }
 
-fn with_certificate(kafka: &Kafka, name: &str) -> ClientConfig {
-    let path = |path: PathBuf| path.display().to_string();
-    let mut config = config(kafka.bootstrap_tls());
-    config.set("security.protocol", "ssl").set("ssl.ca.location", path(kafka.ca()));
-    config
-        .set("ssl.certificate.location", path(kafka.certificate(name)))
-        .set("ssl.key.location", path(kafka.key(name)));
-    config
-}
-
-fn with_password(kafka: &Kafka, user: &str, password: &str) -> ClientConfig {
-    let mut config = config(kafka.bootstrap_scram());
-    config.set("security.protocol", "sasl_ssl").set("ssl.ca.location", kafka.ca().display().to_string());
-    config.set("sasl.mechanism", "SCRAM-SHA-512").set("sasl.username", user).set("sasl.password", password);
+fn of(settings: &Settings) -> ClientConfig {
+    let mut config = config(&settings["bootstrap.servers"]);
+    for (name, value) in settings {
+        config.set(*name, value);
+    }
     config
 }
 
@@ -131,12 +122,11 @@ async fn two_of_three_brokers_carry_on() {
 #[tokio::test]
 async fn who_was_granted_nothing_sees_nothing_until_it_is() {
     let kafka = Kafka::start(&KafkaOptions { open: false, ..KafkaOptions::default() }).await;
-    create(&with_certificate(&kafka, "admin"), "guarded", 1).await;
-    let password = |user: &str| std::fs::read_to_string(kafka.password_file(user)).unwrap();
-    assert_eq!(topics(&with_password(&kafka, "admin", &password("admin")), WAIT_MAX).unwrap(), 1);
+    create(&of(&kafka.with_certificate("admin")), "guarded", 1).await;
+    assert_eq!(topics(&of(&kafka.with_password("admin")), WAIT_MAX).unwrap(), 1);
     // By certificate, by password, or by neither.
-    let agent = with_password(&kafka, "agent", &password("agent"));
-    for config in [&with_certificate(&kafka, "agent"), &agent, &config(kafka.bootstrap())] {
+    let agent = of(&kafka.with_password("agent"));
+    for config in [&of(&kafka.with_certificate("agent")), &agent, &of(&kafka.plain())] {
         assert_eq!(topics(config, WAIT_MAX).unwrap(), 0);
     }
     let lists = tempfile::tempdir().unwrap();
@@ -144,16 +134,13 @@ async fn who_was_granted_nothing_sees_nothing_until_it_is() {
     std::fs::write(&list, "allow agent read,write topic guard* # both\n\nallow agent read group nobody\n").unwrap();
     kafka.grant(&[list]);
     produce(&agent, "guarded", "by password").unwrap();
-    produce(&with_certificate(&kafka, "agent"), "guarded", "by certificate").unwrap();
-    let other = with_password(&kafka, "stranger", &password("stranger"));
-    assert_eq!(topics(&other, WAIT_MAX).unwrap(), 0);
+    produce(&of(&kafka.with_certificate("agent")), "guarded", "by certificate").unwrap();
+    assert_eq!(topics(&of(&kafka.with_password("stranger")), WAIT_MAX).unwrap(), 0);
     // Who is not who it says.
-    for refused in [
-        with_password(&kafka, "agent", "guessed"),
-        with_certificate(&kafka, "foreign-agent"),
-        with_certificate(&kafka, "expired-agent"),
-    ] {
-        assert!(topics(&refused, NO_ANSWER * 4).is_err(), "{refused:?} is let in");
+    let mut guessed = kafka.with_password("agent");
+    guessed.insert("sasl.password", "guessed".into());
+    for refused in [guessed, kafka.with_certificate("foreign-agent"), kafka.with_certificate("expired-agent")] {
+        assert!(topics(&of(&refused), NO_ANSWER * 4).is_err(), "{refused:?} is let in");
     }
 }
 
@@ -161,7 +148,7 @@ async fn who_was_granted_nothing_sees_nothing_until_it_is() {
 async fn a_broker_that_is_not_the_one_named_gets_no_client() {
     for certificate in ["wrong-host", "expired"] {
         let kafka = Kafka::start(&KafkaOptions { certificate, ..KafkaOptions::default() }).await;
-        let client = with_certificate(&kafka, "admin");
+        let client = of(&kafka.with_certificate("admin"));
         assert!(topics(&client, NO_ANSWER * 4).is_err(), "a broker with the certificate {certificate} is believed");
         assert!(topics(&config(kafka.bootstrap()), WAIT_MAX).is_ok(), "the broker does not run at all");
     }
