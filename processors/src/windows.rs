@@ -175,6 +175,11 @@ impl Windows {
         Folded { out, fate }
     }
 
+    /// True while a window of any instance may still close.
+    pub fn is_open(&self) -> bool {
+        self.instances.values().any(|instance| !instance.open.is_empty())
+    }
+
     /// So much time has passed since the last record: closes and revises what is due. Not for time in which the bus was away.
     pub fn advance(&mut self, silence: Duration) -> Vec<NewRecord> {
         let mut out = Vec::new();

@@ -71,7 +71,9 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, stop: &Arc<AtomicBoo
         };
         // Time in which nothing could be read is nobody's silence: the bus was away, or this process stood still.
         if looked.replace(Instant::now()).is_none_or(|at| at.elapsed() > STOOD_STILL) {
-            panes.values_mut().for_each(|pane| pane.heard = Instant::now());
+            for pane in panes.values_mut() {
+                pane.heard = Instant::now();
+            }
         }
         let mut out = Vec::new();
         for item in polled {
@@ -94,6 +96,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, stop: &Arc<AtomicBoo
         }
         for (partition, pane) in &mut panes {
             // A broker that stands still looks like silence; one that says that there is nothing more does not.
+            let advance = advance && pane.windows.is_open();
             if advance && pane.heard.elapsed() >= ASK_AFTER && !reader.is_at_end(*partition).unwrap_or(false) {
                 pane.heard = Instant::now();
             }

@@ -146,7 +146,7 @@ impl Bus for KafkaBus {
     }
 
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {
-        state::save(&self.0, snapshots)
+        state::save(&self.0, &snapshots)
     }
 
     fn load(&self, processor: &str) -> Result<Vec<Snapshot>, Error> {

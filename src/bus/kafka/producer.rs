@@ -61,33 +61,28 @@ impl Producers {
             BaseRecord::with_opaque_to(&topic, slot).partition(partition).key(record.key.as_bytes()).headers(headers);
         message.payload = record.value.as_deref();
         let path = if is_data(record.topic) { &self.data } else { &self.decisions };
-        self.give(path, client, is_data(record.topic), message);
+        give(path, client, is_data(record.topic), message);
     }
 
     /// Sends a snapshot: it is part of the decision path, since the next start waits for it.
     pub(super) fn send_state(&self, client: &Client, message: BaseRecord<'_, [u8], [u8], Box<Slot>>) {
-        self.give(&self.decisions, client, false, message);
+        give(&self.decisions, client, false, message);
     }
+}
 
-    fn give(
-        &self,
-        path: &Mutex<Sender>,
-        client: &Client,
-        of_data: bool,
-        message: BaseRecord<'_, [u8], [u8], Box<Slot>>,
-    ) {
-        let mut sender = path.lock().unwrap_or_else(PoisonError::into_inner);
-        // An idempotent producer that lost its thread cannot go on; a new one numbers from the start. Ids and marks see to repeats.
-        if sender.client().fatal_error().is_some() {
-            tracing::warn!("a producer was given up and is made anew");
-            match if of_data { data(client) } else { decisions(client) } {
-                Ok(new) => *sender = new,
-                Err(error) => tracing::warn!(%error, "no new producer yet"),
-            }
+/// Gives a record to the library; what it does not take is answered at once.
+fn give(path: &Mutex<Sender>, client: &Client, of_data: bool, message: BaseRecord<'_, [u8], [u8], Box<Slot>>) {
+    let mut sender = path.lock().unwrap_or_else(PoisonError::into_inner);
+    // An idempotent producer that lost its thread cannot go on; a new one numbers from the start. Ids and marks see to repeats.
+    if sender.client().fatal_error().is_some() {
+        tracing::warn!("a producer was given up and is made anew");
+        match if of_data { data(client) } else { decisions(client) } {
+            Ok(new) => *sender = new,
+            Err(error) => tracing::warn!(%error, "no new producer yet"),
         }
-        if let Err((error, message)) = sender.send(message) {
-            message.delivery_opaque.batch.done(message.delivery_opaque.at, Err(client.explain(&error)));
-        }
+    }
+    if let Err((error, message)) = sender.send(message) {
+        message.delivery_opaque.batch.done(message.delivery_opaque.at, Err(client.explain(&error)));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::bus::{Error, Snapshot};
 const NEXT: &str = "next";
 
 /// Stores in order: each partition's records stay in the order in which they are given.
-pub(super) fn save(bus: &Shared, snapshots: Vec<Snapshot>) -> Result<(), Error> {
+pub(super) fn save(bus: &Shared, snapshots: &[Snapshot]) -> Result<(), Error> {
     if snapshots.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 //! operators would: `p1` and `p2` process, `e1` and `e2` execute, `s1` archives, `a-h1` to `a-h3` are agents.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -100,13 +101,14 @@ impl Fleet {
         );
         if let Some(host) = name.strip_prefix("a-") {
             let templates = templates();
-            text += &format!(
+            let _ = write!(
+                text,
                 "[[agent]]\nhost = \"{host}\"\nstate-dir = \"{root}/{host}-agent\"\ninstances-dir = \"{root}/{host}\"\n\
                  templates-dir = \"{}\"\n",
                 templates.display()
             );
         } else if name.starts_with('s') {
-            text += &format!("[archive]\ndir = \"{root}/archive\"\n");
+            let _ = write!(text, "[archive]\ndir = \"{root}/archive\"\n");
         }
         let file = self.dir.join(format!("{name}.toml"));
         std::fs::write(&file, text).expect("writable");

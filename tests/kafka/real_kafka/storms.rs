@@ -26,9 +26,9 @@ async fn processors_that_join_and_leave_count_every_window_once() {
         tokio::time::sleep(every).await;
         // Every second one takes its leave, the others are torn out.
         if turns % 2 == 0 {
-            fleet.kill9("p2")
+            fleet.kill9("p2");
         } else {
-            fleet.leave("p2")
+            fleet.leave("p2");
         }
         tokio::time::sleep(every / 4).await;
         turns += 1;
@@ -43,7 +43,7 @@ async fn processors_that_join_and_leave_count_every_window_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zombies_do_nothing_twice() {
     // More than the 3 s after which a claim lapses, and the 10 s after which a member's share goes to the others.
-    let still = asked(Duration::from_secs(60)).away.max(Duration::from_secs(12));
+    let still = asked(Duration::from_mins(1)).away.max(Duration::from_secs(12));
     let mut fleet = Fleet::new(&KafkaOptions::default()).await;
     for role in ["p1", "p2", "e1", "e2", "a-h1", "a-h2", "a-h3"] {
         fleet.start(role);
