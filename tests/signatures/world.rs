@@ -95,7 +95,7 @@ impl World {
         let mut settings = crate::bus::real_kafka_settings(shared_kafka());
         Topics::new(&settings).and_then(|topics| topics.apply()).expect("the topics are made");
         Self::on(|folder| {
-            settings.state = folder.to_owned();
+            folder.clone_into(&mut settings.state);
             config::Bus::Kafka(settings)
         })
     }
@@ -131,14 +131,11 @@ impl World {
             let _inside = runtime.enter();
             Up::start(&settings, Roles { console: false, ..Roles::ALL }).expect("it starts")
         };
-        let bus: SharedBus = match &settings.bus {
-            config::Bus::Kafka(kafka) => {
-                Arc::new(KafkaBus::new(kafka, "past-everybody", Arc::default()).expect("a client"))
-            }
-            _ => {
-                let address = up.bus_address.expect("it listens");
-                Arc::new(HttpBus::new(address, &path("bus.token")).expect("a way"))
-            }
+        let bus: SharedBus = if let config::Bus::Kafka(kafka) = &settings.bus {
+            Arc::new(KafkaBus::new(kafka, "past-everybody", Arc::default()).expect("a client"))
+        } else {
+            let address = up.bus_address.expect("it listens");
+            Arc::new(HttpBus::new(address, &path("bus.token")).expect("a way"))
         };
         let trust = config::Trust { key_file: Some(path("operator.key")), roster };
         let trust = Arc::new(Trust::open(&trust, Arc::default()).expect("right"));
