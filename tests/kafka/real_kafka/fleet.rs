@@ -310,7 +310,23 @@ impl Fleet {
     /// The ends of all logs.
     pub(super) fn logs(&self) -> String {
         let names = self.running.iter().map(|(name, role)| format!("{name} ({}):\n{}", role.command, self.log(name)));
-        names.collect::<Vec<_>>().join("\n")
+        let mut lines: Vec<String> = names.collect();
+        for topic in [Topic::Journal, Topic::Actions] {
+            let of_ours = self.told(topic).into_iter().filter(|record| record.key == CLUSTER);
+            let texts: Vec<String> = of_ours
+                .map(|record| {
+                    format!(
+                        "{}: {}",
+                        record.appended,
+                        String::from_utf8_lossy(record.value.as_deref().unwrap_or_default())
+                    )
+                })
+                .filter(|text| !text.contains(".heartbeat.") && !text.contains(".tick."))
+                .collect();
+            lines.push(format!("{topic}:"));
+            lines.extend(texts.iter().rev().take(12).rev().map(|text| text.chars().take(400).collect()));
+        }
+        lines.join("\n")
     }
 
     fn stop(&mut self) {
