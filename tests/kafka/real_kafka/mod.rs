@@ -3,6 +3,7 @@
 mod books;
 mod fleet;
 mod kills;
+mod secured;
 
 use std::time::Duration;
 
