@@ -100,12 +100,6 @@ struct Keyed<S> {
     from: u64,
 }
 
-impl<S: Default> Keyed<S> {
-    fn new() -> Self {
-        Self { marks: Marks::default(), state: S::default(), now: Timestamp::ZERO, from: 0 }
-    }
-}
-
 /// A [`Keyed`] as it is stored.
 #[derive(Serialize)]
 struct Stored<'a, S> {
@@ -284,7 +278,7 @@ impl<P: Processor> Fold<P> {
         if !P::keeps(cluster) {
             return Fate::Folded;
         }
-        let keyed = self.keys.entry(cluster.clone()).or_insert_with(Keyed::new);
+        let keyed = self.keys.entry(cluster.clone()).or_default();
         if offset < keyed.from || !keyed.marks.fresh(&event.source, event.sequence) {
             return Fate::Repeated;
         }
@@ -304,7 +298,7 @@ impl<P: Processor> Fold<P> {
         if !P::keeps(&cluster) {
             return Fate::Folded;
         }
-        let keyed = self.keys.entry(cluster.clone()).or_insert_with(Keyed::new);
+        let keyed = self.keys.entry(cluster.clone()).or_default();
         if record.offset < keyed.from {
             return Fate::Repeated;
         }

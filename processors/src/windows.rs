@@ -73,6 +73,8 @@ pub struct Windows {
     next: u64,
     /// Records before this offset were read before a restart: rows of closed windows in them are no news.
     known_to: u64,
+    /// Where a restored state goes on, until it has read something: until then it knows of no open window.
+    resumes_at: Option<u64>,
     marks: Marks,
     instances: BTreeMap<InstanceId, Instance>,
     /// The newest append time.
@@ -112,6 +114,7 @@ impl Windows {
             sequence: Sequence::default(),
             next: 0,
             known_to: 0,
+            resumes_at: None,
             marks: Marks::default(),
             instances: BTreeMap::new(),
             newest: Timestamp::ZERO,
@@ -135,14 +138,15 @@ impl Windows {
             .map(|(id, instance)| (id.clone(), (instance.cluster.clone(), instance.settled)))
             .collect();
         let saved = serde_json::to_vec(&Saved { known_to, settled }).expect("plain data with text keys");
-        (opened.unwrap_or(known_to).min(known_to), saved)
+        (self.resumes_at.unwrap_or(opened.unwrap_or(known_to).min(known_to)), saved)
     }
 
     /// Takes up what [`Windows::save`] gave.
-    pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    pub fn restore(&mut self, next: u64, saved: &[u8]) -> Result<(), String> {
         let saved: Saved = serde_json::from_slice(saved)
             .map_err(|error| format!("the snapshot of {NAME}.v{VERSION} cannot be read: {error}"))?;
         self.known_to = saved.known_to;
+        self.resumes_at = Some(next);
         for (id, (cluster, settled)) in saved.settled {
             let instance = Instance { settled, ..Instance::new(cluster) };
             self.instances.insert(id, instance);
@@ -153,6 +157,7 @@ impl Windows {
     /// Folds one record of `queries`.
     pub fn fold(&mut self, record: &Record) -> Folded {
         self.next = self.next.max(record.offset + 1);
+        self.resumes_at = None;
         if record.offset > self.sequence.incarnation {
             self.sequence = Sequence { incarnation: record.offset, counter: 0 };
         }
@@ -168,6 +173,11 @@ impl Windows {
         };
         self.emit(record.appended, &mut out);
         Folded { out, fate }
+    }
+
+    /// True while a window of any instance may still close.
+    pub fn is_open(&self) -> bool {
+        self.instances.values().any(|instance| !instance.open.is_empty())
     }
 
     /// So much time has passed since the last record: closes and revises what is due. Not for time in which the bus was away.

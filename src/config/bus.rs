@@ -175,28 +175,27 @@ fn kafka(section: &mut Section<'_, '_>, at: usize, problems: &mut Problems<'_>) 
     let partitions = section.number("partitions", 1..=PARTITIONS_MAX, problems);
     let replication = section.number("replication", 1..=REPLICATION_MAX, problems);
     let state = section.required("state-dir", problems).map(|(text, _)| PathBuf::from(text));
-    let tls = section.section("tls", problems).map(|section| tls(section, problems));
-    let sasl = section.section("sasl", problems).map(|section| sasl(section, problems));
-    if sasl.is_some() && tls.is_none() {
+    let before = problems.found.len();
+    let tls_section = section.section("tls", problems);
+    let sasl_section = section.section("sasl", problems);
+    if sasl_section.is_some() && tls_section.is_none() {
         problems.note(at, "[bus.sasl] needs [bus.tls]: a password is not sent over a connection that others can read");
+    }
+    let tls = tls_section.and_then(|section| tls(section, problems));
+    let sasl = sasl_section.and_then(|section| sasl(section, problems));
+    // A section that is there and wrong is not one that is not there.
+    if problems.found.len() > before {
+        return None;
     }
     Some(Kafka {
         servers: servers?,
         prefix: prefix.map_or_else(|| "millrace.".to_owned(), |(prefix, _)| prefix),
         partitions: partitions.unwrap_or(PARTITIONS),
         replication: replication.unwrap_or(REPLICATION),
-        tls: optional(tls)?,
-        sasl: optional(sasl)?,
+        tls,
+        sasl,
         state: state?,
     })
-}
-
-/// What is not there is right; what is there and wrong is not.
-fn optional<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    match read {
-        None => Some(None),
-        Some(read) => read.map(Some),
-    }
 }
 
 fn servers(text: &str) -> Result<String, String> {

@@ -90,7 +90,7 @@ fn copy(bus: &SharedBus, topic: Topic, archive: &mut Archive) -> anyhow::Result<
                     ends.retain(|at, end| *at != partition || offset + 1 < *end);
                 }
                 Polled::Record(record) | Polled::Refused { record, .. } => {
-                    ends.retain(|at, end| *at != record.partition || record.offset < *end)
+                    ends.retain(|at, end| *at != record.partition || record.offset < *end);
                 }
                 Polled::Lost { .. } => {}
             }

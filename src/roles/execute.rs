@@ -186,3 +186,58 @@ fn append(speaker: &Speaker, todo: Do) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use millrace_schemas::event::Payload;
+    use millrace_schemas::ids::EventId;
+    use millrace_schemas::marks::Sequence;
+    use millrace_schemas::time::Timestamp;
+    use millrace_schemas::topics::actions::Action;
+    use millrace_schemas::topics::journal::{Claimed, Renewed};
+    use millrace_schemas::topics::samples;
+
+    use super::*;
+
+    const MS: i64 = 1_000;
+
+    fn record<P: Payload>(source: &str, counter: u64, payload: P, appended_ms: i64) -> Record {
+        let event = Event {
+            id: EventId::derive(&["execute", &counter.to_string()]),
+            source: source.to_owned(),
+            sequence: Sequence { incarnation: 1, counter },
+            at: Timestamp(1),
+            appended: Timestamp::ZERO,
+            subject: Subject::cluster(samples::action().cluster),
+            cause: None,
+            payload,
+        };
+        let new = event.to_record();
+        let (topic, appended) = (new.topic, Timestamp(appended_ms * MS));
+        Record { topic, partition: 0, offset: 0, appended, key: new.key, headers: new.headers, value: new.value }
+    }
+
+    /// An executor dies, and somebody appends copies of its last words: its claim lapses all the same, and is taken over.
+    #[test]
+    fn copies_of_what_a_dead_executor_said_do_not_keep_its_claim() {
+        let action = Box::new(Action { deadline: Timestamp(60_000 * MS), ..samples::action() });
+        let one = "executor/e1";
+        let renewed = |ms| record(one, 1, Fact::Renewed(Renewed { action: action.id, executor: one.to_owned() }), ms);
+        let taken_over = |copies: bool| {
+            let mut shelf = Shelf::default();
+            shelf.fold(&record("failover.2/journal/0", 0, Order::Action(action.clone()), 10));
+            let claimed = Claimed { action: action.clone(), executor: one.to_owned() };
+            shelf.fold(&record(one, 0, Fact::Claimed(claimed), 20));
+            shelf.fold(&renewed(1_000));
+            for second in 2..6 {
+                if copies {
+                    shelf.fold(&renewed(second * 1_000));
+                }
+                shelf.fold(&record("ticker/p1", second as u64, Fact::Tick {}, second * 1_000));
+            }
+            shelf.book.next("executor/e2").iter().any(|todo| matches!(todo, Do::Say(_, Fact::Claimed(_))))
+        };
+        assert!(taken_over(false), "four seconds without a renewal");
+        assert!(taken_over(true));
+    }
+}

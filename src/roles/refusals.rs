@@ -20,8 +20,9 @@ use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
 
 /// 500 ms: an alert within a second of what it is about.
 const WAIT: Duration = Duration::from_millis(500);
-/// 5 s between snapshots: what is read again after a restart is told under the same ids.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// 30 s between snapshots: what is read again after a restart is told under the same ids, and the marks of a fleet's speakers are
+/// some 100 KiB.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 
 /// What is known of each partition of each topic that is held.
 type Held = BTreeMap<(Topic, u32), Refusals>;
@@ -43,10 +44,17 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
             }
         };
         let mut out = Vec::new();
+        let gains = polled.iter().any(|item| matches!(item, Polled::Gained { .. }));
+        // Once for all that were gained together: on Kafka it reads a topic.
+        let saved = if gains {
+            bus.load(&stored_as()).context("the snapshots of the refusals cannot be loaded")?
+        } else {
+            Vec::new()
+        };
         for item in polled {
             match item {
                 Polled::Gained { topic, partition, .. } => {
-                    held.insert((topic, partition), restored(bus, topic, partition)?);
+                    held.insert((topic, partition), restored(&saved, topic, partition));
                 }
                 Polled::Lost { topic, partition } => drop(held.remove(&(topic, partition))),
                 Polled::Record(record) => out.extend(believed(&mut held, &record, metrics)),
@@ -111,17 +119,15 @@ fn stored_as() -> String {
     format!("{NAME}.v{VERSION}")
 }
 
-/// What was stored of a partition, taken up. One that cannot be read is begun anew: an alert may be told twice.
-fn restored(bus: &SharedBus, topic: Topic, partition: u32) -> anyhow::Result<Refusals> {
-    let saved = bus.load(&stored_as()).context("the snapshot of the refusals cannot be loaded")?;
-    let own = saved.into_iter().find(|one| one.partition == partition && one.entity == topic.name());
-    let read = own.map(|snapshot| serde_json::from_slice(&snapshot.value)).transpose();
-    Ok(read
-        .unwrap_or_else(|error| {
-            tracing::warn!(%error, "the snapshot of the refusals cannot be read; it is begun anew");
-            None
-        })
-        .unwrap_or_default())
+/// What was saved of a partition, taken up. One that cannot be read is begun anew: an alert may be told twice.
+fn restored(saved: &[Snapshot], topic: Topic, partition: u32) -> Refusals {
+    let Some(own) = saved.iter().find(|one| one.partition == partition && one.entity == topic.name()) else {
+        return Refusals::default();
+    };
+    serde_json::from_slice(&own.value).unwrap_or_else(|error| {
+        tracing::warn!(%error, %topic, partition, "the snapshot of the refusals cannot be read; it is begun anew");
+        Refusals::default()
+    })
 }
 
 /// Stores what is known, and only then says how far it has come: who takes a partition over finds both, or the older both.

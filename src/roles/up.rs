@@ -177,8 +177,8 @@ impl Up {
 
     /// Windows and digests, for people.
     fn start_windows(&mut self) -> anyhow::Result<()> {
-        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-        self.thread("windows", move |stop| windows::run(&bus, &metrics, stop))?;
+        let (bus, name, metrics) = (Arc::clone(&self.bus), self.name.clone(), Arc::clone(&self.metrics));
+        self.thread("windows", move |stop| windows::run(&bus, &name, &metrics, stop))?;
         let (bus, speaker) = (Arc::clone(&self.bus), self.speaker("digests.1")?);
         self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, stop))
     }

@@ -28,6 +28,8 @@ use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
 const WAIT: Duration = Duration::from_millis(500);
 /// 2 s between two looks: four times what a look takes in a silence.
 const STOOD_STILL: Duration = Duration::from_secs(2);
+/// 8 s, shorter than any silence that means something.
+const ASK_AFTER: Duration = Duration::from_secs(8);
 /// 5 s between snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// 1 min: six windows of an instance. Nine instances that are made up for at once then tell 54 loads, about what the journal of a
@@ -50,7 +52,7 @@ struct Pane {
 }
 
 /// Runs the window processor until `stop`: the partitions of `queries` that the group gives it.
-pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let assignment = Assignment::Group { group: GROUP.to_owned(), topics: vec![Topic::Queries] };
     let mut reader = bus.reader(assignment).context("the windows cannot read queries")?;
     let mut panes: BTreeMap<u32, Pane> = BTreeMap::new();
@@ -69,7 +71,9 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
         };
         // Time in which nothing could be read is nobody's silence: the bus was away, or this process stood still.
         if looked.replace(Instant::now()).is_none_or(|at| at.elapsed() > STOOD_STILL) {
-            panes.values_mut().for_each(|pane| pane.heard = Instant::now());
+            for pane in panes.values_mut() {
+                pane.heard = Instant::now();
+            }
         }
         let mut out = Vec::new();
         for item in polled {
@@ -90,7 +94,12 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
         if advance {
             advanced = Instant::now();
         }
-        for pane in panes.values_mut() {
+        for (partition, pane) in &mut panes {
+            // A broker that stands still looks like silence; one that says that there is nothing more does not.
+            let advance = advance && pane.windows.is_open();
+            if advance && pane.heard.elapsed() >= ASK_AFTER && !reader.is_at_end(*partition).unwrap_or(false) {
+                pane.heard = Instant::now();
+            }
             if advance && pane.heard.elapsed() >= WAIT {
                 out.extend(pane.windows.advance(pane.heard.elapsed()));
             }
@@ -100,20 +109,21 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
         append(bus, &out, stop);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
-            store(bus, reader.as_mut(), &panes);
+            store(bus, name, reader.as_mut(), &panes);
         }
     }
-    store(bus, reader.as_mut(), &panes);
+    store(bus, name, reader.as_mut(), &panes);
     Ok(())
 }
 
-/// Stores the windows, and only then says how far they have come: who takes a partition over finds both, or the older both.
-fn store(bus: &SharedBus, reader: &mut dyn Reader, panes: &BTreeMap<u32, Pane>) {
+/// Stores the windows under the own name, since one that stood still may store after its successor has; and only then says how
+/// far they have come: who takes a partition over finds both, or the older both.
+fn store(bus: &SharedBus, name: &str, reader: &mut dyn Reader, panes: &BTreeMap<u32, Pane>) {
     let snapshots: Vec<Snapshot> = panes
         .iter()
         .map(|(partition, pane)| {
             let (next, value) = pane.windows.save();
-            Snapshot { processor: stored_as(), partition: *partition, entity: "0".to_owned(), next, value }
+            Snapshot { processor: stored_as(), partition: *partition, entity: name.to_owned(), next, value }
         })
         .collect();
     let positions: Vec<(u32, u64)> = snapshots.iter().map(|snapshot| (snapshot.partition, snapshot.next)).collect();
@@ -134,9 +144,10 @@ impl Pane {
     fn restored(bus: &SharedBus, partition: u32) -> anyhow::Result<Self> {
         let mut windows = Windows::new(partition);
         let saved = bus.load(&stored_as()).context("the snapshot of the windows cannot be loaded")?;
-        let saved = saved.into_iter().find(|snapshot| snapshot.partition == partition);
+        let of_it = saved.into_iter().filter(|snapshot| snapshot.partition == partition);
+        let saved = of_it.max_by_key(|snapshot| snapshot.next);
         if let Some(snapshot) = &saved {
-            windows.restore(&snapshot.value).map_err(anyhow::Error::msg)?;
+            windows.restore(snapshot.next, &snapshot.value).map_err(anyhow::Error::msg)?;
         }
         let from = saved.map_or(0, |snapshot| snapshot.next);
         Ok(Self { windows, from, counted: Dropped::default(), heard: Instant::now() })

@@ -9,8 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_schemas::signing::Signer;
-use ring::rand::SystemRandom;
-use ring::signature::Ed25519KeyPair;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::Error;
 
@@ -43,18 +42,22 @@ pub fn read(file: &Path) -> Result<Signer, Error> {
     Signer::from_pkcs8(&document).map_err(|error| told(error.to_string()))
 }
 
+/// What stands before the 32 random bytes of an Ed25519 key in PKCS#8, version 1 (RFC 8410): the form that other tools read too.
+const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
 /// Makes a new key in `file`, which must not be there.
 pub fn make(file: &Path) -> Result<Signer, Error> {
     let told = |problem: String| Error::Key { path: file.to_owned(), problem };
-    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-        .map_err(|_| told("the system gives no random numbers".to_owned()))?;
-    let signer = Signer::from_pkcs8(document.as_ref()).map_err(|error| told(error.to_string()))?;
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| told("the system gives no random numbers".to_owned()))?;
+    let document = [&PKCS8[..], &seed].concat();
+    let signer = Signer::from_pkcs8(&document).map_err(|error| told(error.to_string()))?;
     let mut out =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => told("it is there already, and a key is never written over".to_owned()),
             _ => told(error.to_string()),
         })?;
-    out.write_all(encode(document.as_ref()).as_bytes())
+    out.write_all(encode(&document).as_bytes())
         .and_then(|()| out.sync_all())
         .map_err(|error| told(error.to_string()))?;
     Ok(signer)
@@ -92,6 +95,16 @@ mod tests {
         assert_eq!(read(&file).expect("read").public(), made.public());
         assert!(make(&file).expect_err("there").to_string().contains("never written over"));
         assert_eq!(read(&file).expect("as it was").public(), made.public());
+    }
+
+    /// Made by another tool: `openssl genpkey -algorithm ed25519`, and its public key as that one shows it.
+    #[test]
+    fn a_key_of_another_tool_is_the_same_key() {
+        const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIIKQLQ+sHMqLM+LRR9h3NB434ze30fCi+8qKShf1BCpj\n-----END PRIVATE KEY-----\n";
+        const PUBLIC: &str = "M8s3Y0+GjHSLrBAqieW5XXhqoJMb8yWsP7c975heRkI=";
+        let signer = Signer::from_pkcs8(&decode(PEM).expect("PEM")).expect("a key");
+        assert_eq!(signer.public().to_string(), PUBLIC);
+        assert_eq!(encode(&decode(PEM).expect("PEM")), PEM);
     }
 
     #[test]

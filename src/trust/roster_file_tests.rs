@@ -89,6 +89,15 @@ fn every_problem_is_told_with_its_line() {
 }
 
 #[test]
+fn the_example_is_right() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/trust/roster.toml");
+    let roster = parse(&fs::read_to_string(file).expect("there")).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let roles: BTreeSet<Role> = roster.entries().flat_map(|(_, entry)| entry.roles.clone()).collect();
+    assert_eq!(roles, Role::ALL.into());
+    assert!(roster.entries().any(|(_, entry)| entry.revoked.is_some()));
+}
+
+#[test]
 fn one_that_others_can_write_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("roster.toml");

@@ -7,6 +7,7 @@ mod local;
 mod real_kafka;
 mod suite;
 
+pub(crate) use real_kafka::settings as real_kafka_settings;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,5 @@
-//! The commands of the program as a user runs them, against real servers.
+//! The commands of the program as a user runs them, most of them against real servers.
 
 mod doctor;
+mod key;
 mod topology;

@@ -1,11 +1,13 @@
 //! A site with every role, whose keys are in a roster; and whoever can write to its bus without one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::bus::SharedBus;
 use millrace::bus::http::HttpBus;
+use millrace::bus::kafka::KafkaBus;
+use millrace::bus::kafka::topics::Topics;
 use millrace::bus::signed::SignedBus;
 use millrace::config::{self, Settings};
 use millrace::journal::appended_to;
@@ -17,16 +19,17 @@ use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::{Metric, Registry};
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::{NewRecord, Record, partition_of};
 use millrace_schemas::signing::{Entry, Role, Signer};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Command, Fact};
 use millrace_schemas::topics::samples;
+use millrace_test_servers::shared_kafka;
 use tokio::runtime::Runtime;
 
 /// 60 s: everything here takes a second or two, on a machine that does something else too, ten.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// The private keys: of the site's process, an operator, another executor, another host's agent, and a stranger.
 pub(super) struct Keys {
@@ -78,8 +81,28 @@ pub(super) fn said<P: Payload>(source: &str, counter: u64, at: Timestamp, subjec
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    /// On a bus file that the site's process opens, and others reach through it.
+    pub(super) fn on_a_file() -> Self {
+        Self::on(|folder| config::Bus::File {
+            file: folder.join("bus.db"),
+            listen: Some(([127, 0, 0, 1], 0).into()),
+            token_file: folder.join("bus.token"),
+        })
+    }
+
+    /// On a real broker, with several partitions.
+    pub(super) fn on_kafka() -> Self {
+        let mut settings = crate::bus::real_kafka_settings(shared_kafka());
+        Topics::new(&settings).and_then(|topics| topics.apply()).expect("the topics are made");
+        Self::on(|folder| {
+            folder.clone_into(&mut settings.state);
+            config::Bus::Kafka(settings)
+        })
+    }
+
+    fn on(bus: impl FnOnce(&Path) -> config::Bus) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let bus = bus(folder.path());
         let path = |name: &str| folder.path().join(name);
         let roster = path("roster.toml");
         let key = |file: &str, roles: &[Role], host: Option<&str>, name: Option<&str>, about: &str| {
@@ -102,14 +125,18 @@ impl World {
             agent: key("agent.key", &[Role::Agent], Some("h2"), None, "shop/db2"),
             stranger: key_file::make(&path("stranger.key")).expect("made"),
         };
-        let settings = settings(path(""), roster.clone());
+        let settings = settings(folder.path(), bus, roster.clone());
         let runtime = Runtime::new().expect("threads");
         let up = {
             let _inside = runtime.enter();
             Up::start(&settings, Roles { console: false, ..Roles::ALL }).expect("it starts")
         };
-        let address = up.bus_address.expect("it listens");
-        let bus: SharedBus = Arc::new(HttpBus::new(address, &path("bus.token")).expect("a way"));
+        let bus: SharedBus = if let config::Bus::Kafka(kafka) = &settings.bus {
+            Arc::new(KafkaBus::new(kafka, "past-everybody", Arc::default()).expect("a client"))
+        } else {
+            let address = up.bus_address.expect("it listens");
+            Arc::new(HttpBus::new(address, &path("bus.token")).expect("a way"))
+        };
         let trust = config::Trust { key_file: Some(path("operator.key")), roster };
         let trust = Arc::new(Trust::open(&trust, Arc::default()).expect("right"));
         let signed: SharedBus = Arc::new(SignedBus::new(Arc::clone(&bus), trust, Arc::default()));
@@ -123,7 +150,10 @@ impl World {
         let said = self.operator.say(Subject::cluster(shop()), None, Fact::Command(command));
         let landed = said.wait().expect("said")[0];
         let all = self.all(Topic::Journal);
-        let record = all.iter().find(|record| record.offset == landed.offset).expect("it is there");
+        let record = all
+            .iter()
+            .find(|record| (record.partition, record.offset) == (landed.partition, landed.offset))
+            .expect("it is there");
         Event::<Fact>::from_record(record).expect("a fact").id
     }
 
@@ -142,7 +172,12 @@ impl World {
     }
 
     pub(super) fn end(&self, topic: Topic) -> u64 {
-        self.bus.end(topic, 0).expect("there")
+        self.bus.end(topic, self.place()).expect("there")
+    }
+
+    /// The partition of everything about shop.
+    pub(super) fn place(&self) -> u32 {
+        partition_of(shop().as_str(), self.bus.partitions(Topic::Journal).expect("there"))
     }
 
     pub(super) fn count(&self, metric: &'static Metric, labels: &[&str]) -> u64 {
@@ -171,7 +206,7 @@ impl Drop for World {
     }
 }
 
-fn settings(folder: PathBuf, roster: PathBuf) -> Settings {
+fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
     let agent = config::Agent {
         host: "h1".parse().expect("legal"),
         state: folder.join("agent"),
@@ -182,11 +217,7 @@ fn settings(folder: PathBuf, roster: PathBuf) -> Settings {
     };
     Settings {
         name: "site".to_owned(),
-        bus: config::Bus::File {
-            file: folder.join("bus.db"),
-            listen: Some(([127, 0, 0, 1], 0).into()),
-            token_file: folder.join("bus.token"),
-        },
+        bus,
         trust: Some(config::Trust { key_file: Some(folder.join("site.key")), roster }),
         console: None,
         archive: None,

@@ -200,7 +200,8 @@ fn a_restart_from_a_snapshot_gives_the_same_closed_windows() {
     let (next, saved) = fold.save();
     out.extend(fold_seconds(&mut fold, 17..23));
     let mut again = Windows::new(0);
-    again.restore(&saved).expect("restores");
+    again.restore(next, &saved).expect("restores");
+    assert_eq!(again.save(), (next, saved), "who has read nothing yet has come no further");
     assert!(next <= 10, "the open window begins with offset 10, the hour with 0: {next}");
     let repeated = fold_seconds(&mut again, next as i64..23);
     let second = |records: &[NewRecord]| -> Vec<Window> {

@@ -1,5 +1,7 @@
 //! A story is told to a bus, exported, and replayed: the decisions are the same, and a changed record shows.
 
+use millrace_schemas::time::Timestamp;
+
 use super::*;
 use crate::journal::export;
 use crate::journal::story::Story;
@@ -48,4 +50,21 @@ fn a_folder_without_an_archive_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = replay(dir.path()).unwrap_err().to_string();
     assert!(error.contains("holds no archive"), "{error}");
+}
+
+/// The archive keeps what nobody believed when it ran; whoever replays it with the roster passes over it.
+#[test]
+fn a_replay_judges_as_the_deciders_did() {
+    let dir = tempfile::tempdir().unwrap();
+    export(&Story::failover().shared(), dir.path()).unwrap();
+    let believed = replay(dir.path()).unwrap();
+    let check = |since: Option<Timestamp>, expected: (u64, u64, usize)| {
+        let mut roster = Roster::default();
+        roster.since = since;
+        let found = replay_judged(dir.path(), Some(&roster)).unwrap();
+        assert_eq!((found.records, found.refused, found.decisions.len()), expected, "{since:?}");
+        assert!(found.equal, "what was decided by nobody who is believed is not recorded either");
+    };
+    check(None, (0, believed.records, 0)); // nobody signed the story
+    check(Some(Timestamp(i64::MAX)), (believed.records, 0, believed.decisions.len()));
 }

@@ -146,7 +146,7 @@ pub(super) fn write_rows(fleet: &Fleet) -> Writer<Given> {
     Writer::start(move |stop| {
         let mut given = Given::default();
         // To the end of a minute, and a while longer, so that its windows close.
-        while !(stop.load(Ordering::Relaxed) && given.seconds % 60 == 20) {
+        while !(stop.load(Ordering::Relaxed) && given.seconds > 60 && given.seconds % 60 == 20) {
             for number in 0..CLUSTERS {
                 surely(&bus, &[rows(number, given.seconds)], &mut given.retries);
             }

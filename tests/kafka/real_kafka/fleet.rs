@@ -2,7 +2,8 @@
 //! operators would: `p1` and `p2` process, `e1` and `e2` execute, `s1` archives, `a-h1` to `a-h3` are agents.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use millrace_executors::hands::files::Instance;
 use millrace_mysql::Flavour;
 use millrace_schemas::cluster::{ClusterSpec, Member};
 use millrace_schemas::event::Event;
-use millrace_schemas::ids::{ClusterId, HostId};
+use millrace_schemas::ids::HostId;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
@@ -113,13 +114,14 @@ impl Fleet {
         );
         if let Some(host) = name.strip_prefix("a-") {
             let templates = templates();
-            text += &format!(
+            let _ = write!(
+                text,
                 "[[agent]]\nhost = \"{host}\"\nstate-dir = \"{root}/{host}-agent\"\ninstances-dir = \"{root}/{host}\"\n\
                  templates-dir = \"{}\"\n",
                 templates.display()
             );
         } else if name.starts_with('s') {
-            text += &format!("[archive]\ndir = \"{root}/archive\"\n");
+            let _ = write!(text, "[archive]\ndir = \"{root}/archive\"\n");
         }
         let file = self.dir.join(format!("{name}.toml"));
         std::fs::write(&file, text).expect("writable");
@@ -156,6 +158,14 @@ impl Fleet {
         assert!(ended.is_none(), "{name} ended by itself with {ended:?}\n{}", self.log(name));
         role.child.kill().expect("it runs");
         role.child.wait().expect("waitable");
+    }
+
+    /// Asks a role to end, and waits until it has.
+    pub(super) fn leave(&mut self, name: &str) {
+        kill_process(self.pid(name), Signal::TERM).expect("it is our child");
+        let mut role = self.running.remove(name).expect("it runs");
+        let status = role.child.wait().expect("waitable");
+        assert!(status.success(), "{name} ended with {status}\n{}", self.log(name));
     }
 
     fn pid(&self, name: &str) -> Pid {
@@ -303,11 +313,6 @@ impl Fleet {
         kill_process(Pid::from_raw(process.pid as i32).expect("a pid"), Signal::KILL).expect("it can be killed");
     }
 
-    /// The cluster's id.
-    pub(super) fn cluster() -> ClusterId {
-        ClusterId::parse(CLUSTER).expect("legal")
-    }
-
     /// The end of a role's log.
     fn log(&self, name: &str) -> String {
         let log = std::fs::read_to_string(self.log_of(name)).unwrap_or_default();
@@ -318,7 +323,23 @@ impl Fleet {
     /// The ends of all logs.
     pub(super) fn logs(&self) -> String {
         let names = self.running.iter().map(|(name, role)| format!("{name} ({}):\n{}", role.command, self.log(name)));
-        names.collect::<Vec<_>>().join("\n")
+        let mut lines: Vec<String> = names.collect();
+        for topic in [Topic::Journal, Topic::Actions] {
+            let of_ours = self.told(topic).into_iter().filter(|record| record.key == CLUSTER);
+            let texts: Vec<String> = of_ours
+                .map(|record| {
+                    format!(
+                        "{}: {}",
+                        record.appended,
+                        String::from_utf8_lossy(record.value.as_deref().unwrap_or_default())
+                    )
+                })
+                .filter(|text| !text.contains(".heartbeat.") && !text.contains(".tick."))
+                .collect();
+            lines.push(format!("{topic}:"));
+            lines.extend(texts.iter().rev().take(12).rev().map(|text| text.chars().take(400).collect()));
+        }
+        lines.join("\n")
     }
 
     fn stop(&mut self) {
@@ -346,11 +367,6 @@ impl Fleet {
                 end(instance).await;
             }
         }
-    }
-
-    /// Where the archive is.
-    pub(super) fn archive(&self) -> PathBuf {
-        Path::new(&self.dir).join("archive")
     }
 }
 

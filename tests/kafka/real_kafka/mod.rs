@@ -3,7 +3,11 @@
 mod books;
 mod fleet;
 mod kills;
+mod network;
+mod outages;
+mod poison;
 mod secured;
+mod storms;
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@
 //! Used only by tests, so it panics with the remedy where a product would return an error: a missing server must fail a test
 //! and never skip it. Not part of the product: Millrace creates its own instances with the hands of its executors.
 
+mod bomb;
 mod cluster;
 mod kafka;
 mod parent;
@@ -16,6 +17,7 @@ mod template;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+pub use bomb::bomb;
 pub use cluster::Cluster;
 pub use kafka::{Kafka, KafkaOptions, Settings};
 pub use ports::{Port, free_port};
