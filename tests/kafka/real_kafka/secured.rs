@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -319,4 +319,42 @@ async fn a_broker_that_is_not_who_it_says_is_not_spoken_to() {
         ends(&mut fleet, &format!("a broker with the certificate {certificate}"), access, &words);
         fleet.remove().await;
     }
+}
+
+/// A broker that a script started.
+struct Tried(PathBuf);
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        let stopped = script("kafka.sh").arg("kill").arg(self.0.join("kafka")).status();
+        println!("the broker was stopped: {}", stopped.is_ok_and(|status| status.success()));
+    }
+}
+
+fn script(name: &str) -> Command {
+    let mut command = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name));
+    command.stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_fleet_that_the_readme_offers_to_newcomers_can_be_started() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tried = Tried(folder.path().join("fleet"));
+    let ports: Vec<_> = (0..7).map(|_| free_port()).collect();
+    let list: Vec<String> = ports.iter().map(|port| port.number.to_string()).collect();
+    let mut make = script("fleet.sh");
+    make.arg(&tried.0).args(["--ports", &list.join(","), "--parent", &std::process::id().to_string()]);
+    let made = make.env("MILLRACE", millrace().get_program()).output().expect("bash is there");
+    assert!(made.status.success(), "{}", told(&made));
+    let said = told(&made);
+    for role in ["process", "execute", "sink", "console", "agent"] {
+        let config = tried.0.join(format!("etc/{role}.toml"));
+        assert!(said.contains(&format!("{role} --config {}", config.display())), "{said}");
+        let checked = ended(&["topics", "--check"], &config);
+        assert!(checked.status.success(), "{role}: {}", told(&checked));
+        config::load(&config).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let keys = millrace().args(["key", "list"]).arg(tried.0.join("etc/roster.toml")).output().expect("it runs");
+    assert!(told(&keys).contains("agent/db-host-1") && told(&keys).contains("process-a"), "{}", told(&keys));
 }
