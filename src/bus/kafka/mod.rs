@@ -10,6 +10,7 @@ mod reader;
 mod refusal;
 mod state;
 pub mod topics;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
