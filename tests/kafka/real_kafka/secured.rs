@@ -156,7 +156,7 @@ async fn archived(fleet: &Fleet) -> u64 {
     }
     let until = Instant::now() + PATIENCE;
     loop {
-        let topic = fleet.archive().join("alerts");
+        let topic = fleet.dir.join("archive/alerts");
         let folders = std::fs::read_dir(topic).into_iter().flatten().flatten().map(|folder| folder.path());
         let files = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
         if files.map(|file| file.path()).any(|file| file.extension().is_some_and(|kind| kind == "parquet")) {
