@@ -8,6 +8,7 @@ mod architecture;
 mod budget;
 mod bus;
 mod commands;
+mod deploy;
 mod kafka;
 mod real;
 mod real_kafka;
