@@ -9,7 +9,7 @@ mod budget;
 mod bus;
 mod commands;
 mod deploy;
-mod kafka;
+mod fleets;
 mod real;
 mod real_kafka;
 mod replay;
