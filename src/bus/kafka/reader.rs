@@ -106,7 +106,6 @@ impl KafkaReader {
             let name = self.bus.client.topic(topic.name());
             let places =
                 (0..self.bus.partitions(topic.name())?).map(|at| (name.clone(), at as i32)).collect::<Vec<_>>();
-            // Nothing is assigned yet, so that nothing but the library's words waits in the queue.
             let committed = self.committed(&places)?;
             self.next.extend(committed);
         }
