@@ -2,4 +2,5 @@
 
 mod doctor;
 mod key;
+mod metrics;
 mod topology;
