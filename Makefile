@@ -8,16 +8,22 @@ SERVER ?= mariadb
 export SERVER KEEP BUS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test servers bench fmt lint doc deps clean
+.PHONY: help demo test test-kafka prove-kafka servers bench fmt lint doc deps clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, KEEP=1)
 	@exec scripts/demo.sh
 
 test: ## every check, with real MariaDB and MySQL servers; the last line counts them
 	@exec scripts/test.sh
+
+test-kafka: deps ## what a fleet has to stand on a real Kafka, in some minutes: 10 kills, faults of 10 s (a part of `make test`)
+	@exec scripts/prove-kafka.sh
+
+prove-kafka: deps ## the same with 100 kills and faults of minutes; prints its books
+	@MILLRACE_PROVE=1 exec scripts/prove-kafka.sh
 
 servers: ## unpack both servers and Kafka and make their templates, without installing anything
 	@scripts/servers.sh template mariadb && scripts/servers.sh template mysql && scripts/kafka.sh template

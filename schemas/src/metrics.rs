@@ -47,6 +47,7 @@ macro_rules! catalogue {
 catalogue! {
     BUS_APPENDED: Counter, "millrace_bus_appended_records_total", "records", ["topic"], "bus", "Records that this process made durable in a topic.";
     BUS_REFUSED: Counter, "millrace_bus_refused_records_total", "records", ["topic"], "bus", "Records whose append failed; where an answer was lost on its way from another process, some may be there all the same.";
+    BUS_UNREADABLE: Counter, "millrace_bus_unreadable_records_total", "records", ["topic"], "bus", "Records that a reader passed over, because the batch that holds them cannot be unpacked or is larger than 9 MiB once it is.";
     BUS_COMMITS: Counter, "millrace_bus_commits_total", "commits", [], "bus", "Group commits of the local bus file.";
     BUS_EXPIRED: Counter, "millrace_bus_expired_records_total", "records", ["topic"], "bus", "Records that retention or compaction removed.";
     REFUSED: Counter, "millrace_refused_records_total", "records", ["topic", "reason"], "bus", "Records that a reader of this process did not believe: unsigned, forged, expired and so on; each reader counts for itself.";

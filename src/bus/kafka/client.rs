@@ -12,8 +12,9 @@ use crate::config;
 
 /// 2 MiB for a record with its key and headers: the value may have one.
 pub(super) const RECORD_BYTES_MAX: &str = "2097152";
-/// 32 MiB for an answer of a broker, also once it is decompressed: four fetches, and a bomb of 100 times its size stays outside.
-const ANSWER_BYTES_MAX: &str = "33554432";
+/// 9 MiB for an answer of a broker, a fetch and its frame, also once a batch is decompressed: ours hold 1 MiB, and a bomb of 100
+/// times its size stays outside.
+const ANSWER_BYTES_MAX: &str = "9437184";
 /// 8 MiB per fetch, and 16 MiB of fetched records that wait per reader: a process has up to eight readers within its 256 MiB.
 const FETCH_BYTES_MAX: &str = "8388608";
 const FETCHED_KIBIBYTES_MAX: &str = "16384";

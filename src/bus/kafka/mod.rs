@@ -9,6 +9,7 @@ mod producer;
 mod reader;
 mod state;
 pub mod topics;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use millrace_schemas::metrics::BUS_UNREADABLE;
 use millrace_schemas::record::{Headers, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -16,6 +17,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Change, Told};
+use super::unreadable::{end_of_unreadable, is_unreadable};
 use super::{ASK_WITHIN, Shared, is_away};
 use crate::bus::{Assignment, Error, From, Polled, Reader};
 
@@ -190,16 +192,7 @@ impl KafkaReader {
         }
         match error.rdkafka_error_code() {
             None | Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::OffsetOutOfRange) => Ok(()),
-            Some(
-                Code::BadCompression
-                | Code::BadMessage
-                | Code::Underflow
-                | Code::InvalidMessage
-                | Code::InvalidMessageSize,
-            ) => {
-                tracing::error!(%error, "a batch of records cannot be read and is passed over");
-                Ok(())
-            }
+            _ if is_unreadable(error) => self.pass_over(error),
             _ => Err(self.bus.client.explain(error)),
         }
     }
@@ -208,40 +201,11 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     fn poll(&mut self, wait: Duration) -> Result<Vec<Polled>, Error> {
         let mut out = Vec::new();
-        self.tell_changes(&mut out)?;
-        if self.away.is_some() {
-            // The consumer finds its way back only while it is polled.
-            let polled =
-                self.consumer.poll(wait.min(LOOK_EVERY)).map(|one| one.map(|message| taken(&self.topics, &message)));
-            match polled {
-                Some(Ok(taken)) => {
-                    self.away = None;
-                    self.keep(taken, &mut out);
-                }
-                Some(Err(error)) if !is_away(&error) => self.failed(&error)?,
-                _ => {}
-            }
-            self.look()?;
+        match self.gather(wait, &mut out) {
+            Err(error) if out.is_empty() => Err(error),
+            // What has come is handed on first; an error that stays comes again.
+            _ => Ok(out),
         }
-        let mut wait = if out.is_empty() { wait.max(LEAST_WAIT) } else { Duration::ZERO };
-        while out.len() < POLL_RECORDS_MAX {
-            let polled = self.consumer.poll(wait).map(|one| one.map(|message| taken(&self.topics, &message)));
-            match polled {
-                None => break,
-                Some(Ok(taken)) => self.keep(taken, &mut out),
-                Some(Err(error)) => match self.failed(&error) {
-                    // What has come is handed on first.
-                    Err(error) if out.is_empty() => return Err(error),
-                    Err(_) => break,
-                    Ok(()) => {}
-                },
-            }
-            if !out.is_empty() {
-                wait = Duration::ZERO;
-            }
-        }
-        self.tell_changes(&mut out)?;
-        Ok(out)
     }
 
     fn commit(&mut self, topic: Topic, partition: u32, next: u64) -> Result<(), Error> {
@@ -267,6 +231,54 @@ impl Reader for KafkaReader {
 }
 
 impl KafkaReader {
+    /// What has come, also where it ends by an error.
+    fn gather(&mut self, wait: Duration, out: &mut Vec<Polled>) -> Result<(), Error> {
+        // Before a record of a partition its reader must have heard of it: nothing is taken while that cannot be told.
+        self.tell_changes(out)?;
+        if self.away.is_some() {
+            // The consumer finds its way back only while it is polled.
+            let polled =
+                self.consumer.poll(wait.min(LOOK_EVERY)).map(|one| one.map(|message| taken(&self.topics, &message)));
+            match polled {
+                Some(Ok(taken)) => {
+                    self.away = None;
+                    self.keep(taken, out);
+                }
+                Some(Err(error)) if !is_away(&error) => self.failed(&error)?,
+                _ => {}
+            }
+            self.look()?;
+        }
+        let mut wait = if out.is_empty() { wait.max(LEAST_WAIT) } else { Duration::ZERO };
+        while out.len() < POLL_RECORDS_MAX {
+            let polled = self.consumer.poll(wait).map(|one| one.map(|message| taken(&self.topics, &message)));
+            match polled {
+                None => break,
+                Some(Ok(taken)) => self.keep(taken, out),
+                Some(Err(error)) => self.failed(&error)?,
+            }
+            if !out.is_empty() {
+                wait = Duration::ZERO;
+            }
+        }
+        self.tell_changes(out)
+    }
+
+    /// The library does not say which batch it could not unpack: whichever is next and cannot be read is passed over, counted.
+    fn pass_over(&mut self, error: &KafkaError) -> Result<(), Error> {
+        let places: Vec<((Topic, u32), u64)> = self.next.iter().map(|(place, next)| (*place, *next)).collect();
+        for ((topic, partition), next) in places {
+            let Some(after) = end_of_unreadable(&self.bus, topic.name(), partition, next)? else { continue };
+            tracing::error!(%topic, partition, from = next, to = after, %error, "records that cannot be unpacked are passed over");
+            self.bus.metrics.add(&BUS_UNREADABLE, &[topic.name()], after - next);
+            let name = self.bus.client.topic(topic.name());
+            let sought = self.consumer.seek(&name, partition as i32, Offset::Offset(after as i64), ASK_WITHIN);
+            sought.map_err(|error| self.bus.client.explain(&error))?;
+            self.next.insert((topic, partition), after);
+        }
+        Ok(())
+    }
+
     /// Hands on a record of a partition that is held.
     fn keep(&mut self, taken: Option<Record>, out: &mut Vec<Polled>) {
         let Some(mut record) = taken else { return };
