@@ -102,7 +102,9 @@ impl Lag {
 
     /// All of these, in order.
     pub fn note_all(&self, items: &[Polled]) {
-        items.iter().for_each(|item| self.note(item));
+        for item in items {
+            self.note(item);
+        }
     }
 
     /// A record was dealt with.

@@ -7,8 +7,8 @@ use std::process::{Child, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millrace::bus::SharedBus;
 use millrace::bus::http::HttpBus;
-use millrace::bus::{Bus as _, SharedBus};
 use millrace::journal::appended_to;
 use millrace::roles::process::dead;
 use millrace_schemas::event::{Event, Subject};

@@ -17,7 +17,7 @@ const CLUSTER: &str = "cluster";
 
 /// A place in a topic, as people write it: `PARTITION-OFFSET`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     pub(super) partition: u32,
     pub(super) offset: u64,
 }
@@ -86,10 +86,7 @@ impl Letter {
         let mut headers = self.record.headers.clone();
         headers.retain(|name, _| !name.starts_with(ERRORS));
         let key = &self.record.key;
-        let before = key.split('/').next().unwrap_or_default();
-        let mut candidates = headers.get(CLUSTER).map(String::as_str).into_iter().chain([before, key]);
-        let placing = candidates.find(|one| partition_of(one, partitions) == origin.place.partition);
-        let partition_key = placing.map(str::to_owned).ok_or_else(|| {
+        let partition_key = placing(&headers, key, origin.place.partition, partitions).ok_or_else(|| {
             format!(
                 "its key '{key}' does not lead back to partition {} of {}, which has {partitions} partitions now",
                 origin.place.partition, origin.topic
@@ -103,6 +100,13 @@ impl Letter {
             value: self.record.value.clone(),
         })
     }
+}
+
+/// What of a record placed it in partition `at`: the cluster of its rows, the cluster that its key begins with, or its key.
+fn placing(headers: &Headers, key: &str, at: u32, partitions: u32) -> Option<String> {
+    let before = key.split('/').next().unwrap_or_default();
+    let mut candidates = headers.get(CLUSTER).map(String::as_str).into_iter().chain([before, key]);
+    candidates.find(|one| partition_of(one, partitions) == at).map(str::to_owned)
 }
 
 fn origin(headers: &Headers) -> Result<Origin, String> {
