@@ -25,6 +25,8 @@ use crate::bus::{Assignment, Error, From, Polled, Reader};
 const POLL_RECORDS_MAX: usize = 500;
 /// 1 ms: without any wait the library hands out a single event, and that may be a line of its log.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
+/// 5 s between looks whether every partition moves that has more to read; one that stood at two of them is sought again.
+const MOVES_EVERY: Duration = Duration::from_secs(5);
 /// 500 ms between looks whether a broker answers again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -42,6 +44,9 @@ pub(super) struct KafkaReader {
     commits: bool,
     /// Since when no broker answers, and when it was last looked.
     away: Option<(Error, Instant)>,
+    /// Where each partition stood when it was last looked whether all of them move, and whether it had more to read then.
+    stood: BTreeMap<(Topic, u32), (u64, bool)>,
+    looked: Instant,
 }
 
 impl KafkaReader {
@@ -64,6 +69,8 @@ impl KafkaReader {
             changes: VecDeque::new(),
             commits,
             away: None,
+            stood: BTreeMap::new(),
+            looked: Instant::now(),
         };
         match assignment {
             Assignment::Manual(topics) => reader.assign(&topics)?,
@@ -261,7 +268,34 @@ impl KafkaReader {
                 wait = Duration::ZERO;
             }
         }
+        if self.looked.elapsed() >= MOVES_EVERY {
+            self.looked = Instant::now();
+            self.look_whether_all_move();
+        }
         self.tell_changes(out)
+    }
+
+    /// A fetch can be lost in a change of leader or a pause of the broker, and nothing says so: a partition that has more to read
+    /// and gives nothing is sought again where it stands.
+    fn look_whether_all_move(&mut self) {
+        let places: Vec<((Topic, u32), u64)> = self.next.iter().map(|(place, next)| (*place, *next)).collect();
+        for (place, next) in places {
+            let (topic, partition) = place;
+            let stood = self.stood.get(&place).copied();
+            let stands = stood.is_some_and(|(before, _)| before == next);
+            // Who moves needs no question to the broker.
+            let more = stands && self.bus.range(topic.name(), partition).is_ok_and(|(_, end)| end > next);
+            self.stood.insert(place, (next, more));
+            if more && stood.is_some_and(|(_, more)| more) {
+                tracing::warn!(%topic, partition, next, "nothing comes though there is more to read: it is sought again");
+                let name = self.bus.client.topic(topic.name());
+                if let Err(error) = self.consumer.seek(&name, partition as i32, Offset::Offset(next as i64), ASK_WITHIN)
+                {
+                    tracing::warn!(%topic, partition, %error, "it cannot be sought");
+                }
+            }
+        }
+        self.stood.retain(|place, _| self.next.contains_key(place));
     }
 
     /// The library does not say which batch it could not unpack: whichever is next and cannot be read is passed over, counted.

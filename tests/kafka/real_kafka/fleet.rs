@@ -121,13 +121,36 @@ impl Fleet {
         self.start_at(name, &servers);
     }
 
+    /// Starts a role, which is to die at `failpoint`.
+    pub(super) fn start_to_die(&mut self, name: &str, failpoint: &str) {
+        let servers = self.settings.servers.clone();
+        self.spawn(name, &servers, Some(failpoint));
+    }
+
+    /// Waits until a role that was to die has.
+    pub(super) async fn died(&mut self, name: &str) {
+        let mut role = self.running.remove(name).expect("it was started");
+        let until = Instant::now() + PATIENCE;
+        while role.child.try_wait().expect("waitable").is_none() {
+            assert!(Instant::now() < until, "{name} does not die\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Starts a role, which reaches the brokers at `servers`.
     pub(super) fn start_at(&mut self, name: &str, servers: &str) {
+        self.spawn(name, servers, None);
+    }
+
+    fn spawn(&mut self, name: &str, servers: &str, failpoint: Option<&str>) {
         let config = self.configure(name, servers);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_of(name)).expect("a log");
         let mut command: Command = millrace();
         command.arg(command_of(name)).arg("--config").arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        if let Some(failpoint) = failpoint {
+            command.env("MILLRACE_FAILPOINT", failpoint);
+        }
         let child = command.spawn().expect("millrace starts");
         let before = self.running.insert(name.to_owned(), Running { command: command_of(name), child });
         assert!(before.is_none(), "{name} runs already");

@@ -1,7 +1,7 @@
 //! Every role is killed in turn (SIGKILL) and started again, under load; then the primary's server is killed too.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_schemas::topics::Topic;
 use millrace_test_servers::KafkaOptions;
@@ -60,5 +60,40 @@ async fn whoever_is_killed_nothing_is_lost_and_nothing_done_twice() {
         next.instance
     );
     println!("  memory: {heaviest} had the most, {} MiB", bytes >> 20);
+    fleet.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_dies_in_the_middle_is_followed_by_another() {
+    let mut fleet = Fleet::new(&KafkaOptions::default()).await;
+    for role in ["p1", "p2", "e2", "a-h1", "a-h2", "a-h3"] {
+        fleet.start(role);
+    }
+    fleet.create();
+    let primary = fleet.primary(None).await;
+    // The other one sees nothing until the first has claimed, asked for a promotion, and died.
+    fleet.pause("e2");
+    fleet.start_to_die("e1", "step.asked:promote");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let killed = Instant::now();
+    fleet.kill_server(&primary);
+    fleet.died("e1").await;
+    let died = killed.elapsed();
+    fleet.resume("e2");
+    let next = fleet.primary(Some(&primary)).await;
+    let promoted = killed.elapsed();
+    fleet.ended("fail-over", 1).await;
+    fleet.ended("rejoin", 1).await;
+    let mut kinds: BTreeMap<_, usize> = BTreeMap::new();
+    for action in fleet.actions() {
+        *kinds.entry(action.kind.name()).or_default() += 1;
+    }
+    assert_eq!(kinds, BTreeMap::from([("create-cluster", 1), ("fail-over", 1), ("rejoin", 1)]));
+    println!(
+        "the executor that held the claim died {} ms after the primary; {} was published {} ms after it",
+        died.as_millis(),
+        next.instance,
+        promoted.as_millis()
+    );
     fleet.remove().await;
 }
