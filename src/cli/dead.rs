@@ -5,7 +5,7 @@
 mod letter;
 mod replay;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
@@ -196,19 +196,18 @@ fn line(letter: &Letter) -> Line {
 }
 
 fn listed(bus: &SharedBus, topic: Option<Topic>, limit: usize) -> anyhow::Result<Listed> {
-    let mut newest = VecDeque::new();
+    // The partitions come one beside the other: the oldest of all is left out.
+    let mut newest = BTreeMap::new();
     let mut left_out = 0;
     for letter in letters(bus, topic)? {
-        newest.push_back(line(&letter?));
+        let letter = letter?;
+        newest.insert((letter.appended, letter.place), line(&letter));
         if newest.len() > limit {
-            // The partitions come one beside the other: the oldest of all is looked for.
-            let oldest = newest.iter().enumerate().min_by_key(|(_, line)| line.appended).map_or(0, |(at, _)| at);
-            newest.remove(oldest);
+            newest.pop_first();
             left_out += 1;
         }
     }
-    let mut letters = Vec::from(newest);
-    letters.sort_by_key(|line| line.appended);
+    let letters = newest.into_values().collect();
     Ok(Listed { schema_version: SCHEMA_VERSION, left_out, letters })
 }
 
@@ -236,7 +235,7 @@ fn list_text(listed: &Listed) -> String {
         let _ = writeln!(text, "{place:a$}  {appended:b$}  {from:c$}  {stage:d$}  {}", cut(reason, left));
     }
     if listed.left_out > 0 {
-        let _ = writeln!(text, "{} older ones are left out: --limit N shows more", listed.left_out);
+        let _ = writeln!(text, "{} older left out: --limit N shows more", listed.left_out);
     }
     text
 }
@@ -336,7 +335,7 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert!(!text.contains('\u{1b}') && lines[2].ends_with('…'), "{text}");
         assert!(lines[1].contains("2023-11-14T22:13:20Z  journal 3-1234567  failover  short"), "{text}");
-        assert!(lines[3].starts_with("3 older ones"), "{text}");
+        assert!(lines[3].starts_with("3 older left out"), "{text}");
         let nothing = list_text(&Listed { schema_version: 1, left_out: 0, letters: Vec::new() });
         assert_eq!(nothing, "nothing is in dead");
     }

@@ -148,7 +148,7 @@ fn what_cannot_be_read_is_listed_shown_and_replayed() {
     assert_eq!((&letters[1]["topic"], &letters[1]["bytes"]), (&Value::from("queries"), &Value::from(BYTES.len())));
     let only = world.check(&["list", "--topic", "queries"], 0, "queries 0-0  windows");
     assert!(!only.contains("journal"), "{only}");
-    world.check(&["list", "--limit", "1"], 0, "1 older ones are left out");
+    world.check(&["list", "--limit", "1"], 0, "1 older left out");
 
     world.check(&["show", "0-0"], 0, "{\"not\": \"an event\"}");
     world.check(&["show", "0-0"], 0, "  from: a test\n");
