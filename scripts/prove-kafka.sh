@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.." || exit 2
 scripts/build-deps.sh --kafka || exit
 scripts/servers.sh template mariadb || exit
 scripts/kafka.sh template || exit
-exec scripts/cargo.sh test --locked --test main kafka::real_kafka -- --nocapture --test-threads 1
+exec scripts/cargo.sh test --locked --test main fleets::real_kafka:: -- --nocapture --test-threads 1

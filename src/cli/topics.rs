@@ -1,5 +1,5 @@
 //! `millrace topics`: the topics that the configuration wants on Kafka, and what differs from it there; `--apply` creates and sets,
-//! `--check` only judges. Exit code 1 when something differs and stays so.
+//! `--check` only judges, `--list` asks no broker. Exit code 1 when something differs and stays so.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// Say only what differs; exit code 1 when something does.
     #[arg(long)]
     check: bool,
+    /// Say only what is wanted, as a table in Markdown; no broker is asked.
+    #[arg(long, conflicts_with_all = ["apply", "check"])]
+    list: bool,
     /// How it is told.
     #[arg(short, long, value_name = "FORM", default_value = "text")]
     output: Form,
@@ -46,6 +49,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             arguments.config.display()
         )));
     };
+    if arguments.list {
+        let told =
+            Told { schema_version: SCHEMA_VERSION, topics: wanted(&kafka), done: Vec::new(), differences: Vec::new() };
+        return answer(arguments.output, &told, |told| markdown(&told.topics));
+    }
     let topics = Topics::new(&kafka)?;
     let done = if arguments.apply { topics.apply()? } else { Vec::new() };
     let differences = topics.differences()?;
@@ -76,11 +84,27 @@ fn text(told: &Told, arguments: &Arguments) -> String {
     lines.join("\n")
 }
 
-/// A topic in a line of a terminal.
-fn line(topic: &Wanted) -> String {
-    let kept = match topic.settings.get("retention.ms").and_then(|ms| ms.parse::<u64>().ok()) {
+/// The topics as a table, for people who make them with tools of their own.
+fn markdown(topics: &[Wanted]) -> String {
+    let mut lines =
+        vec!["| topic | partitions | replicas | kept | settings |".to_owned(), "|---|---|---|---|---|".to_owned()];
+    for topic in topics {
+        let settings = topic.settings.iter().map(|(name, value)| format!("`{name}={value}`")).collect::<Vec<_>>();
+        let Wanted { name, partitions, replication, .. } = topic;
+        lines.push(format!("| `{name}` | {partitions} | {replication} | {} | {} |", kept(topic), settings.join(" ")));
+    }
+    lines.join("\n")
+}
+
+/// How long records stay.
+fn kept(topic: &Wanted) -> String {
+    match topic.settings.get("retention.ms").and_then(|ms| ms.parse::<u64>().ok()) {
         Some(ms) => format!("{} days", ms / 86_400_000),
         None => "compacted".to_owned(),
-    };
-    format!("{:<24} {:>3} partitions x {}  {kept}", topic.name, topic.partitions, topic.replication)
+    }
+}
+
+/// A topic in a line of a terminal.
+fn line(topic: &Wanted) -> String {
+    format!("{:<24} {:>3} partitions x {}  {}", topic.name, topic.partitions, topic.replication, kept(topic))
 }

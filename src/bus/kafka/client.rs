@@ -1,12 +1,15 @@
 //! Connections to the brokers: settings in, clients of the library out, and its errors as the bus's own, with what to do.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::refusal::Why;
 use crate::bus::Error;
 use crate::config;
 
@@ -28,11 +31,16 @@ const RECONNECT_TO_MS: &str = "1000";
 const SESSION_MS: &str = "10000";
 const SIGN_OF_LIFE_MS: &str = "1000";
 
+/// 100: more than the library says between two looks, at one word per broker and second.
+const WORDS_AT_ONCE: usize = 100;
+
 /// How clients are made.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) settings: config::Kafka,
     base: ClientConfig,
+    /// What the clients of this process were last refused for.
+    pub(super) why: Why,
 }
 
 impl Client {
@@ -73,7 +81,8 @@ impl Client {
                 .set("sasl.username", &sasl.user)
                 .set("sasl.password", secret.trim_end_matches(['\r', '\n']));
         }
-        Ok(Self { settings, base })
+        let why = Why::new(&settings);
+        Ok(Self { settings, base, why })
     }
 
     /// The name of a topic on the brokers.
@@ -87,7 +96,7 @@ impl Client {
     }
 
     /// A consumer; `group` shares or commits.
-    pub(super) fn consumer(&self, group: Option<&str>, told: Told) -> Result<BaseConsumer<Told>, Error> {
+    pub(super) fn consumer(&self, group: Option<&str>) -> Result<BaseConsumer<Told>, Error> {
         let mut config = self.base();
         config
             .set("enable.auto.commit", "false")
@@ -109,56 +118,35 @@ impl Client {
                 .set("session.timeout.ms", SESSION_MS)
                 .set("heartbeat.interval.ms", SIGN_OF_LIFE_MS);
         }
+        let told = Told { changes: Mutex::default(), why: self.why.clone() };
         BaseConsumer::from_config_and_context(&config, told).map_err(|error| self.explain(&error))
     }
 
     /// The bus's own error for one of the library.
     pub(super) fn explain(&self, error: &KafkaError) -> Error {
-        explain(&self.settings.servers, error)
+        self.why.explain(error)
+    }
+
+    /// The bus's own error for a call of a consumer that is never polled: why it was refused waits in its queue.
+    pub(super) fn explain_to(&self, asks: &BaseConsumer<Told>, error: &KafkaError) -> Error {
+        hear(asks);
+        self.explain(error)
     }
 }
 
-/// The bus's own error for one of the library.
-pub(super) fn explain(servers: &str, error: &KafkaError) -> Error {
-    let refused = |problem: &str| Error::Refused { address: servers.to_owned(), problem: problem.to_owned() };
-    match error.rdkafka_error_code() {
-        Some(Code::TopicAuthorizationFailed) => {
-            refused("its principal may not do this with a topic: grant what deploy/kafka/acls lists for its role")
-        }
-        Some(Code::GroupAuthorizationFailed) => {
-            refused("its principal may not use this consumer group: grant what deploy/kafka/acls lists for its role")
-        }
-        Some(Code::ClusterAuthorizationFailed) => {
-            refused("its principal may not do this with the cluster: grant what deploy/kafka/acls lists for its role")
-        }
-        Some(Code::Authentication | Code::SaslAuthenticationFailed) => {
-            refused("it cannot log in: look at [bus.sasl] user and password-file, or at the certificate in [bus.tls]")
-        }
-        Some(Code::SSL) => {
-            refused("TLS failed: the broker's certificate must name its host and be signed by [bus.tls] ca-file")
-        }
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-            refused("a topic is missing: `millrace topics --apply` creates it")
-        }
-        Some(Code::AllBrokersDown | Code::BrokerTransportFailure) => {
-            Error::Unavailable(format!("no broker of {servers} answers"))
-        }
-        Some(Code::MessageTimedOut | Code::OperationTimedOut) => {
-            Error::Unavailable(format!("{servers} did not answer in time"))
-        }
-        Some(Code::QueueFull) => Error::Unavailable("too much waits for the brokers already".to_owned()),
-        _ => match error {
-            KafkaError::ClientConfig(_, what, key, _) => refused(&format!("the setting {key} is not accepted: {what}")),
-            other => Error::Unavailable(format!("{servers}: {other}")),
-        },
+/// Empties the queue of a consumer that reads nothing: what is in there are the library's words, which nobody else would take out.
+pub(super) fn hear(asks: &BaseConsumer<Told>) {
+    for _ in 0..WORDS_AT_ONCE {
+        let _ = asks.poll(Duration::ZERO);
     }
 }
 
 /// What the library tells a consumer besides records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Told {
     /// Partitions that came and went, in order.
-    pub(super) changes: std::sync::Mutex<Vec<Change>>,
+    pub(super) changes: Mutex<Vec<Change>>,
+    why: Why,
 }
 
 /// A change of a group member's share.
@@ -174,6 +162,7 @@ impl ClientContext for Told {
     }
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka");
+        self.why.heard(&error, reason);
     }
 }
 
@@ -192,7 +181,7 @@ impl ConsumerContext for Told {
 
 impl Told {
     fn note(&self, change: Change) {
-        self.changes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(change);
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
     }
 }
 

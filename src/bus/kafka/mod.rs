@@ -7,6 +7,7 @@
 mod client;
 mod producer;
 mod reader;
+mod refusal;
 mod state;
 pub mod topics;
 mod unreadable;
@@ -58,8 +59,8 @@ impl KafkaBus {
     /// The bus that `settings` describe, for the process `name`. Asks nothing yet: brokers that are away now may come.
     pub fn new(settings: &config::Kafka, name: &str, metrics: Arc<Registry>) -> Result<Self, Error> {
         let client = Client::new(settings.clone(), name)?;
-        let producers = Producers::new(&client)?;
-        let asks = client.consumer(None, Told::default())?;
+        let producers = Producers::default();
+        let asks = client.consumer(None)?;
         Ok(Self(Arc::new(Shared { client, producers, asks, layout: Mutex::new(None), metrics })))
     }
 
@@ -91,9 +92,12 @@ impl Shared {
         let until = Instant::now() + ASK_WITHIN;
         loop {
             match self.asks.fetch_watermarks(&full, partition as i32, ASK_WITHIN) {
-                Ok((low, high)) => return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0))),
+                Ok((low, high)) => {
+                    self.client.why.answered();
+                    return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
+                }
                 Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
-                Err(error) => return Err(self.client.explain(&error)),
+                Err(error) => return Err(self.client.explain_to(&self.asks, &error)),
             }
         }
     }
@@ -101,7 +105,8 @@ impl Shared {
     /// Fails when no broker answers.
     fn reach(&self) -> Result<(), Error> {
         let topic = self.client.topic(Topic::Journal.name());
-        self.asks.fetch_metadata(Some(&topic), LIFE_WITHIN).map(|_| ()).map_err(|error| self.client.explain(&error))
+        let answer = self.asks.fetch_metadata(Some(&topic), LIFE_WITHIN);
+        answer.map(|_| self.client.why.answered()).map_err(|error| self.client.explain_to(&self.asks, &error))
     }
 
     fn send(&self, records: &[NewRecord]) -> Result<Receipt, Error> {
@@ -111,7 +116,7 @@ impl Shared {
         let placed = records.iter().map(|record| self.place(record.topic.name(), &record.partition_key));
         let placed: Vec<i32> = placed.collect::<Result<_, _>>()?;
         let topics = records.iter().map(|record| record.topic).collect();
-        let (batch, receipt) = Batch::new(topics, self.client.settings.servers.clone(), Arc::clone(&self.metrics));
+        let (batch, receipt) = Batch::new(topics, Arc::clone(&self.metrics));
         for (at, (record, partition)) in records.iter().zip(placed).enumerate() {
             self.producers.send(&self.client, record, partition, &batch, at);
         }

@@ -16,8 +16,9 @@ use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 
-use super::client::{Client, RECORD_BYTES_MAX, explain, log};
+use super::client::{Client, RECORD_BYTES_MAX, log};
 use super::count;
+use super::refusal::Why;
 use crate::bus::{Error, Landed, Receipt};
 
 /// 5 s: longer than the election of a leader, shorter than anything that waits for a decision.
@@ -34,10 +35,11 @@ const DATA_BATCH_BYTES: &str = "1000000";
 
 type Sender = ThreadedProducer<Delivered>;
 
-/// The producers of a process.
+/// The producers of a process, made when they are first wanted: the brokers refuse one to who may write nothing.
+#[derive(Default)]
 pub(super) struct Producers {
-    decisions: Mutex<Sender>,
-    data: Mutex<Sender>,
+    decisions: Mutex<Option<Sender>>,
+    data: Mutex<Option<Sender>>,
 }
 
 /// True for what nobody waits for in milliseconds.
@@ -46,10 +48,6 @@ fn is_data(topic: Topic) -> bool {
 }
 
 impl Producers {
-    pub(super) fn new(client: &Client) -> Result<Self, Error> {
-        Ok(Self { decisions: Mutex::new(decisions(client)?), data: Mutex::new(data(client)?) })
-    }
-
     /// Sends one record of a batch; what becomes of it is told to the batch.
     pub(super) fn send(&self, client: &Client, record: &NewRecord, partition: i32, batch: &Arc<Batch>, at: usize) {
         let topic = client.topic(record.topic.name());
@@ -70,20 +68,27 @@ impl Producers {
     }
 }
 
-/// Gives a record to the library; what it does not take is answered at once.
-fn give(path: &Mutex<Sender>, client: &Client, of_data: bool, message: BaseRecord<'_, [u8], [u8], Box<Slot>>) {
+/// Hands a record to a producer, which is made where there is none.
+fn give(path: &Mutex<Option<Sender>>, client: &Client, of_data: bool, message: BaseRecord<'_, [u8], [u8], Box<Slot>>) {
     let mut sender = path.lock().unwrap_or_else(PoisonError::into_inner);
     // An idempotent producer that lost its thread cannot go on; a new one numbers from the start. Ids and marks see to repeats.
-    if sender.client().fatal_error().is_some() {
+    if sender.as_ref().is_some_and(|sender| sender.client().fatal_error().is_some()) {
         tracing::warn!("a producer was given up and is made anew");
-        match if of_data { data(client) } else { decisions(client) } {
-            Ok(new) => *sender = new,
-            Err(error) => tracing::warn!(%error, "no new producer yet"),
-        }
+        *sender = None;
     }
-    if let Err((error, message)) = sender.send(message) {
-        message.delivery_opaque.batch.done(message.delivery_opaque.at, Err(client.explain(&error)));
-    }
+    let made = match sender.take() {
+        Some(made) => Ok(made),
+        None if of_data => data(client),
+        None => decisions(client),
+    };
+    let (slot, error) = match made {
+        Ok(made) => match sender.insert(made).send(message) {
+            Ok(()) => return,
+            Err((error, message)) => (message.delivery_opaque, client.explain(&error)),
+        },
+        Err(error) => (message.delivery_opaque, error),
+    };
+    slot.batch.done(slot.at, Err(error));
 }
 
 fn decisions(client: &Client) -> Result<Sender, Error> {
@@ -112,7 +117,7 @@ fn made(client: &Client, mut config: rdkafka::ClientConfig) -> Result<Sender, Er
         .set("acks", "all")
         .set("message.max.bytes", RECORD_BYTES_MAX)
         .set("retry.backoff.ms", "50");
-    let told = Delivered { servers: client.settings.servers.clone() };
+    let told = Delivered { why: client.why.clone() };
     ThreadedProducer::from_config_and_context(&config, told).map_err(|error| client.explain(&error))
 }
 
@@ -121,7 +126,6 @@ pub(super) struct Batch {
     left: AtomicUsize,
     state: Mutex<State>,
     topics: Vec<Topic>,
-    servers: String,
     metrics: Arc<Registry>,
 }
 
@@ -139,21 +143,16 @@ pub(super) struct Slot {
 
 impl Batch {
     /// A batch of as many records as `topics` has, and the receipt for it.
-    pub(super) fn new(topics: Vec<Topic>, servers: String, metrics: Arc<Registry>) -> (Arc<Self>, Receipt) {
+    pub(super) fn new(topics: Vec<Topic>, metrics: Arc<Registry>) -> (Arc<Self>, Receipt) {
         let records = topics.len();
-        Self::of(records, topics, servers, metrics)
+        Self::of(records, topics, metrics)
     }
 
     /// The same for records that belong to no topic that is counted.
-    pub(super) fn of(
-        records: usize,
-        topics: Vec<Topic>,
-        servers: String,
-        metrics: Arc<Registry>,
-    ) -> (Arc<Self>, Receipt) {
+    pub(super) fn of(records: usize, topics: Vec<Topic>, metrics: Arc<Registry>) -> (Arc<Self>, Receipt) {
         let (reply, receipt) = Receipt::pending();
         let state = Mutex::new(State { landed: vec![None; records], error: None, reply: Some(reply) });
-        (Arc::new(Self { left: AtomicUsize::new(records), state, topics, servers, metrics }), receipt)
+        (Arc::new(Self { left: AtomicUsize::new(records), state, topics, metrics }), receipt)
     }
 
     /// What became of one record; the last one answers for all.
@@ -184,7 +183,7 @@ impl Batch {
 
 /// Hands the library's answers to their batches.
 pub(super) struct Delivered {
-    servers: String,
+    why: Why,
 }
 
 impl ClientContext for Delivered {
@@ -192,7 +191,8 @@ impl ClientContext for Delivered {
         log(level, facility, message);
     }
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(servers = %self.servers, %error, reason, "kafka");
+        tracing::debug!(%error, reason, "kafka");
+        self.why.heard(&error, reason);
     }
 }
 
@@ -201,12 +201,15 @@ impl ProducerContext for Delivered {
 
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<Slot>) {
         let outcome = match result {
-            Ok(message) => Ok(Landed {
-                partition: message.partition() as u32,
-                offset: message.offset() as u64,
-                appended: Timestamp(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000)),
-            }),
-            Err((error, _)) => Err(explain(&slot.batch.servers, error)),
+            Ok(message) => {
+                self.why.answered();
+                Ok(Landed {
+                    partition: message.partition() as u32,
+                    offset: message.offset() as u64,
+                    appended: Timestamp(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000)),
+                })
+            }
+            Err((error, _)) => Err(self.why.explain(error)),
         };
         slot.batch.done(slot.at, outcome);
     }

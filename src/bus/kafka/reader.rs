@@ -57,7 +57,7 @@ impl KafkaReader {
             Assignment::Own { name, topics } => (Some(name.as_str()), topics.clone()),
         };
         bus.partitions(Topic::Journal.name())?; // not a step on a wrong set-up
-        let consumer = bus.client.consumer(group, Told::default())?;
+        let consumer = bus.client.consumer(group)?;
         let commits = group.is_some();
         let topics = names.iter().map(|topic| (bus.client.topic(topic.name()), *topic)).collect();
         let mut reader = Self {
@@ -100,7 +100,8 @@ impl KafkaReader {
             let name = self.bus.client.topic(topic.name());
             let places =
                 (0..self.bus.partitions(topic.name())?).map(|at| (name.clone(), at as i32)).collect::<Vec<_>>();
-            let committed = self.committed(&places)?;
+            // Nothing is assigned yet, so that nothing but the library's words waits in the queue.
+            let committed = self.committed(&places).or_else(|error| self.refused().map_or(Err(error), Err))?;
             self.next.extend(committed);
         }
         self.begin()
@@ -136,6 +137,14 @@ impl KafkaReader {
             next.insert((*topic, partition), committed.clamp(low, high));
         }
         Ok(next)
+    }
+
+    /// The refusal that waits in the queue: who asks for commits of a group that it may not use is only told that nobody answers.
+    fn refused(&self) -> Option<Error> {
+        std::iter::from_fn(|| self.consumer.poll(LEAST_WAIT)).filter_map(Result::err).find_map(|error| {
+            let explained = self.bus.client.explain(&error);
+            matches!(explained, Error::Refused { .. }).then_some(explained)
+        })
     }
 
     /// Tells what came and went; where that cannot be asked now, the rest is told later.
@@ -199,6 +208,8 @@ impl KafkaReader {
         }
         match error.rdkafka_error_code() {
             None | Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::OffsetOutOfRange) => Ok(()),
+            // The library looks for the coordinator of a group also for who commits nothing, and needs none.
+            Some(Code::GroupAuthorizationFailed) if !self.commits => Ok(()),
             _ if is_unreadable(error) => self.pass_over(error),
             _ => Err(self.bus.client.explain(error)),
         }
@@ -229,7 +240,9 @@ impl Reader for KafkaReader {
 
     fn is_at_end(&mut self, partition: u32) -> Result<bool, Error> {
         for ((topic, _), next) in self.next.iter().filter(|((_, at), _)| *at == partition) {
-            if self.bus.range(topic.name(), partition)?.1 > *next {
+            let (low, high) = self.bus.range(topic.name(), partition)?;
+            // What is not kept any more will not come.
+            if high > low.max(*next) {
                 return Ok(false);
             }
         }

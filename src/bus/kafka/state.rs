@@ -11,7 +11,6 @@ use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::Told;
 use super::producer::{Batch, Slot};
 use super::topics::STATE;
 use super::{ASK_WITHIN, Shared};
@@ -27,8 +26,7 @@ pub(super) fn save(bus: &Shared, snapshots: &[Snapshot]) -> Result<(), Error> {
     }
     let partitions = bus.partitions(STATE)?.max(1);
     let topic = bus.client.topic(STATE);
-    let servers = bus.client.settings.servers.clone();
-    let (batch, receipt) = Batch::of(snapshots.len(), Vec::new(), servers, Arc::clone(&bus.metrics));
+    let (batch, receipt) = Batch::of(snapshots.len(), Vec::new(), Arc::clone(&bus.metrics));
     for (at, snapshot) in snapshots.iter().enumerate() {
         let key = format!("{}/{}", snapshot.processor, snapshot.entity);
         let next = snapshot.next.to_string();
@@ -58,7 +56,7 @@ pub(super) fn load(bus: &Shared, processor: &str) -> Result<Vec<Snapshot>, Error
     for partition in ends.keys() {
         assigned.add_partition_offset(&topic, *partition, Offset::Beginning).map_err(explain)?;
     }
-    let consumer = bus.client.consumer(None, Told::default())?;
+    let consumer = bus.client.consumer(None)?;
     consumer.assign(&assigned).map_err(explain)?;
     let mut found: BTreeMap<(u32, String), Snapshot> = BTreeMap::new();
     let mut last = Instant::now();

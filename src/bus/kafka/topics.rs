@@ -118,7 +118,7 @@ impl Topics {
     /// For the brokers that `settings` name.
     pub fn new(settings: &config::Kafka) -> Result<Self, Error> {
         let client = Client::new(settings.clone(), "topics")?;
-        let asks = client.consumer(None, Told::default())?;
+        let asks = client.consumer(None)?;
         Ok(Self { client, asks })
     }
 
@@ -176,7 +176,10 @@ impl Topics {
     fn seen(&self, topics: &[&Wanted]) -> Result<(), Error> {
         let until = Instant::now() + SEEN_WITHIN;
         loop {
-            let metadata = self.asks.fetch_metadata(None, ASK_WITHIN).map_err(|error| self.client.explain(&error))?;
+            let metadata = self
+                .asks
+                .fetch_metadata(None, ASK_WITHIN)
+                .map_err(|error| self.client.explain_to(&self.asks, &error))?;
             let is_led = |topic: &&MetadataTopic| topic.partitions().iter().all(|one| one.leader() >= 0);
             let led: BTreeSet<&str> = metadata.topics().iter().filter(is_led).map(MetadataTopic::name).collect();
             match topics.iter().find(|topic| !led.contains(topic.name.as_str())) {
@@ -227,14 +230,15 @@ pub(super) fn checked(client: &Client, asks: &BaseConsumer<Told>) -> Result<BTre
 }
 
 fn differences(client: &Client, asks: &BaseConsumer<Told>) -> Result<(Vec<Difference>, BTreeMap<String, u32>), Error> {
-    let explain = |error| client.explain(&error);
-    let metadata = asks.fetch_metadata(None, ASK_WITHIN).map_err(explain)?;
+    let metadata = asks.fetch_metadata(None, ASK_WITHIN).map_err(|error| client.explain_to(asks, &error))?;
+    client.why.answered();
     let there: BTreeMap<&str, &MetadataTopic> =
         metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| (topic.name(), topic)).collect();
     let all = wanted(&client.settings);
     let (mut found, mut layout) = (Vec::new(), BTreeMap::new());
     for topic in &all {
         let Some(real) = there.get(topic.name.as_str()) else {
+            is_hidden(client, asks, topic)?;
             found.push(differs(topic, "topic", "missing", "there", true));
             continue;
         };
@@ -253,6 +257,19 @@ fn differences(client: &Client, asks: &BaseConsumer<Told>) -> Result<(Vec<Differ
     Ok((found, layout))
 }
 
+/// Fails where the brokers would not say whether there is such a topic: who may not look at it is not told of it.
+fn is_hidden(client: &Client, asks: &BaseConsumer<Told>, topic: &Wanted) -> Result<(), Error> {
+    let name = &topic.name;
+    let metadata = asks.fetch_metadata(Some(name), ASK_WITHIN).map_err(|error| client.explain_to(asks, &error))?;
+    let refusal = metadata.topics().first().and_then(MetadataTopic::error);
+    if refusal == Some(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        return Err(client.why.refused(format!(
+            "its principal may not look at the topic {name}: grant what deploy/kafka/acls lists for its role (describe)"
+        )));
+    }
+    Ok(())
+}
+
 /// How the settings of these topics differ.
 fn settings(client: &Client, topics: &[&Wanted]) -> Result<Vec<Difference>, Error> {
     if topics.is_empty() {
@@ -269,6 +286,14 @@ fn settings(client: &Client, topics: &[&Wanted]) -> Result<Vec<Difference>, Erro
         })?;
         let is_it = |topic: &&&Wanted| resource.specifier == OwnedResourceSpecifier::Topic(topic.name.clone());
         let Some(topic) = topics.iter().find(is_it) else { continue };
+        // The library hands on a refusal as a topic without any settings; every real one has dozens.
+        if resource.entries.is_empty() {
+            return Err(client.why.refused(format!(
+                "its principal may not look at the settings of {}: grant what deploy/kafka/acls lists for its role \
+                 (describe-configs)",
+                topic.name
+            )));
+        }
         let real = resource.entry_map();
         for (name, value) in &topic.settings {
             let set = real.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("not set");

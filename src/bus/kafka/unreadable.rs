@@ -9,7 +9,6 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Shared;
-use super::client::Told;
 use crate::bus::Error;
 
 /// 3 s for the first answer of a fetch.
@@ -53,7 +52,7 @@ fn reads(bus: &Shared, topic: &str, partition: u32, offset: u64) -> Result<bool,
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&bus.client.topic(topic), partition as i32, Offset::Offset(offset as i64))
         .map_err(explain)?;
-    let consumer = bus.client.consumer(None, Told::default())?;
+    let consumer = bus.client.consumer(None)?;
     consumer.assign(&list).map_err(explain)?;
     match consumer.poll(ANSWER_WITHIN) {
         Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => Ok(true),

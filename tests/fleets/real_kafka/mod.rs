@@ -6,6 +6,7 @@ mod kills;
 mod network;
 mod outages;
 mod poison;
+mod secured;
 mod storms;
 
 use std::time::Duration;

@@ -44,8 +44,13 @@ struct Running {
     child: Child,
 }
 
+/// Where a role reaches the brokers, and what its configuration says besides: how it logs in, and where it listens.
+pub(super) type Access = Box<dyn Fn(&Kafka, &str) -> (String, String) + Send + Sync>;
+
 pub(super) struct Fleet {
     pub(super) kafka: Kafka,
+    /// Absent: roles come in without TLS, and may do everything.
+    pub(super) access: Option<Access>,
     pub(super) settings: config::Kafka,
     pub(super) dir: PathBuf,
     pub(super) spec: ClusterSpec,
@@ -62,6 +67,7 @@ fn command_of(name: &str) -> &'static str {
         b'p' => "process",
         b'e' => "execute",
         b's' => "sink",
+        b'c' => "console",
         _ => "agent",
     }
 }
@@ -69,19 +75,24 @@ fn command_of(name: &str) -> &'static str {
 impl Fleet {
     /// Brokers and topics; no role runs yet.
     pub(super) async fn new(options: &KafkaOptions) -> Self {
-        let kafka = Kafka::start(options).await;
+        let fleet = Self::over(Kafka::start(options).await, options.brokers as u32, "fleet.");
+        Topics::new(&fleet.settings).and_then(|topics| topics.apply()).expect("the topics are made");
+        fleet
+    }
+
+    /// A fleet over these brokers, whose topics somebody else makes.
+    pub(super) fn over(kafka: Kafka, replication: u32, prefix: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-").tempdir().expect("a folder");
         let dir = folder.path().to_owned();
         let settings = config::Kafka {
             servers: kafka.bootstrap().to_owned(),
-            prefix: "fleet.".to_owned(),
+            prefix: prefix.to_owned(),
             partitions: PARTITIONS,
-            replication: options.brokers as u32,
+            replication,
             tls: None,
             sasl: None,
             state: dir.join("test"),
         };
-        Topics::new(&settings).and_then(|topics| topics.apply()).expect("the topics are made");
         let hosts: Vec<HostId> = (1..=3).map(|n| HostId::parse(format!("h{n}")).expect("legal")).collect();
         let mut spec = cluster_of(Flavour::MariaDb, "mariadb-10.11", &hosts).expect("free ports");
         let ports: Vec<Port> = hosts.iter().map(|_| millrace_test_servers::free_port()).collect();
@@ -89,15 +100,17 @@ impl Fleet {
             member.port = port.number;
         }
         let (running, memory) = (BTreeMap::new(), BTreeMap::new());
-        Self { kafka, settings, dir, spec, running, memory, _ports: ports, _folder: folder }
+        Self { kafka, access: None, settings, dir, spec, running, memory, _ports: ports, _folder: folder }
     }
 
     /// Writes a role's configuration: where the brokers are reached, and what it has of its own.
-    fn configure(&self, name: &str, servers: &str) -> PathBuf {
+    pub(super) fn configure(&self, name: &str, servers: &str) -> PathBuf {
+        let access = self.access.as_ref().map(|access| access(&self.kafka, name));
+        let (servers, more) = access.unwrap_or_else(|| (servers.to_owned(), String::new()));
         let (root, config::Kafka { prefix, partitions, replication, .. }) = (self.dir.display(), &self.settings);
         let mut text = format!(
             "name = \"{name}\"\n[bus]\nkind = \"kafka\"\nservers = \"{servers}\"\nprefix = \"{prefix}\"\npartitions = {partitions}\n\
-             replication = {replication}\nstate-dir = \"{root}/{name}-state\"\n"
+             replication = {replication}\nstate-dir = \"{root}/{name}-state\"\n{more}"
         );
         if let Some(host) = name.strip_prefix("a-") {
             let templates = templates();
