@@ -27,6 +27,8 @@ const POLL_RECORDS_MAX: usize = 500;
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// 5 s between looks whether every partition moves that has more to read; one that stood at two of them is sought again.
 const MOVES_EVERY: Duration = Duration::from_secs(5);
+/// 10 s: as long as a lost connection may be without an answer.
+const TOLD_ONCE_IN: Duration = Duration::from_secs(10);
 /// 500 ms between looks whether a broker answers again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -41,11 +43,14 @@ pub(super) struct KafkaReader {
     newest: BTreeMap<(Topic, u32), Timestamp>,
     /// Changes that were not told yet.
     changes: VecDeque<Change>,
-    commits: bool,
+    /// Under which name it commits.
+    group: Option<String>,
     /// Since when no broker answers, and when it was last looked.
     away: Option<(Error, Instant)>,
     /// Where each partition stood when it was last looked whether all of them move, and whether it had more to read then.
     stood: BTreeMap<(Topic, u32), (u64, bool)>,
+    /// When it was last told that no broker answers.
+    told: Option<Instant>,
     looked: Instant,
 }
 
@@ -58,7 +63,7 @@ impl KafkaReader {
         };
         bus.partitions(Topic::Journal.name())?; // not a step on a wrong set-up
         let consumer = bus.client.consumer(group)?;
-        let commits = group.is_some();
+        let group = group.map(str::to_owned);
         let topics = names.iter().map(|topic| (bus.client.topic(topic.name()), *topic)).collect();
         let mut reader = Self {
             bus,
@@ -67,9 +72,10 @@ impl KafkaReader {
             next: BTreeMap::new(),
             newest: BTreeMap::new(),
             changes: VecDeque::new(),
-            commits,
+            group,
             away: None,
             stood: BTreeMap::new(),
+            told: None,
             looked: Instant::now(),
         };
         match assignment {
@@ -101,7 +107,7 @@ impl KafkaReader {
             let places =
                 (0..self.bus.partitions(topic.name())?).map(|at| (name.clone(), at as i32)).collect::<Vec<_>>();
             // Nothing is assigned yet, so that nothing but the library's words waits in the queue.
-            let committed = self.committed(&places).or_else(|error| self.refused().map_or(Err(error), Err))?;
+            let committed = self.committed(&places)?;
             self.next.extend(committed);
         }
         self.begin()
@@ -121,30 +127,35 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Asks over a connection of its own: the consumer's own one may have been lost in an outage, and is found again only by a
+    /// consumer that is polled, which must wait for this answer.
+    fn asked_for_commits(&self, list: TopicPartitionList) -> Result<TopicPartitionList, Error> {
+        let asks = self.bus.client.consumer(self.group.as_deref())?;
+        asks.committed_offsets(list, ASK_WITHIN).map_err(|error| {
+            // Who may not use the group is only told that nobody answers; the refusal waits in the queue.
+            let waiting = std::iter::from_fn(|| asks.poll(LEAST_WAIT)).filter_map(Result::err);
+            let refused = waiting.map(|error| self.bus.client.explain(&error));
+            let mut refused = refused.filter(|error| matches!(error, Error::Refused { .. }));
+            refused.next().unwrap_or_else(|| self.bus.client.explain(&error))
+        })
+    }
+
     /// Where each of these goes on: what was committed, or the oldest that is kept.
     fn committed(&self, places: &[(String, i32)]) -> Result<BTreeMap<(Topic, u32), u64>, Error> {
         let mut list = TopicPartitionList::new();
         for (name, partition) in places {
             list.add_partition(name, *partition);
         }
-        let found =
-            self.consumer.committed_offsets(list, ASK_WITHIN).map_err(|error| self.bus.client.explain(&error))?;
+        let found = self.asked_for_commits(list)?;
         let mut next = BTreeMap::new();
         for one in found.elements() {
+            one.error().map_err(|error| self.bus.client.explain(&error))?;
             let (Some(topic), partition) = (self.topics.get(one.topic()), one.partition() as u32) else { continue };
             let (low, high) = self.bus.range(topic.name(), partition)?;
             let committed = if let Offset::Offset(offset) = one.offset() { offset.max(0) as u64 } else { low };
             next.insert((*topic, partition), committed.clamp(low, high));
         }
         Ok(next)
-    }
-
-    /// The refusal that waits in the queue: who asks for commits of a group that it may not use is only told that nobody answers.
-    fn refused(&self) -> Option<Error> {
-        std::iter::from_fn(|| self.consumer.poll(LEAST_WAIT)).filter_map(Result::err).find_map(|error| {
-            let explained = self.bus.client.explain(&error);
-            matches!(explained, Error::Refused { .. }).then_some(explained)
-        })
     }
 
     /// Tells what came and went; where that cannot be asked now, the rest is told later.
@@ -200,6 +211,11 @@ impl KafkaReader {
 
     fn failed(&mut self, error: &KafkaError) -> Result<(), Error> {
         if is_away(error) {
+            // Connections come back one after the other: an outage is told once, and not again while a broker answers.
+            if self.told.is_some_and(|at| at.elapsed() < TOLD_ONCE_IN) && self.bus.reach().is_ok() {
+                return Ok(());
+            }
+            self.told = Some(Instant::now());
             // It has just been found out: the next look comes with the next poll.
             let long_ago = Instant::now().checked_sub(LOOK_EVERY).unwrap_or_else(Instant::now);
             let error = self.bus.client.explain(error);
@@ -209,7 +225,7 @@ impl KafkaReader {
         match error.rdkafka_error_code() {
             None | Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::OffsetOutOfRange) => Ok(()),
             // The library looks for the coordinator of a group also for who commits nothing, and needs none.
-            Some(Code::GroupAuthorizationFailed) if !self.commits => Ok(()),
+            Some(Code::GroupAuthorizationFailed) if self.group.is_none() => Ok(()),
             _ if is_unreadable(error) => self.pass_over(error),
             _ => Err(self.bus.client.explain(error)),
         }
@@ -227,7 +243,7 @@ impl Reader for KafkaReader {
     }
 
     fn commit(&mut self, topic: Topic, partition: u32, next: u64) -> Result<(), Error> {
-        if !self.commits || !self.next.contains_key(&(topic, partition)) {
+        if self.group.is_none() || !self.next.contains_key(&(topic, partition)) {
             return Ok(());
         }
         let mut list = TopicPartitionList::new();
