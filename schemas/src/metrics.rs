@@ -52,6 +52,8 @@ catalogue! {
     BUS_EXPIRED: Counter, "millrace_bus_expired_records_total", "records", ["topic"], "bus", "Records that retention or compaction removed.";
     REFUSED: Counter, "millrace_refused_records_total", "records", ["topic", "reason"], "bus", "Records that a reader of this process did not believe: unsigned, forged, expired and so on; each reader counts for itself.";
     REFUSALS_TOLD: Counter, "millrace_refusals_told_total", "records", ["topic", "reason", "fate"], "processors", "Records not believed by any reader, told once for the fleet: dead, or left where they lie because there were too many in that second.";
+    STAGE_LAG_RECORDS: Gauge, "millrace_stage_lag_records", "records", ["stage", "topic"], "process", "Records that a stage of this process has not dealt with yet, over the partitions that it holds; left out while it holds none, or while the bus does not tell the ends.";
+    STAGE_LAG_SECONDS: Gauge, "millrace_stage_lag_seconds", "seconds", ["stage", "topic"], "process", "How old the oldest record that a stage has not dealt with is at most, by the bus's time, in its partition that is furthest behind: 0 when nothing is left, else from the append time of the last record dealt with (or from when it was last seen that nothing was left; before the first record, from when the partition was gained) until now by the clock of this host.";
     ROSTER_KEYS: Gauge, "millrace_roster_keys", "keys", [], "process", "Keys of the roster in force that are not revoked.";
     ROSTER_STALE: Gauge, "millrace_roster_stale", "boolean", [], "process", "1 while the roster file cannot be used and the last good one stays in force.";
     FOLD_RECORDS: Counter, "millrace_fold_records_total", "records", ["processor"], "processors", "Records folded by a processor.";
@@ -103,6 +105,18 @@ impl Registry {
     pub fn set(&self, metric: &'static Metric, labels: &[&str], to: f64) {
         debug_assert_eq!(metric.kind, Type::Gauge, "{} is no gauge", metric.name);
         self.with(metric, labels, |value| *value = to);
+    }
+
+    /// Takes a gauge back that is not known any more: it is left out until it is set again.
+    pub fn forget(&self, metric: &'static Metric, labels: &[&str]) {
+        debug_assert_eq!(metric.kind, Type::Gauge, "{} is no gauge", metric.name);
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = values.get_mut(metric.name) {
+            series.retain(|given, _| given != labels);
+            if series.is_empty() {
+                values.remove(metric.name);
+            }
+        }
     }
 
     /// The value, zero when it was never touched.
@@ -173,5 +187,17 @@ mod tests {
              # TYPE process_resident_memory_bytes gauge\n\
              process_resident_memory_bytes 7\n"
         );
+    }
+
+    #[test]
+    fn a_gauge_that_is_forgotten_is_left_out() {
+        let registry = Registry::new();
+        registry.set(&EPOCH, &["c1"], 1.0);
+        registry.set(&EPOCH, &["c2"], 2.0);
+        registry.forget(&EPOCH, &["c1"]);
+        let left = registry.render();
+        assert!(left.contains("cluster=\"c2\"") && !left.contains("cluster=\"c1\""), "{left}");
+        registry.forget(&EPOCH, &["c2"]);
+        assert_eq!(registry.render(), "");
     }
 }

@@ -2,6 +2,7 @@
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
 mod cluster;
+mod dead;
 mod doctor;
 mod events;
 mod journal;
@@ -79,6 +80,11 @@ enum Command {
         #[command(subcommand)]
         command: key::Command,
     },
+    /// Look at what no stage could use, and append it once more where it lay before.
+    Dead {
+        #[command(subcommand)]
+        command: dead::Command,
+    },
     /// Export the journal to an archive, or replay one.
     Journal {
         #[command(subcommand)]
@@ -127,6 +133,7 @@ pub fn main() -> ExitCode {
         }
         Command::Cluster { command } => cluster::run(command),
         Command::Key { command } => key::run(command),
+        Command::Dead { command } => dead::run(command),
         Command::Journal { command } => journal::run(command),
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),

@@ -29,6 +29,8 @@ pub struct Settings {
     pub trust: Option<Trust>,
     /// Where the console listens; absent: no console.
     pub console: Option<SocketAddr>,
+    /// Where every role tells its metrics; absent: only where the console does.
+    pub metrics: Option<SocketAddr>,
     /// Where the archive is written; absent: none.
     pub archive: Option<PathBuf>,
     /// The agents of this process.
@@ -135,7 +137,8 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     let bus = bus::read(&mut root, &mut problems);
     let trust = root.section("trust", &mut problems).and_then(|section| trust(section, &mut problems));
     let name = name(&mut root, bus.as_ref(), &mut problems);
-    let console = console(&mut root, &mut problems);
+    let console = listens(&mut root, "console", "the console has no log-in yet", &mut problems);
+    let metrics = listens(&mut root, "metrics", "whoever reaches them may read them", &mut problems);
     let archive = root.section("archive", &mut problems).and_then(|mut section| {
         let folder = section.required("dir", &mut problems).map(|(text, _)| PathBuf::from(text));
         section.finish(&mut problems);
@@ -153,7 +156,9 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     }
     root.finish(&mut problems);
     match bus {
-        Some(bus) if problems.found.is_empty() => Ok(Settings { name, bus, trust, console, archive, agents, clusters }),
+        Some(bus) if problems.found.is_empty() => {
+            Ok(Settings { name, bus, trust, console, metrics, archive, agents, clusters })
+        }
         _ => {
             problems.found.sort_by_key(|problem| problem.line);
             Err(problems.found)
@@ -183,12 +188,18 @@ fn trust(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Tr
     Some(Trust { key_file, roster: roster? })
 }
 
-fn console(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<SocketAddr> {
-    let mut section = root.section("console", problems)?;
+/// A section that says where something listens on this host; `why` nowhere else.
+fn listens(
+    root: &mut Section<'_, '_>,
+    name: &'static str,
+    why: &str,
+    problems: &mut Problems<'_>,
+) -> Option<SocketAddr> {
+    let mut section = root.section(name, problems)?;
     let listen = section.required("listen", problems);
     section.finish(problems);
     let (text, at) = listen?;
-    loopback("console.listen", &text, "the console has no log-in yet").map_err(|why| problems.note(at, why)).ok()
+    loopback(&format!("{name}.listen"), &text, why).map_err(|why| problems.note(at, why)).ok()
 }
 
 fn agent(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problems<'_>) -> Option<Agent> {
@@ -280,6 +291,21 @@ mod tests {
                     [[cluster]]\nid = \"c1\"\nflavour = \"mysql\"\nprimary = \"db1\"\n";
         let settings = parse(text).expect("right");
         assert_eq!(settings.clusters[0].spec.members[0].endpoint(), "127.0.0.1:3306");
+    }
+
+    #[test]
+    fn metrics_are_told_on_this_host_only() {
+        let metrics = |listen: &str| parse(&format!("[bus]\nfile = \"b.db\"\n[metrics]\n{listen}"));
+        let address = metrics("listen = \"127.0.0.1:9464\"\n").expect("right").metrics;
+        assert_eq!(address, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
+        for (listen, expected) in [
+            ("", "[metrics] needs listen"),
+            ("listen = \"0.0.0.0:9464\"\n", "metrics.listen names 0.0.0.0:9464, which must be a loopback address"),
+            ("listen = \"here\"\n", "metrics.listen names \"here\""),
+        ] {
+            let problems = metrics(listen).expect_err(listen);
+            assert!(problems[0].what.contains(expected), "{problems:?}");
+        }
     }
 
     #[test]

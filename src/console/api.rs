@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
@@ -43,7 +43,7 @@ struct Cluster {
 }
 
 pub(super) async fn metrics(State(console): State<Console>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], console.registry.render()).into_response()
+    super::scrape::exposed(&console.registry)
 }
 
 pub(super) async fn health(State(console): State<Console>) -> Response {

@@ -7,6 +7,7 @@ mod api;
 mod live;
 #[allow(clippy::unused_async)] // as above
 mod pages;
+pub mod scrape;
 pub mod table;
 pub mod view;
 

@@ -203,7 +203,16 @@ impl Site {
 /// What this process is told, besides the bus and its agents.
 fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
     let console = Some(wish.console);
-    Settings { trust: None, name: "demo".to_owned(), bus, console, archive: None, agents, clusters: Vec::new() }
+    Settings {
+        trust: None,
+        name: "demo".to_owned(),
+        bus,
+        console,
+        metrics: None,
+        archive: None,
+        agents,
+        clusters: Vec::new(),
+    }
 }
 
 /// An agent of a logical host.

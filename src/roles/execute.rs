@@ -17,6 +17,7 @@ use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal::Fact;
 use serde::{Deserialize, Serialize};
 
+use super::lag::Lag;
 use super::speaker::Speaker;
 use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot, failpoint};
 
@@ -45,7 +46,7 @@ struct Shelf {
 struct Shelves(BTreeMap<u32, Shelf>);
 
 /// Runs an executor under the speaker's name until `stop`.
-pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut shelves = Shelves::load(bus, speaker)?;
     let assignment = Assignment::Manual(vec![
         (Topic::Actions, From::Offsets(shelves.positions(|shelf| shelf.actions))),
@@ -65,6 +66,7 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow
         };
         for item in &polled {
             shelves.take(item);
+            lag.note(item);
         }
         sent.retain(|_, at| at.elapsed() < AGAIN_AFTER);
         for (partition, shelf) in &mut shelves.0 {

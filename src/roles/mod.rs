@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod execute;
+pub mod lag;
 pub mod process;
 pub mod refusals;
 pub mod sink;

@@ -20,6 +20,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal::Fact;
 
+use super::lag::Lag;
 use super::speaker::Speaker;
 use crate::bus::{Assignment, Error, From, Polled, SharedBus, Snapshot};
 
@@ -43,7 +44,13 @@ struct Deciders {
 }
 
 /// Runs the deciders until `stop`.
-pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(
+    bus: &SharedBus,
+    speaker: &Speaker,
+    metrics: &Registry,
+    lag: &Lag,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let mut deciders = Deciders {
         failover: restored(bus, Failover)?,
         permits: restored(bus, Permits)?,
@@ -63,11 +70,12 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, metrics: &Registry, stop: &Arc<At
                 continue;
             }
         };
-        for item in polled {
+        for item in &polled {
             if let Polled::Record(record) = item {
                 deciders.heard.insert(record.partition, Instant::now());
-                append(bus, &deciders.fold(&record, metrics), metrics, stop);
+                append(bus, &deciders.fold(record, metrics), metrics, stop);
             }
+            lag.note(item);
         }
         deciders.tick(speaker);
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {

@@ -14,6 +14,7 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::signing::{Refusal, is_due};
 use millrace_schemas::topics::Topic;
 
+use super::lag::Lag;
 use super::process::dead;
 use super::speaker::now;
 use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
@@ -28,7 +29,7 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 type Held = BTreeMap<(Topic, u32), Refusals>;
 
 /// Tells until `stop`.
-pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(bus: &SharedBus, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let topics: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| is_due(*topic)).collect();
     let assignment = Assignment::Group { group: format!("{NAME}.{VERSION}"), topics };
     let mut reader = bus.reader(assignment).context("refused records cannot be read")?;
@@ -51,20 +52,21 @@ pub fn run(bus: &SharedBus, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyho
         } else {
             Vec::new()
         };
-        for item in polled {
+        for item in &polled {
             match item {
                 Polled::Gained { topic, partition, .. } => {
-                    held.insert((topic, partition), restored(&saved, topic, partition));
+                    held.insert((*topic, *partition), restored(&saved, *topic, *partition));
                 }
-                Polled::Lost { topic, partition } => drop(held.remove(&(topic, partition))),
-                Polled::Record(record) => out.extend(believed(&mut held, &record, metrics)),
-                Polled::Refused { record, why } => out.extend(refused(&mut held, &record, &why, metrics)),
+                Polled::Lost { topic, partition } => drop(held.remove(&(*topic, *partition))),
+                Polled::Record(record) => out.extend(believed(&mut held, record, metrics)),
+                Polled::Refused { record, why } => out.extend(refused(&mut held, record, why, metrics)),
             }
         }
         for ((topic, partition), refusals) in &mut held {
             out.extend(refusals.pass(*topic, *partition, now()));
         }
         append(bus, &out, stop);
+        lag.note_all(&polled);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
             store(bus, reader.as_mut(), &held);

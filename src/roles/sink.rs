@@ -10,13 +10,14 @@ use anyhow::Context as _;
 use millrace_schemas::metrics::{ARCHIVED, Registry};
 use millrace_sinks::archive::{Archive, TOPICS};
 
+use super::lag::Lag;
 use crate::bus::{Assignment, From, Polled, SharedBus};
 
 /// 500 ms: nobody waits for an archive.
 const WAIT: Duration = Duration::from_millis(500);
 
 /// Runs the sink until `stop`.
-pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let mut archive =
         Archive::open(dir).with_context(|| format!("the archive in {} cannot be opened", dir.display()))?;
     let from = TOPICS.map(|topic| (topic, From::Offsets(archive.positions(topic))));
@@ -27,11 +28,16 @@ pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, stop: &Arc<AtomicBoo
             continue;
         };
         for item in polled {
-            // What nobody believes is kept too, as it was: whoever reads the archive judges again.
-            if let Polled::Record(record) | Polled::Refused { record, .. } = item {
-                let topic = record.topic;
-                archive.take(record).context("the archive cannot be written")?;
-                metrics.add(&ARCHIVED, &[topic.name()], 1);
+            match item {
+                // What nobody believes is kept too, as it was: whoever reads the archive judges again.
+                Polled::Record(record) | Polled::Refused { record, .. } => {
+                    let (topic, partition, next, appended) =
+                        (record.topic, record.partition, record.offset + 1, record.appended);
+                    archive.take(record).context("the archive cannot be written")?;
+                    metrics.add(&ARCHIVED, &[topic.name()], 1);
+                    lag.reached(topic, partition, next, appended);
+                }
+                Polled::Gained { .. } | Polled::Lost { .. } => lag.note(&item),
             }
         }
     }

@@ -15,6 +15,7 @@ use millrace_schemas::metrics::{PROCESS_MEMORY, Registry};
 use millrace_schemas::topics::journal::{Command, Fact};
 use tokio::sync::watch;
 
+use super::lag::Lags;
 use super::speaker::Speaker;
 use super::{agent, execute, process, refusals, sink, windows};
 use crate::bus::SharedBus;
@@ -23,7 +24,7 @@ use crate::bus::kafka::KafkaBus;
 use crate::bus::local::LocalBus;
 use crate::bus::signed::trusting;
 use crate::config::{self, Settings, Watched};
-use crate::console::Shown;
+use crate::console::{Shown, scrape};
 use crate::trust::Trust;
 
 /// 5 s: what has not stopped by then is left to the end of the process; everything that matters is on the bus already.
@@ -71,6 +72,7 @@ pub struct Up {
     /// Who it is among the processes of the site.
     name: String,
     shown: OnceLock<Shown>,
+    lags: Lags,
     signal: watch::Sender<bool>,
     flag: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -89,9 +91,12 @@ impl Up {
         let (signal, _) = watch::channel(false);
         let name = settings.name.clone();
         let bus_address = served.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
-        let (flag, shown, threads) = (Arc::default(), OnceLock::new(), Vec::new());
-        let mut up = Self { bus, metrics, state, bus_address, name, shown, signal, flag, threads };
+        let (flag, shown, lags, threads) = (Arc::default(), OnceLock::new(), Lags::default(), Vec::new());
+        let mut up = Self { bus, metrics, state, bus_address, name, shown, lags, signal, flag, threads };
         up.measure_memory();
+        if let Some(listen) = settings.metrics {
+            up.serve_metrics(listen)?;
+        }
         if let Some((listener, token)) = served {
             // As it is: whoever asks signs and judges for itself.
             up.serve_bus(inside, listener, token)?;
@@ -116,6 +121,7 @@ impl Up {
         if let Some(dir) = settings.archive.clone().filter(|_| roles.sink) {
             up.start_sink(dir)?;
         }
+        up.measure_lags()?;
         Ok(up)
     }
 
@@ -151,25 +157,28 @@ impl Up {
 
     fn start_deciders(&mut self) -> anyhow::Result<()> {
         let (bus, metrics, speaker) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.speaker("ticker")?);
-        self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, stop))
+        let lags = self.lags.clone();
+        self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, &lags.stage("deciders"), stop))
     }
 
     /// Where records are judged, somebody tells of those that are refused.
     fn start_refusals(&mut self) -> anyhow::Result<()> {
         let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-        self.thread("refusals", move |stop| refusals::run(&bus, &metrics, stop))
+        let lags = self.lags.clone();
+        self.thread("refusals", move |stop| refusals::run(&bus, &metrics, &lags.stage("refusals"), stop))
     }
 
     fn start_executor(&mut self) -> anyhow::Result<()> {
-        let (bus, speaker) = (Arc::clone(&self.bus), self.speaker("executor")?);
-        self.thread("executor", move |stop| execute::run(&bus, &speaker, stop))
+        let (bus, speaker, lags) = (Arc::clone(&self.bus), self.speaker("executor")?, self.lags.clone());
+        self.thread("executor", move |stop| execute::run(&bus, &speaker, &lags.stage("executor"), stop))
     }
 
     fn start_agent(&self, settings: crate::config::Agent) {
         let (bus, metrics, stop) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.stopping());
+        let lags = self.lags.clone();
         tokio::spawn(async move {
             let host = settings.host.clone();
-            if let Err(error) = agent::run(bus, settings, metrics, stop).await {
+            if let Err(error) = agent::run(bus, settings, metrics, &lags, stop).await {
                 tracing::error!(%host, "agent ended: {error:#}");
             }
         });
@@ -178,14 +187,15 @@ impl Up {
     /// Windows and digests, for people.
     fn start_windows(&mut self) -> anyhow::Result<()> {
         let (bus, name, metrics) = (Arc::clone(&self.bus), self.name.clone(), Arc::clone(&self.metrics));
-        self.thread("windows", move |stop| windows::run(&bus, &name, &metrics, stop))?;
-        let (bus, speaker) = (Arc::clone(&self.bus), self.speaker("digests.1")?);
-        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, stop))
+        let lags = self.lags.clone();
+        self.thread("windows", move |stop| windows::run(&bus, &name, &metrics, &lags.stage("windows"), stop))?;
+        let (bus, speaker, lags) = (Arc::clone(&self.bus), self.speaker("digests.1")?, self.lags.clone());
+        self.thread("digests", move |stop| windows::parse_digests(&bus, &speaker, &lags.stage("digests"), stop))
     }
 
     fn start_sink(&mut self, dir: PathBuf) -> anyhow::Result<()> {
-        let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
-        self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, stop))
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, &lags.stage("archive"), stop))
     }
 
     fn start_console(&self, listen: SocketAddr) -> anyhow::Result<()> {
@@ -195,6 +205,27 @@ impl Up {
         tokio::spawn(async move {
             if let Err(error) = crate::console::serve(bus, shown, listener, metrics, stop).await {
                 tracing::error!("the console ended: {error:#}");
+            }
+        });
+        Ok(())
+    }
+
+    /// Measures how far each stage is behind.
+    fn measure_lags(&mut self) -> anyhow::Result<()> {
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("lag", move |stop| {
+            lags.run(&bus, &metrics, stop);
+            Ok(())
+        })
+    }
+
+    /// Lets this process be scraped, whatever its roles.
+    fn serve_metrics(&self, listen: SocketAddr) -> anyhow::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(bind("/metrics", listen)?)?;
+        let (metrics, stop) = (Arc::clone(&self.metrics), self.stopping());
+        tokio::spawn(async move {
+            if let Err(error) = scrape::serve(listener, metrics, stop).await {
+                tracing::error!("the metrics cannot be scraped any more: {error:#}");
             }
         });
         Ok(())

@@ -20,6 +20,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
 
+use super::lag::Lag;
 use super::process::dead;
 use super::speaker::{Speaker, now};
 use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
@@ -52,7 +53,7 @@ struct Pane {
 }
 
 /// Runs the window processor until `stop`: the partitions of `queries` that the group gives it.
-pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let assignment = Assignment::Group { group: GROUP.to_owned(), topics: vec![Topic::Queries] };
     let mut reader = bus.reader(assignment).context("the windows cannot read queries")?;
     let mut panes: BTreeMap<u32, Pane> = BTreeMap::new();
@@ -76,16 +77,16 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, stop: &Arc<AtomicBoo
             }
         }
         let mut out = Vec::new();
-        for item in polled {
+        for item in &polled {
             match item {
                 Polled::Gained { partition, .. } => {
-                    panes.insert(partition, Pane::restored(bus, partition)?);
+                    panes.insert(*partition, Pane::restored(bus, *partition)?);
                 }
-                Polled::Lost { partition, .. } => drop(panes.remove(&partition)),
+                Polled::Lost { partition, .. } => drop(panes.remove(partition)),
                 Polled::Refused { .. } => {} // rows are not signed, so nobody refuses them
                 Polled::Record(record) => {
                     if let Some(pane) = panes.get_mut(&record.partition) {
-                        out.extend(pane.take(&record, metrics));
+                        out.extend(pane.take(record, metrics));
                     }
                 }
             }
@@ -107,6 +108,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, stop: &Arc<AtomicBoo
         }
         skip_old_loads(&mut out, now(), metrics);
         append(bus, &out, stop);
+        lag.note_all(&polled);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
             store(bus, name, reader.as_mut(), &panes);
@@ -219,7 +221,7 @@ fn append(bus: &SharedBus, records: &[NewRecord], stop: &Arc<AtomicBool>) {
 }
 
 /// Parses each new digest once and says which tables it names.
-pub fn parse_digests(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn parse_digests(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let assignment = Assignment::Group { group: DIGESTS.to_owned(), topics: vec![Topic::Digests] };
     let mut reader = bus.reader(assignment).context("new digests cannot be read")?;
     while !stop.load(Ordering::Relaxed) {
@@ -228,8 +230,11 @@ pub fn parse_digests(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>)
             continue;
         };
         for item in polled {
-            let Polled::Record(record) = item else { continue };
-            if let Ok(Event { payload: Entry::Digest(entry), subject, id, .. }) = Event::<Entry>::from_record(&record)
+            let Polled::Record(record) = &item else {
+                lag.note(&item);
+                continue;
+            };
+            if let Ok(Event { payload: Entry::Digest(entry), subject, id, .. }) = Event::<Entry>::from_record(record)
                 && !entry.parsed
                 && let Some(described) = describe(&entry.text)
             {
@@ -238,6 +243,7 @@ pub fn parse_digests(bus: &SharedBus, speaker: &Speaker, stop: &Arc<AtomicBool>)
                 speaker.say(subject, Some(id), Entry::Digest(parsed)).wait()?;
             }
             reader.commit(Topic::Digests, record.partition, record.offset + 1)?;
+            lag.note(&item);
         }
     }
     Ok(())

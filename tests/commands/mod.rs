@@ -1,5 +1,7 @@
 //! The commands of the program as a user runs them, most of them against real servers.
 
+mod dead;
 mod doctor;
 mod key;
+mod metrics;
 mod topology;

@@ -220,6 +220,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         bus,
         trust: Some(config::Trust { key_file: Some(folder.join("site.key")), roster }),
         console: None,
+        metrics: None,
         archive: None,
         agents: vec![agent],
         clusters: Vec::new(),

@@ -29,6 +29,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::inventory::{Host as HostItem, Item};
 use tokio::sync::watch as signal;
 
+use super::lag::Lags;
 use super::speaker::Speaker;
 use crate::bus::SharedBus;
 use crate::config;
@@ -98,6 +99,7 @@ pub async fn run(
     bus: SharedBus,
     settings: config::Agent,
     metrics: Arc<Registry>,
+    lags: &Lags,
     stop: signal::Receiver<bool>,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(&settings.state).with_context(|| format!("cannot make {}", settings.state.display()))?;
@@ -125,7 +127,8 @@ pub async fn run(
     });
     tokio::spawn(say_host(Arc::clone(&agent)));
     if agent.hands.is_some() {
-        steps::run(Arc::clone(&agent));
+        // As it speaks: several agents of one process read the same steps, each for its own host.
+        steps::run(Arc::clone(&agent), lags.stage(format!("agent/{}", agent.host)));
     }
     if let Some(interface) = settings.capture.clone() {
         capture::start(&agent, interface);

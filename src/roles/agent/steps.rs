@@ -1,7 +1,7 @@
 //! Performs the steps asked of this host. The position in `actions` moves only after a result is appended, so an agent that
 //! was killed performs the step again, and each step looks first whether it is done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use millrace_schemas::topics::journal::Fact;
 
 use super::Agent;
 use crate::bus::{Assignment, Polled, Reader};
+use crate::roles::lag::Lag;
 
 /// 200 ms: how long the reader sleeps at most before it sees that the agent stops.
 const WAIT: Duration = Duration::from_millis(200);
@@ -25,16 +26,16 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Steps that were taken up, by action and number, until their deadlines: a copy is not performed, nor is one that its executor
 /// asked for twice. After its deadline none is performed at all.
 type Taken = HashMap<(EventId, u32), Timestamp>;
-/// Partitions and offsets of steps that are being performed.
-type Underway = Arc<Mutex<BTreeSet<(u32, u64)>>>;
+/// Partitions and offsets of steps that are being performed, with when they were appended.
+type Underway = Arc<Mutex<BTreeMap<(u32, u64), Timestamp>>>;
 
-pub(super) fn run(agent: Arc<Agent>) {
+pub(super) fn run(agent: Arc<Agent>, lag: Lag) {
     let runtime = tokio::runtime::Handle::current();
     let follow = move || {
         while !*agent.stop.borrow() {
             let name = format!("agent-{}", agent.host);
             match agent.bus.reader(Assignment::Own { name, topics: vec![Topic::Actions] }) {
-                Ok(reader) => return follow(&agent, reader, &runtime),
+                Ok(reader) => return follow(&agent, reader, &lag, &runtime),
                 Err(error) => tracing::warn!(%error, "steps cannot be read yet"),
             }
             std::thread::sleep(AGAIN);
@@ -45,7 +46,7 @@ pub(super) fn run(agent: Arc<Agent>) {
     }
 }
 
-fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runtime::Handle) {
+fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, lag: &Lag, runtime: &tokio::runtime::Handle) {
     let underway: Underway = Arc::default();
     let mut taken = Taken::new();
     let mut positions: BTreeMap<u32, Position> = BTreeMap::new();
@@ -61,21 +62,23 @@ fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runt
         for item in polled {
             match item {
                 Polled::Record(record) => {
-                    positions.entry(record.partition).or_default().next = record.offset + 1;
+                    positions.entry(record.partition).or_default().read(&record);
                     take(agent, &record, &mut taken, &underway, runtime);
                 }
                 // Read, and not performed.
-                Polled::Refused { record, .. } => {
-                    positions.entry(record.partition).or_default().next = record.offset + 1;
-                }
+                Polled::Refused { record, .. } => positions.entry(record.partition).or_default().read(&record),
                 Polled::Gained { partition, next, .. } => {
-                    positions.insert(partition, Position { next, committed: next });
+                    positions.insert(partition, Position { next, committed: next, appended: Timestamp::ZERO });
+                    lag.note(&item);
                 }
-                Polled::Lost { .. } => {}
+                Polled::Lost { .. } => lag.note(&item),
             }
         }
         for (partition, position) in &mut positions {
-            let done = position.done(*partition, &underway);
+            let (done, since) = position.done(*partition, &underway);
+            if done > position.committed {
+                lag.reached(Topic::Actions, *partition, done, since);
+            }
             if done > position.committed && reader.commit(Topic::Actions, *partition, done).is_ok() {
                 position.committed = done;
             }
@@ -88,12 +91,21 @@ fn follow(agent: &Arc<Agent>, mut reader: Box<dyn Reader>, runtime: &tokio::runt
 struct Position {
     next: u64,
     committed: u64,
+    /// When the last one that was read was appended.
+    appended: Timestamp,
 }
 
 impl Position {
-    fn done(self, partition: u32, underway: &Underway) -> u64 {
+    fn read(&mut self, record: &Record) {
+        self.next = record.offset + 1;
+        self.appended = record.appended;
+    }
+
+    /// The first that is not done, and when it was appended; else the one to be read next, and when the last one was.
+    fn done(self, partition: u32, underway: &Underway) -> (u64, Timestamp) {
         let underway = underway.lock().unwrap_or_else(PoisonError::into_inner);
-        underway.range((partition, 0)..=(partition, u64::MAX)).next().map_or(self.next, |(_, offset)| *offset)
+        let first = underway.range((partition, 0)..=(partition, u64::MAX)).next();
+        first.map_or((self.next, self.appended), |((_, offset), appended)| (*offset, *appended))
     }
 }
 
@@ -108,7 +120,7 @@ fn take(agent: &Arc<Agent>, record: &Record, taken: &mut Taken, underway: &Under
         return;
     }
     let place = (record.partition, record.offset);
-    underway.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
+    underway.lock().unwrap_or_else(PoisonError::into_inner).insert(place, record.appended);
     let (agent, underway) = (Arc::clone(agent), Arc::clone(underway));
     runtime.spawn(async move {
         perform(&agent, subject, *request).await;
