@@ -61,7 +61,7 @@ pub enum Error {
         problem: String,
     },
     /// The process that has the bus does not serve this one.
-    #[error("{address} has the bus and refuses this process: {problem}")]
+    #[error("{address} refuses this process: {problem}")]
     Refused {
         /// Where it listens.
         address: String,

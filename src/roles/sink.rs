@@ -23,9 +23,13 @@ pub fn run(bus: &SharedBus, dir: &Path, metrics: &Registry, lag: &Lag, stop: &Ar
     let from = TOPICS.map(|topic| (topic, From::Offsets(archive.positions(topic))));
     let mut reader = bus.reader(Assignment::Manual(from.to_vec())).context("the archive sink cannot read")?;
     while !stop.load(Ordering::Relaxed) {
-        let Ok(polled) = reader.poll(WAIT) else {
-            std::thread::sleep(WAIT);
-            continue;
+        let polled = match reader.poll(WAIT) {
+            Ok(polled) => polled,
+            Err(error) => {
+                tracing::warn!(%error, "what is archived cannot be read");
+                std::thread::sleep(WAIT);
+                continue;
+            }
         };
         for item in polled {
             match item {
