@@ -21,6 +21,7 @@ use millrace_schemas::record::{NewRecord, partition_of};
 use millrace_schemas::topics::Topic;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
 
 use self::client::{Client, Told};
 use self::producer::{Batch, Producers};
@@ -166,7 +167,19 @@ fn count(metrics: &Registry, topics: &[Topic], done: bool) {
     tally(metrics, counter, topics.iter().copied());
 }
 
-/// True while the brokers agree on who leads a partition.
+/// What the brokers say of a topic, or of all. The first connection of a client is given up for the brokers' own ones, and who
+/// asks over it right then is asked to ask again.
+fn metadata(asks: &BaseConsumer<Told>, topic: Option<&str>) -> Result<Metadata, KafkaError> {
+    let until = Instant::now() + ASK_WITHIN;
+    loop {
+        match asks.fetch_metadata(topic, ASK_WITHIN) {
+            Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
+            answer => return answer,
+        }
+    }
+}
+
+/// True while the brokers agree on who leads a partition, or a client on whom it asks.
 fn has_no_leader(error: &KafkaError) -> bool {
     use rdkafka::types::RDKafkaErrorCode as Code;
     matches!(
@@ -176,6 +189,7 @@ fn has_no_leader(error: &KafkaError) -> bool {
                 | Code::LeaderNotAvailable
                 | Code::UnknownTopicOrPartition
                 | Code::UnknownPartition
+                | Code::DestroyBroker
         )
     )
 }

@@ -13,12 +13,12 @@ use rdkafka::admin::{
 };
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::FromClientConfig as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::metadata::MetadataTopic;
 use serde::Serialize;
 
-use super::ASK_WITHIN;
 use super::client::{Client, RECORD_BYTES_MAX, Told};
+use super::{ASK_WITHIN, metadata};
 use crate::bus::Error;
 use crate::config;
 
@@ -176,10 +176,7 @@ impl Topics {
     fn seen(&self, topics: &[&Wanted]) -> Result<(), Error> {
         let until = Instant::now() + SEEN_WITHIN;
         loop {
-            let metadata = self
-                .asks
-                .fetch_metadata(None, ASK_WITHIN)
-                .map_err(|error| self.client.explain_to(&self.asks, &error))?;
+            let metadata = metadata(&self.asks, None).map_err(|error| self.client.explain_to(&self.asks, &error))?;
             let is_led = |topic: &&MetadataTopic| topic.partitions().iter().all(|one| one.leader() >= 0);
             let led: BTreeSet<&str> = metadata.topics().iter().filter(is_led).map(MetadataTopic::name).collect();
             match topics.iter().find(|topic| !led.contains(topic.name.as_str())) {
@@ -230,7 +227,7 @@ pub(super) fn checked(client: &Client, asks: &BaseConsumer<Told>) -> Result<BTre
 }
 
 fn differences(client: &Client, asks: &BaseConsumer<Told>) -> Result<(Vec<Difference>, BTreeMap<String, u32>), Error> {
-    let metadata = asks.fetch_metadata(None, ASK_WITHIN).map_err(|error| client.explain_to(asks, &error))?;
+    let metadata = metadata(asks, None).map_err(|error| client.explain_to(asks, &error))?;
     client.why.answered();
     let there: BTreeMap<&str, &MetadataTopic> =
         metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| (topic.name(), topic)).collect();
@@ -260,7 +257,7 @@ fn differences(client: &Client, asks: &BaseConsumer<Told>) -> Result<(Vec<Differ
 /// Fails where the brokers would not say whether there is such a topic: who may not look at it is not told of it.
 fn is_hidden(client: &Client, asks: &BaseConsumer<Told>, topic: &Wanted) -> Result<(), Error> {
     let name = &topic.name;
-    let metadata = asks.fetch_metadata(Some(name), ASK_WITHIN).map_err(|error| client.explain_to(asks, &error))?;
+    let metadata = metadata(asks, Some(name)).map_err(|error| client.explain_to(asks, &error))?;
     let refusal = metadata.topics().first().and_then(MetadataTopic::error);
     if refusal == Some(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
         return Err(client.why.refused(format!(
