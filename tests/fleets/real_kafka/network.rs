@@ -59,7 +59,7 @@ async fn a_slow_or_cut_way_to_the_broker_fails_nobody_over() {
         .collect();
     let longest = gaps.iter().copied().fold(0.0, f64::max);
     assert!(
-        longest >= cut.as_secs_f64() / 2.0,
+        longest >= cut.as_secs_f64() / 4.0,
         "the agent tells for how long it was not heard: {gaps:?}\n{}",
         fleet.logs()
     );

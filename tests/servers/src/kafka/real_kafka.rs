@@ -60,8 +60,10 @@ async fn consume(config: &ClientConfig, topic: &str) -> Result<Vec<String>, Kafk
         match consumer.fetch_watermarks(topic, 0, WAIT_MAX) {
             // The client's first connection is given up for those to the brokers by name: who asks right then asks again.
             Err(error)
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::DestroyBroker)
-                    && std::time::Instant::now() < until =>
+                if matches!(
+                    error.rdkafka_error_code(),
+                    Some(RDKafkaErrorCode::DestroyBroker | RDKafkaErrorCode::BrokerTransportFailure)
+                ) && std::time::Instant::now() < until =>
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -73,7 +75,11 @@ async fn consume(config: &ClientConfig, topic: &str) -> Result<Vec<String>, Kafk
     consumer.assign(&assignment)?;
     let mut read = Vec::new();
     while (read.len() as i64) < end {
-        let message = consumer.poll(WAIT_MAX).expect("a record that is there is delivered")?;
+        let message = match consumer.poll(WAIT_MAX).expect("a record that is there is delivered") {
+            // One broker of several is away, and the others have the record.
+            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) => continue,
+            message => message?,
+        };
         read.push(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
     }
     Ok(read)
