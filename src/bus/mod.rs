@@ -195,6 +195,16 @@ pub enum Assignment {
     },
 }
 
+impl Assignment {
+    /// The topics.
+    pub fn topics(&self) -> Vec<Topic> {
+        match self {
+            Self::Manual(topics) => topics.iter().map(|(topic, _)| *topic).collect(),
+            Self::Group { topics, .. } | Self::Own { topics, .. } => topics.clone(),
+        }
+    }
+}
+
 /// What a reader is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Polled {
@@ -269,7 +279,7 @@ pub trait Bus: Send + Sync {
 }
 
 /// Why no bus takes a record, when none does.
-fn too_large(record: &NewRecord) -> Option<Error> {
+pub(crate) fn too_large(record: &NewRecord) -> Option<Error> {
     let bytes = record.value.as_ref().map_or(0, |value| value.len());
     let limit = VALUE_BYTES_MAX;
     (bytes > limit).then_some(Error::TooLarge { topic: record.topic, bytes, limit })

@@ -63,12 +63,8 @@ impl Bus for SignedBus {
     }
 
     fn reader(&self, assignment: Assignment) -> Result<Box<dyn Reader>, Error> {
-        let topics: Vec<Topic> = match &assignment {
-            Assignment::Manual(topics) => topics.iter().map(|(topic, _)| *topic).collect(),
-            Assignment::Group { topics, .. } | Assignment::Own { topics, .. } => topics.clone(),
-        };
         let mut partitions = BTreeMap::new();
-        for topic in topics.into_iter().filter(|topic| is_due(*topic)) {
+        for topic in assignment.topics().into_iter().filter(|topic| is_due(*topic)) {
             partitions.insert(topic, self.bus.partitions(topic)?);
         }
         let reader = self.bus.reader(assignment)?;

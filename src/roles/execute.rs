@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lag::Lag;
 use super::speaker::Speaker;
-use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot, failpoint};
+use crate::bus::{Assignment, From, Polled, Reader, SharedBus, Snapshot, failpoint};
 
 /// 100 ms: renewals and time-outs need no finer clock; everything else wakes the reader.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -74,7 +74,7 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>
             // Looking at it again must not renew its time: what was lost on the way would never be said again.
             todo.retain(|one| !sent.contains_key(&one.name()));
             // Nothing is done before everything that is there was read: the book of a moment ago may have ended since.
-            if todo.is_empty() || !reader.is_at_end(*partition).unwrap_or(false) {
+            if todo.is_empty() || !has_read_all(reader.as_mut(), *partition) {
                 continue;
             }
             for one in todo {
@@ -90,6 +90,14 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>
     }
     shelves.store(bus, speaker);
     Ok(())
+}
+
+/// Whether everything that is there was read; not when that cannot be asked.
+fn has_read_all(reader: &mut dyn Reader, partition: u32) -> bool {
+    reader.is_at_end(partition).unwrap_or_else(|error| {
+        tracing::warn!(%error, partition, "nothing is begun: whether everything was read cannot be asked");
+        false
+    })
 }
 
 impl Shelves {

@@ -20,9 +20,10 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal::Fact;
 
+use super::deliver::until_done;
 use super::lag::Lag;
 use super::speaker::Speaker;
-use crate::bus::{Assignment, Error, From, Polled, SharedBus, Snapshot};
+use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
 
 /// 200 ms of silence: a fifth of the gap that would restart every timer.
 const TICK_AFTER: Duration = Duration::from_millis(200);
@@ -30,9 +31,8 @@ const TICK_AFTER: Duration = Duration::from_millis(200);
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// 1 s between looks at the clusters' epochs for the metrics: nobody scrapes more often.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// 100 ms to 2 s between attempts while the bus is unavailable.
-const RETRY_FROM: Duration = Duration::from_millis(100);
-const RETRY_TO: Duration = Duration::from_secs(2);
+/// 100 ms between attempts to read while the bus is unavailable.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The processors of the journal, each over all its partitions.
 struct Deciders {
@@ -66,14 +66,18 @@ pub fn run(
             Ok(polled) => polled,
             Err(error) => {
                 tracing::warn!(%error, "the journal cannot be read");
-                std::thread::sleep(RETRY_FROM);
+                std::thread::sleep(AGAIN_AFTER);
                 continue;
             }
         };
         for item in &polled {
             if let Polled::Record(record) = item {
                 deciders.heard.insert(record.partition, Instant::now());
-                append(bus, &deciders.fold(record, metrics), metrics, stop);
+                let decided = deciders.fold(record, metrics);
+                if !until_done(bus, &decided, "decisions", stop) {
+                    return Ok(()); // not stored: who takes them up decides again
+                }
+                count_actions(&decided, metrics);
             }
             lag.note(item);
         }
@@ -207,20 +211,8 @@ pub fn dead(record: &Record, stage: &str, reason: &str) -> NewRecord {
     }
 }
 
-/// Appends until it is done: what was decided is not forgotten because the bus was away for a moment.
-fn append(bus: &SharedBus, records: &[NewRecord], metrics: &Registry, stop: &Arc<AtomicBool>) {
-    if records.is_empty() {
-        return;
-    }
-    let mut wait = RETRY_FROM;
-    while let Err(error) = bus.append(records.to_vec()).wait() {
-        tracing::warn!(%error, "a decision could not be appended yet");
-        if stop.load(Ordering::Relaxed) || matches!(error, Error::TooLarge { .. }) {
-            return;
-        }
-        std::thread::sleep(wait);
-        wait = (wait * 2).min(RETRY_TO);
-    }
+/// Counts the actions among what was appended.
+fn count_actions(records: &[NewRecord], metrics: &Registry) {
     for record in records.iter().filter(|record| record.topic == Topic::Actions) {
         let order = record.value.as_deref().and_then(|value| Event::<Order>::from_json(value, true).ok());
         if let Some(Event { payload: Order::Action(action), .. }) = order {

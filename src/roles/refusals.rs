@@ -14,6 +14,7 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::signing::{Refusal, is_due};
 use millrace_schemas::topics::Topic;
 
+use super::deliver::until_done;
 use super::lag::Lag;
 use super::process::dead;
 use super::speaker::now;
@@ -65,7 +66,9 @@ pub fn run(bus: &SharedBus, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool
         for ((topic, partition), refusals) in &mut held {
             out.extend(refusals.pass(*topic, *partition, now()));
         }
-        append(bus, &out, stop);
+        if !until_done(bus, &out, "refused records", stop) {
+            return Ok(()); // not stored: who takes them up tells of them
+        }
         lag.note_all(&polled);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
@@ -102,19 +105,6 @@ fn told(record: &Record, why: &Refusal, mut out: Vec<NewRecord>, fate: Fate, met
         Fate::Left => metrics.add(&REFUSALS_TOLD, &[topic, reason, "left"], 1),
     }
     out
-}
-
-/// Appends until it is done.
-fn append(bus: &SharedBus, records: &[NewRecord], stop: &Arc<AtomicBool>) {
-    while !records.is_empty() && !stop.load(Ordering::Relaxed) {
-        match bus.append(records.to_vec()).wait() {
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(%error, "refused records could not be told of yet");
-                std::thread::sleep(WAIT);
-            }
-        }
-    }
 }
 
 fn stored_as() -> String {

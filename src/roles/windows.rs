@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use millrace_processors::digests::describe;
 use millrace_processors::fold::Fate;
 use millrace_processors::windows::{Dropped, NAME, VERSION, Windows};
-use millrace_schemas::event::Event;
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::EventId;
 use millrace_schemas::metrics::{
     FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, LOADS_SKIPPED, Registry, WINDOW_ROWS_DROPPED,
 };
@@ -20,6 +21,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
 
+use super::deliver::until_done;
 use super::lag::Lag;
 use super::process::dead;
 use super::speaker::{Speaker, now};
@@ -77,10 +79,13 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
             }
         }
         let mut out = Vec::new();
+        let gains = polled.iter().any(|item| matches!(item, Polled::Gained { .. }));
+        // Once for all that were gained together: on Kafka it reads a topic.
+        let saved = if gains { load(bus)? } else { Vec::new() };
         for item in &polled {
             match item {
                 Polled::Gained { partition, .. } => {
-                    panes.insert(*partition, Pane::restored(bus, *partition)?);
+                    panes.insert(*partition, Pane::restored(&saved, *partition)?);
                 }
                 Polled::Lost { partition, .. } => drop(panes.remove(partition)),
                 Polled::Refused { .. } => {} // rows are not signed, so nobody refuses them
@@ -107,7 +112,9 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
             count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
         }
         skip_old_loads(&mut out, now(), metrics);
-        append(bus, &out, stop);
+        if !until_done(bus, &out, "windows", stop) {
+            return Ok(()); // not stored: who takes them up closes them again
+        }
         lag.note_all(&polled);
         if stored.elapsed() >= SNAPSHOT_EVERY {
             stored = Instant::now();
@@ -137,18 +144,21 @@ fn store(bus: &SharedBus, name: &str, reader: &mut dyn Reader, panes: &BTreeMap<
     }
 }
 
+fn load(bus: &SharedBus) -> anyhow::Result<Vec<Snapshot>> {
+    bus.load(&stored_as()).context("the snapshots of the windows cannot be loaded")
+}
+
 fn stored_as() -> String {
     format!("{NAME}.v{VERSION}")
 }
 
 impl Pane {
     /// What was stored of a partition, taken up.
-    fn restored(bus: &SharedBus, partition: u32) -> anyhow::Result<Self> {
+    fn restored(saved: &[Snapshot], partition: u32) -> anyhow::Result<Self> {
         let mut windows = Windows::new(partition);
-        let saved = bus.load(&stored_as()).context("the snapshot of the windows cannot be loaded")?;
-        let of_it = saved.into_iter().filter(|snapshot| snapshot.partition == partition);
+        let of_it = saved.iter().filter(|snapshot| snapshot.partition == partition);
         let saved = of_it.max_by_key(|snapshot| snapshot.next);
-        if let Some(snapshot) = &saved {
+        if let Some(snapshot) = saved {
             windows.restore(snapshot.next, &snapshot.value).map_err(anyhow::Error::msg)?;
         }
         let from = saved.map_or(0, |snapshot| snapshot.next);
@@ -207,52 +217,48 @@ fn skip_old_loads(out: &mut Vec<NewRecord>, now: Timestamp, metrics: &Registry) 
     });
 }
 
-/// Appends until it is done.
-fn append(bus: &SharedBus, records: &[NewRecord], stop: &Arc<AtomicBool>) {
-    while !records.is_empty() && !stop.load(Ordering::Relaxed) {
-        match bus.append(records.to_vec()).wait() {
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(%error, "windows could not be appended yet");
-                std::thread::sleep(WAIT);
-            }
-        }
-    }
-}
-
 /// Parses each new digest once and says which tables it names.
 pub fn parse_digests(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
     let assignment = Assignment::Group { group: DIGESTS.to_owned(), topics: vec![Topic::Digests] };
     let mut reader = bus.reader(assignment).context("new digests cannot be read")?;
     while !stop.load(Ordering::Relaxed) {
-        let Ok(polled) = reader.poll(WAIT) else {
-            std::thread::sleep(WAIT);
-            continue;
-        };
-        for item in polled {
-            let Polled::Record(record) = &item else {
-                lag.note(&item);
+        let polled = match reader.poll(WAIT) {
+            Ok(polled) => polled,
+            Err(error) => {
+                tracing::warn!(%error, "new digests cannot be read");
+                std::thread::sleep(WAIT);
                 continue;
-            };
-            if let Ok(Event { payload: Entry::Digest(entry), subject, id, .. }) = Event::<Entry>::from_record(record)
-                && !entry.parsed
-                && let Some(described) = describe(&entry.text)
-            {
-                let kind = described.kind.map_or(entry.kind.clone(), |kind| kind.as_str().to_owned());
-                let parsed = DigestEntry { tables: described.tables, kind, parsed: true, ..entry };
-                speaker.say(subject, Some(id), Entry::Digest(parsed)).wait()?;
             }
-            reader.commit(Topic::Digests, record.partition, record.offset + 1)?;
-            lag.note(&item);
+        };
+        let mut parsed = Vec::new();
+        let mut read = BTreeMap::new();
+        for item in &polled {
+            if let Polled::Record(record) = item {
+                parsed.extend(parsed_digest(record));
+                read.insert(record.partition, record.offset + 1);
+            }
         }
+        speaker.say_all(parsed).wait().context("parsed digests cannot be told")?;
+        for (partition, next) in read {
+            reader.commit(Topic::Digests, partition, next)?;
+        }
+        lag.note_all(&polled);
     }
     Ok(())
 }
 
+/// What is to be said of a digest that nobody has parsed yet.
+fn parsed_digest(record: &Record) -> Option<(Subject, Option<EventId>, Entry)> {
+    let Event { payload: Entry::Digest(entry), subject, id, .. } = Event::<Entry>::from_record(record).ok()?;
+    let described = (!entry.parsed).then(|| describe(&entry.text)).flatten()?;
+    let kind = described.kind.map_or(entry.kind.clone(), |kind| kind.as_str().to_owned());
+    let parsed = DigestEntry { tables: described.tables, kind, parsed: true, ..entry };
+    Some((subject, Some(id), Entry::Digest(parsed)))
+}
+
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::event::Subject;
-    use millrace_schemas::ids::{ClusterId, EventId};
+    use millrace_schemas::ids::ClusterId;
     use millrace_schemas::marks::Sequence;
     use millrace_schemas::topics::journal::Load;
 

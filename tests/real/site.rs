@@ -409,23 +409,31 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // After a failed assertion too, nothing is left running.
-        for mut child in std::mem::take(&mut self.running).into_values() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let instances: Vec<Instance> = self.spec.members.iter().filter_map(|member| self.instance(member)).collect();
-        if std::thread::panicking() {
-            let ended = std::thread::spawn(move || {
-                if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                    runtime.block_on(async {
-                        for instance in instances {
-                            end(instance).await;
-                        }
-                    });
+        end_after_a_panic(
+            std::mem::take(&mut self.running).into_values(),
+            self.spec.members.iter().filter_map(|member| self.instance(member)).collect(),
+        );
+    }
+}
+
+/// Ends processes of a test that left them, and after a failed assertion its servers too: nothing is left running.
+pub(crate) fn end_after_a_panic(processes: impl Iterator<Item = Child>, servers: Vec<Instance>) {
+    for mut child in processes {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    if !std::thread::panicking() {
+        return;
+    }
+    // A thread of its own: the panic may be in a runtime, which cannot wait for another.
+    let ended = std::thread::spawn(move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(async {
+                for server in servers {
+                    end(server).await;
                 }
             });
-            let _ = ended.join();
         }
-    }
+    });
+    let _ = ended.join();
 }

@@ -26,6 +26,9 @@ const SOCKET_TIMEOUT_MS: &str = "10000";
 /// 50 ms to 1 s between attempts to reach a broker: one that is back is found within a second.
 const RECONNECT_FROM_MS: &str = "50";
 const RECONNECT_TO_MS: &str = "1000";
+/// 10 s between looks who leads which partition. The library's 5 min are how long nothing comes of a partition that nobody led
+/// when it first asked.
+const LEADERS_EVERY_MS: &str = "10000";
 /// 10 s without a sign of life and a member's partitions go to the others. It says one every second, and learns by the answer
 /// that somebody joined.
 const SESSION_MS: &str = "10000";
@@ -53,6 +56,7 @@ impl Client {
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", RECONNECT_FROM_MS)
             .set("reconnect.backoff.max.ms", RECONNECT_TO_MS)
+            .set("topic.metadata.refresh.interval.ms", LEADERS_EVERY_MS)
             .set("allow.auto.create.topics", "false")
             .set("receive.message.max.bytes", ANSWER_BYTES_MAX)
             .set("log.connection.close", "false")

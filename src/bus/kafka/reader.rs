@@ -56,15 +56,13 @@ pub(super) struct KafkaReader {
 
 impl KafkaReader {
     pub(super) fn open(bus: Arc<Shared>, assignment: Assignment) -> Result<Self, Error> {
-        let (group, names) = match &assignment {
-            Assignment::Manual(topics) => (None, topics.iter().map(|(topic, _)| *topic).collect::<Vec<_>>()),
-            Assignment::Group { group, topics } => (Some(group.as_str()), topics.clone()),
-            Assignment::Own { name, topics } => (Some(name.as_str()), topics.clone()),
+        let group = match &assignment {
+            Assignment::Manual(_) => None,
+            Assignment::Group { group: name, .. } | Assignment::Own { name, .. } => Some(name.clone()),
         };
         bus.partitions(Topic::Journal.name())?; // not a step on a wrong set-up
-        let consumer = bus.client.consumer(group)?;
-        let group = group.map(str::to_owned);
-        let topics = names.iter().map(|topic| (bus.client.topic(topic.name()), *topic)).collect();
+        let consumer = bus.client.consumer(group.as_deref())?;
+        let topics = assignment.topics().into_iter().map(|topic| (bus.client.topic(topic.name()), topic)).collect();
         let mut reader = Self {
             bus,
             consumer,
@@ -93,8 +91,7 @@ impl KafkaReader {
         for (topic, from) in topics {
             for partition in 0..self.bus.partitions(topic.name())? {
                 let (low, high) = self.bus.range(topic.name(), partition)?;
-                let next =
-                    from.offset_of(partition).map_or(high, |offset| if offset > high { high } else { offset.max(low) });
+                let next = from.offset_of(partition).map_or(high, |offset| offset.clamp(low, high));
                 self.next.insert((*topic, partition), next);
             }
         }

@@ -29,7 +29,7 @@ use millrace_schemas::topics::routes::{Route, Routing};
 use millrace_test_servers::{Kafka, KafkaOptions, Port, all_stopped};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::real::site::{PATIENCE, millrace, templates};
+use crate::real::site::{PATIENCE, end_after_a_panic, millrace, templates};
 
 /// The cluster of a fleet.
 pub(super) const CLUSTER: &str = "c-fleet";
@@ -395,24 +395,9 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // After a failed assertion too, nothing is left running.
-        for mut role in std::mem::take(&mut self.running).into_values() {
-            let _ = role.child.kill();
-            let _ = role.child.wait();
-        }
-        if !std::thread::panicking() {
-            return;
-        }
-        let instances: Vec<Instance> = self.spec.members.iter().filter_map(|member| self.instance(member)).collect();
-        let ended = std::thread::spawn(move || {
-            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                runtime.block_on(async {
-                    for instance in instances {
-                        end(instance).await;
-                    }
-                });
-            }
-        });
-        let _ = ended.join();
+        end_after_a_panic(
+            std::mem::take(&mut self.running).into_values().map(|role| role.child),
+            self.spec.members.iter().filter_map(|member| self.instance(member)).collect(),
+        );
     }
 }

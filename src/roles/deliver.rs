@@ -1,0 +1,101 @@
+//! Appends what a processor made of its input until it is done: what was decided or counted is not forgotten because the bus was
+//! away for a moment. Who is told that it is not done must not store that it were.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millrace_schemas::record::NewRecord;
+
+use crate::bus::{Error, SharedBus, too_large};
+
+/// 100 ms to 2 s between attempts while the bus is unavailable.
+const RETRY_FROM: Duration = Duration::from_millis(100);
+const RETRY_TO: Duration = Duration::from_secs(2);
+
+/// Appends `records`, in order and in one append. False when `stop` came first; then it is not known whether they were.
+/// One that no bus takes is refused alone, which the bus counts: it would be refused for ever, and the others with it.
+#[must_use]
+pub(super) fn until_done(bus: &SharedBus, records: &[NewRecord], what: &str, stop: &AtomicBool) -> bool {
+    let mut left: Vec<&NewRecord> = records.iter().collect();
+    let mut wait = RETRY_FROM;
+    while !left.is_empty() {
+        match bus.append(left.iter().copied().cloned().collect()).wait() {
+            Ok(_) => return true,
+            Err(error @ Error::TooLarge { .. }) => {
+                tracing::error!(%error, "{what}: a record that no bus takes is left out");
+                left.retain(|record| too_large(record).is_none());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "{what}: cannot be appended yet");
+                if stop.load(Ordering::Relaxed) {
+                    return false;
+                }
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(RETRY_TO);
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use millrace_schemas::record::{Headers, VALUE_BYTES_MAX};
+    use millrace_schemas::topics::Topic;
+
+    use super::*;
+    use crate::bus::Bus as _;
+    use crate::bus::memory::{Faults, MemoryBus};
+
+    fn record(bytes: usize) -> NewRecord {
+        NewRecord {
+            topic: Topic::Journal,
+            partition_key: "shop".to_owned(),
+            key: "shop".to_owned(),
+            headers: Headers::new(),
+            value: Some(Arc::from(vec![b'x'; bytes])),
+        }
+    }
+
+    /// What it says when told to append `sizes`, and how many records are in the journal then.
+    fn run(world: &MemoryBus, sizes: &[usize], stop: bool) -> (bool, u64) {
+        let bus: SharedBus = Arc::new(world.clone());
+        let done =
+            until_done(&bus, &sizes.iter().copied().map(record).collect::<Vec<_>>(), "test", &AtomicBool::new(stop));
+        (done, world.end(Topic::Journal, 0).expect("a partition"))
+    }
+
+    #[test]
+    fn a_bus_that_was_away_gets_it_later() {
+        let world = MemoryBus::new(1, 1, Faults::default());
+        world.set_away(true);
+        let back = world.clone();
+        let began = Instant::now();
+        let returns = std::thread::spawn(move || {
+            std::thread::sleep(RETRY_FROM);
+            back.set_away(false);
+        });
+        assert_eq!(run(&world, &[1, 1], false), (true, 2));
+        assert!(began.elapsed() >= RETRY_FROM, "it was away for so long");
+        returns.join().expect("no panic");
+    }
+
+    #[test]
+    fn who_is_to_stop_tries_once_and_is_told_that_it_is_not_done() {
+        let world = MemoryBus::new(1, 1, Faults::default());
+        assert_eq!(run(&world, &[1], true), (true, 1));
+        world.set_away(true);
+        assert_eq!(run(&world, &[1], true), (false, 1));
+    }
+
+    #[test]
+    fn what_no_bus_takes_holds_nothing_up() {
+        let world = MemoryBus::new(1, 1, Faults::default());
+        assert_eq!(run(&world, &[1, VALUE_BYTES_MAX + 1, 1], false), (true, 2));
+        assert_eq!(run(&world, &[VALUE_BYTES_MAX + 1], false), (true, 2));
+        assert_eq!(run(&world, &[], false), (true, 2));
+    }
+}
