@@ -1,6 +1,6 @@
 //! The integration tests of the root package, one binary: what the tree must look like, what every bus must do, that a replay
 //! decides as the live system did, that the journal stays small, what becomes of facts that cannot be read, ten thousand simulated
-//! schedules, and what holds on a real Kafka.
+//! schedules, that our digests are the servers' own, and what holds on a real Kafka.
 
 #![allow(clippy::print_stdout)] // a test says what it counted
 
@@ -9,6 +9,7 @@ mod budget;
 mod bus;
 mod commands;
 mod deploy;
+mod digests;
 mod fleets;
 mod real;
 mod real_kafka;

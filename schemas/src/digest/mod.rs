@@ -1,5 +1,5 @@
 //! Statement digests: the bytes of a statement enter; its class leaves, as an id and as canonical text without literals, in
-//! the shape of MySQL's `STATEMENT_DIGEST_TEXT` (`text` names the four differences). One pass over bytes, because this
+//! the shape of MySQL's `STATEMENT_DIGEST_TEXT` (`text` names the differences). One pass over bytes, because this
 //! runs for every statement of every server; what costs more (kind, tables) is worked out once per new digest. Ids are
 //! provisional while `SCANNER_VERSION` may still rise. It must never fail, never panic, and never let a literal out.
 
@@ -19,7 +19,7 @@ pub use mask::mask;
 pub use split::{first_word, split};
 pub use text::TEXT_BYTES_MAX;
 
-/// Raised whenever the canonical text of any statement changes: ids of two versions are never compared.
+/// Raised, from the first release on, whenever the canonical text of any statement changes: ids of two versions are never compared.
 pub const SCANNER_VERSION: u64 = 1;
 
 impl DigestId {

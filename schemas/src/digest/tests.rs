@@ -37,6 +37,21 @@ fn prints_what_the_server_prints() {
     check("CREATE USER 'u'@'h' IDENTIFIED BY 'x'", "CREATE SYSTEM_USER ? @? IDENTIFIED BY ?");
     check("CREATE USER u@localhost IDENTIFIED BY 'x'", "CREATE SYSTEM_USER `u` @? IDENTIFIED BY ?");
     check("select null, 1, null", "SELECT ?, ...");
+    check(
+        "select not null, a is not null from t where not null",
+        "SELECT NOT ? , `a` IS NOT NULL FROM `t` WHERE NOT ?",
+    );
+    check("select @`v w`, @v, @'v', @a.b", "SELECT @`v w` , @? , @? , @?");
+    check("select f(@v, 1, -2), (@v), 5, @v", "SELECT `f` ( @?, ... ) , ( @? ) , ? , @?");
+    check("drop user 'a'@'h', 'b'@'h'", "DROP SYSTEM_USER ? @?, ... @?");
+    check(
+        "alter table t add foreign key (a) references u (b) on delete set null",
+        "ALTER TABLE `t` ADD FOREIGN KEY ( `a` ) REFERENCES `u` ( `b` ) ON DELETE SET NULL",
+    );
+    check("select high_priority null from t", "SELECT HIGH_PRIORITY ? FROM `t`");
+    check("select a from t where -1 < -1 having -a", "SELECT `a` FROM `t` WHERE - ? < ? HAVING - `a`");
+    check("set @a := -1, @b = -1", "SET @? := - ? , @? = ?");
+    check("select all -1, -1 from t order by -1", "SELECT ALL - ?, ... FROM `t` ORDER BY - ?");
     check("select if(a is null, null, 1)", "SELECT IF ( `a` IS NULL , ?, ... )");
     check(
         "create table t (a int not null, b varchar(10) null)",
@@ -63,6 +78,7 @@ fn merges_what_is_one_class() {
         "insert into t values(1,2),(3,4),(5,6)",
     ]);
     check_same(&["insert into t values (1,now())", "insert into t values (1,now()),(2, NOW( )),(3,now())"]);
+    check_same(&["select 1 where (a,b) in ((true,2))", "select 1 where (a,b) in ((true,2),(true,4),(true,-1))"]);
     check_same(&["select 1 where (a,b) in ((1,2))", "select 1 where (a,b) in ((1,2),(3,4))"]);
     check_same(&[
         "select a /* c */ from t -- x\n",

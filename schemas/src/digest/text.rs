@@ -1,6 +1,7 @@
-//! The reductions: tokens enter, the canonical text leaves. The shape is that of MySQL's `STATEMENT_DIGEST_TEXT` with four
-//! declared differences: rows of a list collapse to one row whatever their number; hints are dropped; cut input gives the
-//! digest of its prefix and says so; bodies of `/*! */` are code. One pass with a stack of token kinds, no backtracking;
+//! The reductions: tokens enter, the canonical text leaves. The shape is that of MySQL's `STATEMENT_DIGEST_TEXT` with declared
+//! differences, which `tests/digests` counts against a running server: rows of a list collapse to one row whatever their number;
+//! hints are dropped; cut input gives the digest of its prefix and says so; bodies of `/*! */` are code; positions in `ORDER BY`
+//! and `GROUP BY`, which MySQL 9 prints, are literals like others; a backtick in a name stays doubled. One pass with a stack of token kinds, no backtracking;
 //! buffers are kept between calls, so a warm scanner allocates nothing. Text without a `truncated` flag is a fixed point:
 //! scanning it again gives the same text. It must never write a byte of a literal.
 
@@ -14,8 +15,10 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// What the reductions must know about a token that is already written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A keyword or operator behind which an expression may start.
+    /// A keyword or operator behind which an expression may start, and a sign is part of the number behind it.
     Starter,
+    /// A keyword or operator behind which an expression may start, but the server keeps a sign: `WHERE - ?`.
+    Clause,
     /// Any other word, operator, or identifier.
     Other,
     In,
@@ -25,6 +28,10 @@ enum Kind {
     Value,
     /// `?, ...`
     List,
+    /// `@?`, which has a value of the server's inside: values behind it join it, but it joins nothing.
+    Variable,
+    /// `@?, ...`
+    VariableList,
     Comma,
     Open,
     /// A row of one value or of several, reduced.
@@ -44,7 +51,7 @@ struct Entry {
 struct OpenAt {
     /// Its place in the stack.
     entry: u32,
-    /// It opens a row of `VALUES`.
+    /// It opens a row of `VALUES` or of the list of an `IN`.
     row: bool,
     /// Where the row before it starts, when that one ended in `RowEnd`.
     row_before: Option<u32>,
@@ -124,7 +131,9 @@ impl Canonical {
             Lexeme::Quoted => self.identifier(&bytes[1..bytes.len() - 1]),
             Lexeme::Value => self.value(),
             Lexeme::Introducer => self.push(Kind::Other, b"(_charset)"),
-            Lexeme::Variable | Lexeme::Account => self.push(Kind::Other, b"@?"),
+            // The server keeps a variable's name only in backticks.
+            Lexeme::Variable if bytes.starts_with(b"@`") && !self.fold => self.push(Kind::Other, bytes),
+            Lexeme::Variable | Lexeme::Account => self.push(Kind::Variable, b"@?"),
             Lexeme::System => {
                 self.push(Kind::Other, b"@@");
                 self.glue = true;
@@ -136,6 +145,7 @@ impl Canonical {
             Lexeme::Ellipsis => self.ellipsis(),
             Lexeme::Sign => self.push(Kind::Sign, bytes),
             Lexeme::Operator if bytes == b"<>" => self.push(Kind::Starter, b"!="),
+            Lexeme::Operator if matches!(bytes, b"!" | b"~" | b":=") => self.push(Kind::Clause, bytes),
             Lexeme::Operator => self.push(Kind::Starter, bytes),
             Lexeme::CutValue => {
                 self.value();
@@ -184,7 +194,8 @@ impl Canonical {
         let kind = match word.text {
             "IN" => Kind::In,
             "VALUES" | "VALUE" => Kind::Values,
-            _ if word.starts_expression => Kind::Starter,
+            _ if word.takes_sign => Kind::Starter,
+            _ if word.starts_expression => Kind::Clause,
             _ => Kind::Other,
         };
         self.start_token(kind);
@@ -195,11 +206,12 @@ impl Canonical {
         }
     }
 
-    /// `NULL` is a value where an expression may start; `IS NULL`, `NOT NULL` and a column's `NULL` are kept.
+    /// `NULL` is a value where an expression may start, also behind a `NOT` there; `IS NULL`, `IS NOT NULL` and a column's
+    /// `NOT NULL` are kept.
     fn null_is_value(&self) -> bool {
-        let kept =
-            matches!(self.last(0), None | Some(Kind::Other | Kind::Row | Kind::RowEnd | Kind::Value | Kind::List));
-        !kept && !self.last_word_is(&["NOT"])
+        use Kind::{Clause, Comma, In, Open, Sign, Starter, Values};
+        let before = if self.last_word_is(&["NOT"]) { self.last(1) } else { self.last(0) };
+        matches!(before, Some(Starter | Clause | In | Values | Sign | Comma | Open))
     }
 
     /// A function's name stands before a parenthesis, but a table's name may, too.
@@ -229,28 +241,43 @@ impl Canonical {
         while self.last(0) == Some(Kind::Sign) && self.sign_is_unary() {
             self.pop(1);
         }
-        if self.last(0) == Some(Kind::Comma) && matches!(self.last(1), Some(Kind::Value | Kind::List)) {
-            self.pop(2);
-            return self.push(Kind::List, b"?, ...");
+        if !self.joins_list() {
+            self.push(Kind::Value, b"?");
         }
-        self.push(Kind::Value, b"?");
     }
 
-    fn sign_is_unary(&self) -> bool {
-        matches!(
-            self.last(1),
-            None | Some(Kind::Starter | Kind::Comma | Kind::Open | Kind::Sign | Kind::In | Kind::Values)
-        )
-    }
-
-    /// The server's own way to write a list; it occurs when its text is scanned again.
-    fn ellipsis(&mut self) {
+    /// Makes a list of the value before the comma at hand, of which what comes is a part; false where there is none.
+    fn joins_list(&mut self) -> bool {
         match (self.last(1), self.last(0)) {
             (Some(Kind::Value | Kind::List), Some(Kind::Comma)) => {
                 self.pop(2);
                 self.push(Kind::List, b"?, ...");
             }
-            (_, Some(Kind::Open)) => self.push(Kind::List, b"?, ..."),
+            (Some(Kind::Variable | Kind::VariableList), Some(Kind::Comma)) => {
+                self.pop(2);
+                self.push(Kind::VariableList, b"@?, ...");
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn sign_is_unary(&self) -> bool {
+        match self.last(1) {
+            None | Some(Kind::Starter | Kind::Comma | Kind::Open | Kind::Sign) => true,
+            // Servers differ here, and `match_key` is about what they have in common.
+            Some(Kind::Clause | Kind::In | Kind::Values) => self.fold,
+            Some(_) => false,
+        }
+    }
+
+    /// The server's own way to write a list; it occurs when its text is scanned again.
+    fn ellipsis(&mut self) {
+        if self.joins_list() {
+            return;
+        }
+        match self.last(0) {
+            Some(Kind::Open) => self.push(Kind::List, b"?, ..."),
             _ => self.push(Kind::Other, b"..."),
         }
     }
@@ -258,9 +285,10 @@ impl Canonical {
     fn open(&mut self) {
         let follows_row = self.last(0) == Some(Kind::Comma) && self.last(1) == Some(Kind::RowEnd);
         let follows_values = self.last(0) == Some(Kind::Comma) && self.last(1) == Some(Kind::Row);
+        let in_list = self.last(0) == Some(Kind::Open) && self.last(1) == Some(Kind::In);
         self.opens.push(OpenAt {
             entry: self.stack.len() as u32,
-            row: follows_row || follows_values || self.last(0) == Some(Kind::Values),
+            row: follows_row || follows_values || in_list || self.last(0) == Some(Kind::Values),
             row_before: if follows_row { self.last_row } else { None },
         });
         self.push(Kind::Open, b"(");

@@ -11,8 +11,10 @@ pub(super) struct Word {
     pub(super) text: &'static str,
     /// Only a keyword when a parenthesis follows.
     pub(super) function: bool,
-    /// An expression may start behind it, so a sign behind it is unary and `NULL` a value.
+    /// An expression may start behind it, so `NULL` behind it is a value.
     pub(super) starts_expression: bool,
+    /// A sign behind it is part of the number behind that.
+    pub(super) takes_sign: bool,
 }
 
 /// Slots of the hash table. 4,096: the about 800 words fill a fifth of it, so that most lookups need one probe.
@@ -70,11 +72,13 @@ const fn table() -> [u16; SLOTS] {
 // At compile time only: no stack holds this array when the program runs.
 #[allow(clippy::large_stack_arrays)]
 const fn words() -> [Word; WORD_COUNT] {
-    let mut words = [Word { text: "", function: false, starts_expression: false }; WORD_COUNT];
+    let mut words = [Word { text: "", function: false, starts_expression: false, takes_sign: false }; WORD_COUNT];
     let mut i = 0;
     while i < WORD_COUNT {
         let text = canonical(SPELLINGS[i]);
-        words[i] = Word { text, function: i >= KEYWORDS.len(), starts_expression: contains(&STARTS_EXPRESSION, text) };
+        let takes_sign = contains(&TAKES_SIGN, text);
+        let starts_expression = takes_sign || contains(&STARTS_EXPRESSION, text);
+        words[i] = Word { text, function: i >= KEYWORDS.len(), starts_expression, takes_sign };
         i += 1;
     }
     words
@@ -133,13 +137,19 @@ const SPELLINGS: [&str; WORD_COUNT] = {
     all
 };
 
-/// Keywords behind which an expression may start.
+/// Keywords behind which an expression may start, and where the server keeps a sign.
 #[rustfmt::skip]
-const STARTS_EXPRESSION: [&str; 41] = [
-    "ALL", "AND", "BETWEEN", "BINARY", "BY", "CALL", "CASE", "DEFAULT", "DISTINCTROW", "DIV", "DO", "ELSE",
-    "ELSEIF", "ESCAPE", "HAVING", "IF", "IN", "INTERVAL", "KILL", "LIKE", "LIMIT", "MOD", "NOT", "OFFSET", "ON",
-    "OR", "REGEXP", "RETURN", "RLIKE", "SELECT", "SET", "SOME", "THEN", "UNTIL", "VALUE", "VALUES", "WHEN", "WHERE",
-    "WHILE", "XOR", "USING",
+const STARTS_EXPRESSION: [&str; 24] = [
+    "ALL", "BINARY", "BY", "CALL", "DISTINCTROW", "DO", "ESCAPE", "HAVING", "HIGH_PRIORITY", "IN", "KILL", "LIMIT",
+    "OFFSET", "ON", "SOME", "SQL_BIG_RESULT", "SQL_BUFFER_RESULT", "SQL_CALC_FOUND_ROWS", "SQL_NO_CACHE",
+    "SQL_SMALL_RESULT", "STRAIGHT_JOIN", "VALUE", "WHERE", "USING",
+];
+
+/// Keywords behind which the server drops the sign of a number: those that it marks as starts of expressions, which are not all.
+#[rustfmt::skip]
+const TAKES_SIGN: [&str; 26] = [
+    "AND", "AT", "BETWEEN", "CASE", "DEFAULT", "DIV", "ELSE", "ELSEIF", "ENDS", "EVERY", "IF", "INTERVAL", "LIKE",
+    "MOD", "NOT", "OR", "RETURN", "RLIKE", "SELECT", "STARTS", "THEN", "UNTIL", "VALUES", "WHEN", "WHILE", "XOR",
 ];
 
 /// Spellings of one token, and the one that the server prints.

@@ -1,0 +1,61 @@
+//! Our digests against the server's own: a running MySQL gives its `STATEMENT_DIGEST_TEXT` of thousands of statements, and ours
+//! must be the same but for the differences that `schemas/src/digest/text.rs` declares, each counted here.
+
+mod declared;
+mod statements;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use millrace_mysql::Flavour;
+use millrace_schemas::digest::Scanner;
+use millrace_test_servers::{Options, Server};
+
+use declared::{Difference, as_ours};
+use statements::{collected, generated};
+
+/// 4,000 generated statements: the server does not take each of them.
+const GENERATED: usize = 4_000;
+/// 2,000 statements that a server digested are the least that says anything about all.
+const DIGESTED_MIN: usize = 2_000;
+/// 250 of the collected ones: all but those of plugins that a test server has not.
+const COLLECTED_MIN: usize = 250;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysql_prints_the_same_text_but_for_what_is_declared() {
+    let server = Server::start(Flavour::MySql, &Options::default()).await;
+    let mut session = server.session().await;
+    for statement in ["SET sql_mode = ''", "USE shop"] {
+        session.execute(statement).await.expect("it answers");
+    }
+    let mut scanner = Scanner::new();
+    let mut counted: BTreeMap<Option<Difference>, usize> = BTreeMap::new();
+    let (mut digested, mut of_collection, mut wrong) = (0, 0, Vec::new());
+    let collected = collected();
+    let first_generated = collected.len();
+    for (at, sql) in collected.into_iter().chain(generated(GENERATED)).enumerate() {
+        let literal = format!("'{}'", sql.replace('\\', "\\\\").replace('\'', "''"));
+        // What the server cannot parse has no digest there.
+        let Ok(Some(theirs)) = session.value(&format!("SELECT STATEMENT_DIGEST_TEXT({literal})")).await else {
+            continue;
+        };
+        digested += 1;
+        of_collection += usize::from(at < first_generated);
+        let ours = scanner.digest(sql.as_bytes()).text;
+        let (expected, differences) = as_ours(&theirs);
+        if expected != ours {
+            wrong.push(format!("{sql}\n  theirs: {theirs}\n  ours:   {ours}"));
+        }
+        if differences.is_empty() {
+            *counted.entry(None).or_default() += 1;
+        }
+        for difference in differences {
+            *counted.entry(Some(difference)).or_default() += 1;
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{digested} statements, {of_collection} of them collected: {counted:?}");
+    assert!(wrong.is_empty(), "{} undeclared differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(digested >= DIGESTED_MIN && of_collection >= COLLECTED_MIN, "{digested}, {of_collection} collected");
+    let met = Difference::ALL.iter().filter(|difference| counted.contains_key(&Some(**difference)));
+    assert_eq!(met.count(), Difference::ALL.len(), "a declared difference was never met: {counted:?}");
+}
