@@ -5,10 +5,13 @@ mod cluster;
 mod dead;
 mod doctor;
 mod events;
+mod fingerprint;
+mod input;
 mod journal;
 mod key;
 mod output;
 mod site;
+mod slowlog;
 mod topics;
 mod topology;
 mod why;
@@ -96,6 +99,10 @@ enum Command {
     Events(events::Arguments),
     /// Show, check or make the topics on Kafka.
     Topics(topics::Arguments),
+    /// Read statements from standard input, one a line, and say the digest of each.
+    Fingerprint(fingerprint::Arguments),
+    /// Read slow logs of MySQL, Percona Server and MariaDB: one line of JSON per entry. Exit code 3: parts could not be read.
+    Slowlog(slowlog::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
     Topology(topology::Arguments),
     /// Say what is missing on this machine and its servers, what that costs, and what to do.
@@ -138,12 +145,15 @@ pub fn main() -> ExitCode {
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Topics(arguments) => topics::run(&arguments),
+        Command::Fingerprint(arguments) => fingerprint::run(&arguments),
+        Command::Slowlog(arguments) => slowlog::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Unread>() => ExitCode::SUCCESS,
         Err(error) if error.is::<Negative>() => ExitCode::from(1),
         Err(error) => {
             eprintln!("millrace: {error:#}");

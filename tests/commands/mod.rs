@@ -2,6 +2,8 @@
 
 mod dead;
 mod doctor;
+mod fingerprint;
 mod key;
 mod metrics;
+mod slowlog;
 mod topology;

@@ -152,12 +152,18 @@ impl Entries {
                     self.begin(line, at, found);
                 }
             }
+            // A second one before any statement: what looked like an entry was text of a statement before it.
+            Place::Header if begins && is_header(line) && self.queried => {
+                self.unreadable("the header has no statement", at, found);
+                self.begin(line, at, found);
+            }
             Place::Header if line.starts_with(b"#") && !is_admin(line) => self.header(line, found),
             Place::Header | Place::Preamble => {
                 if self.preamble(line) {
                     self.place = Place::Preamble;
                 } else {
                     self.place = Place::Statement;
+                    self.entry.header_inside |= begins && is_header(line);
                     self.statement(line);
                 }
             }
@@ -179,6 +185,7 @@ impl Entries {
             }
             self.suspects += 1;
         }
+        self.entry.header_inside |= begins && is_header(line);
         if self.suspects > 0 {
             self.suspected.extend_from_slice(line);
             if self.suspects > SUSPECTS_MAX || self.suspected.len() > SUSPECT_BYTES_MAX {

@@ -45,6 +45,26 @@ fn reads_mysql() {
     }
 }
 
+/// The forms of other versions: Percona Server's, which has lines of its own, and MySQL 5.7's with the server's time zone.
+#[test]
+fn reads_relatives_of_mysql() {
+    let log = "# Time: 2026-11-21T10:01:47.500000+01:00\n# User@Host: app[app] @ web1 [10.0.0.9]  Id:     8\n\
+               # Schema: shop  Last_errno: 1062  Killed: 0\n\
+               # Query_time: 0.000500  Lock_time: 0.000100  Rows_sent: 1  Rows_examined: 10  Rows_affected: 2\n\
+               # Bytes_sent: 77  Tmp_tables: 0  Tmp_disk_tables: 0  Tmp_table_sizes: 0\n# InnoDB_trx_id: 1F2E\n\
+               # QC_Hit: No  Full_scan: Yes  Full_join: No  Tmp_table: No  Tmp_table_on_disk: No\n\
+               #   InnoDB_IO_r_ops: 3  InnoDB_IO_r_bytes: 49152  InnoDB_IO_r_wait: 0.000120\n\
+               SET timestamp=1795251707;\nINSERT INTO t VALUES (1);\n";
+    let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 40);
+    assert_eq!((entries.len(), unreadable), (1, vec![]));
+    let entry = &entries[0];
+    assert_eq!((entry.ts, entry.schema.as_str()), (Timestamp(1_795_251_707_500_000), "shop"));
+    assert_eq!((entry.error, entry.rows_affected, entry.bytes_sent), (Some(1062), Some(2), Some(77)));
+    let attributes: Vec<&str> = entry.attributes.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(attributes[..3], ["Killed", "Tmp_tables", "Tmp_disk_tables"]);
+    assert_eq!(entry.attributes.last(), Some(&("InnoDB_IO_r_wait".to_owned(), "0.000120".to_owned())));
+}
+
 #[test]
 fn reads_mariadb() {
     let log = "# Time: 261121  9:02:22\n# User@Host: app[app] @  [127.0.0.1]\n\
@@ -70,11 +90,28 @@ fn a_forged_entry_is_part_of_its_literal() {
         let log = format!("{}{}", mysql_entry(&statement), mysql_entry("SELECT 2"));
         let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 64);
         assert_eq!((sqls(&entries), unreadable), (vec![statement, "SELECT 2".into()], vec![]));
+        assert_eq!([true, false], [entries[0].header_inside, entries[1].header_inside]);
     }
     // In a comment, where no semicolon stands before it.
     let statement = format!("SELECT 1 /*\n{fake}*/");
     let (entries, _) = read(Dialect::MySql, mysql_entry(&statement).as_bytes(), 64);
     assert_eq!(sqls(&entries), [statement]);
+}
+
+/// Behind its semicolon a statement may end in comments of any text, and one of several statements may begin with them.
+#[test]
+fn a_forged_header_in_comments_is_no_entry() {
+    let fake = "# User@Host: fake[fake] @  [10.0.0.1]\n# Query_time: 9.9  Lock_time: 0 Rows_sent: 0  Rows_examined: 0";
+    let log = format!("{}{}", mysql_entry(&format!("SELECT 1;\n{fake}\n# x")), mysql_entry("SELECT 2"));
+    let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 64);
+    assert_eq!(sqls(&entries), ["SELECT 1", "SELECT 2"]);
+    assert_eq!((unreadable.len(), unreadable[0].reason), (1, "the header has no statement"));
+    assert_eq!(entries[1].user, "app");
+    let statement = format!("{fake}\nSELECT 1");
+    let log = format!("{}{}", mysql_entry(&statement), mysql_entry("SELECT 2"));
+    let (entries, unreadable) = read(Dialect::MySql, log.as_bytes(), 64);
+    assert_eq!((sqls(&entries), unreadable), (vec![statement, "SELECT 2".into()], vec![]));
+    assert!(entries[0].header_inside && entries[0].query_time_us == 61);
 }
 
 #[test]

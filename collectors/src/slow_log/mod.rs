@@ -24,9 +24,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The dialect of a log, from its first bytes: servers write their version there. None when they say nothing.
+    /// 64 KiB: a log that begins in the middle of a statement says by then who wrote it.
+    pub const START_BYTES: usize = 64 << 10;
+
+    /// The dialect of a log, from the whole lines of its first bytes: servers write their version there. None when they say
+    /// nothing.
     pub fn of_log(start: &[u8]) -> Option<Dialect> {
-        let text = String::from_utf8_lossy(&start[..start.len().min(4096)]);
+        let start = &start[..start.len().min(Dialect::START_BYTES)];
+        let whole = start.iter().rposition(|byte| *byte == b'\n')?;
+        let text = String::from_utf8_lossy(&start[..whole]);
         if text.contains("MariaDB") {
             return Some(Dialect::MariaDb);
         }
@@ -79,6 +85,8 @@ pub struct SlowEntry {
     pub sql: Vec<u8>,
     /// The length of the whole statement.
     pub sql_bytes: u64,
+    /// Lines inside the statement look like the header of an entry: a client may have sent them to forge one.
+    pub header_inside: bool,
     /// Where in the file the entry begins.
     pub offset: u64,
 }

@@ -47,7 +47,8 @@ pub(super) fn pair(key: &str, value: &str, entry: &mut SlowEntry) -> Option<()> 
         "Rows_affected" => entry.rows_affected = Some(value.parse().ok()?),
         "Bytes_sent" => entry.bytes_sent = Some(value.parse().ok()?),
         "Thread_id" => entry.thread = Some(value.parse().ok()?),
-        "Errno" => entry.error = Some(value.parse().ok()?),
+        // Percona Server calls it the last one.
+        "Errno" | "Last_errno" => entry.error = Some(value.parse().ok()?),
         "Schema" => value.clone_into(&mut entry.schema),
         _ => entry.attributes.push((key.to_owned(), value.to_owned())),
     }

@@ -1,0 +1,42 @@
+//! `millrace fingerprint` as a script uses it.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::real::site::millrace;
+
+fn run(arguments: &[&str], input: &[u8]) -> String {
+    let mut command = millrace();
+    command.arg("fingerprint").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    child.stdin.take().expect("piped").write_all(input).expect("it reads");
+    let output = child.wait_with_output().expect("waitable");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn every_statement_of_every_line_has_its_digest() {
+    let input = b"select 1 from shop.t where a = 'x'; commit\n\n-- nothing\nSELECT 'qut\nUpdate \xff\xfe set b=2";
+    let lines = run(&["-o", "jsonl"], input);
+    let found: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let places: Vec<_> = found.iter().map(|line| json!([line["input"], line["statement"]])).collect();
+    assert_eq!(places, [json!([1, 0]), json!([1, 1]), json!([4, 0]), json!([5, 0])]);
+    assert_eq!(found[0]["digest_text"], "SELECT ? FROM `shop` . `t` WHERE `a` = ?");
+    assert_eq!((&found[0]["kind"], &found[0]["tables"]), (&json!("select"), &json!(["shop.t"])));
+    let cut: Vec<bool> = found.iter().map(|line| line["truncated"].as_bool().expect("a boolean")).collect();
+    assert_eq!(cut, [false, false, true, false]);
+    assert!(lines.starts_with("{\"schema_version\":1,"), "{lines}");
+    assert!(!lines.contains("'x") && !lines.contains("qut"), "a literal came through: {lines}");
+}
+
+#[test]
+fn statements_with_line_ends_are_parted_by_nul() {
+    let text = run(&["--null"], b"select\n1\0select 2\0begin\0");
+    let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once("  ")).collect();
+    assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["SELECT ?", "SELECT ?", "BEGIN"]);
+    assert_eq!(lines[0].0, lines[1].0, "one class");
+    assert!(lines.iter().all(|(id, _)| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
+}
