@@ -6,6 +6,7 @@ mod statements;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 
 use millrace_mysql::Flavour;
 use millrace_schemas::digest::Scanner;
@@ -20,6 +21,28 @@ const GENERATED: usize = 4_000;
 const DIGESTED_MIN: usize = 2_000;
 /// 250 of the collected ones: all but those of plugins that a test server has not.
 const COLLECTED_MIN: usize = 250;
+
+/// Ids never change between releases: `MILLRACE_GOLDEN=write cargo test --test main digests` adds those of new statements.
+#[test]
+fn ids_are_those_of_before() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/digests/golden.txt");
+    let mut scanner = Scanner::new();
+    let line = |sql: String| {
+        let digest = scanner.digest(sql.as_bytes());
+        format!("{} {} {} {}\n", digest.id, digest.kind.as_str(), digest.tables.join(","), digest.text)
+    };
+    let now: String = collected().into_iter().map(line).collect();
+    let before = std::fs::read_to_string(&file).unwrap_or_default();
+    if std::env::var("MILLRACE_GOLDEN").is_ok_and(|value| value == "write") {
+        assert!(now.starts_with(&before), "statements are added at the end, and ids of before stay");
+        std::fs::write(&file, &now).expect("written");
+        return;
+    }
+    for (before, now) in before.lines().zip(now.lines()) {
+        assert_eq!(before, now, "an id that was released changed");
+    }
+    assert_eq!(before.lines().count(), now.lines().count(), "MILLRACE_GOLDEN=write adds the new ones");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mysql_prints_the_same_text_but_for_what_is_declared() {
