@@ -14,7 +14,7 @@ use crate::{LOOK_EVERY, WAIT_MAX, parent};
 const NET: u32 = u32::from_be_bytes([198, 18, 0, 0]);
 /// The first number that [`free_port`] gives.
 const NUMBERS_FROM: u32 = 21_000;
-/// Who is at the ends of a link, on the outside and on the island, and who never is anywhere. The second digit says that nobody sold them.
+/// Who is at the ends of a link, outside and on the island, and who never is anywhere. The 2 says that no factory gave them out.
 const OUTSIDE: &str = "02:00:00:00:00:01";
 const INSIDE: &str = "02:00:00:00:00:02";
 const NOBODY: &str = "02:00:00:00:00:03";
@@ -46,12 +46,7 @@ impl Link {
 impl Island {
     /// Makes one; or says why there can be none here.
     pub fn new() -> Result<Self, String> {
-        let mut hold = Command::new("setpriv");
-        hold.args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"]);
-        hold.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let holder = parent::start(hold).map_err(|error| format!("setpriv of util-linux: {error}"))?;
-        let mut island = Self { holder, number: free_port() };
-        island.is_apart()?;
+        let island = Self { holder: apart()?, number: free_port() };
         for link in [Link::Brokers, Link::Servers] {
             let (ours, letter, pid) = (island.outer(link), link.letter(), island.holder.id());
             run(
@@ -63,28 +58,13 @@ impl Island {
         for link in [Link::Brokers, Link::Servers] {
             let (outside, inside) = island.ends(link);
             let (ours, theirs) = (island.outer(link), link.letter());
-            island.outside(&format!("addr add {outside}/30 dev {ours}"));
-            island.outside(&format!("link set dev {ours} up"));
-            island.inside(&format!("addr add {inside}/30 dev {theirs}"));
-            island.inside(&format!("link set dev {theirs} up"));
+            here(&format!("addr add {outside}/30 dev {ours}"));
+            here(&format!("link set dev {ours} up"));
+            island.there(&format!("addr add {inside}/30 dev {theirs}"));
+            island.there(&format!("link set dev {theirs} up"));
         }
-        island.inside("link set dev lo up");
+        island.there("link set dev lo up");
         Ok(island)
-    }
-
-    /// Waits until the holder has left our namespace.
-    fn is_apart(&mut self) -> Result<(), String> {
-        let net = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let (pid, start) = (self.holder.id().to_string(), Instant::now());
-        while net(&pid).is_none_or(|its| Some(its) == net("self")) {
-            if let Ok(Some(status)) = self.holder.try_wait() {
-                let told = self.holder.stderr.take().and_then(|told| std::io::read_to_string(told).ok());
-                return Err(format!("unshare --net ended with {status}: {}", told.unwrap_or_default().trim_end()));
-            }
-            assert!(start.elapsed() < WAIT_MAX, "unshare --net does not come to it");
-            std::thread::sleep(LOOK_EVERY);
-        }
-        Ok(())
     }
 
     /// What our end of a link is called.
@@ -142,21 +122,33 @@ impl Island {
 
     fn neighbours(&self, theirs: &str, ours: &str) {
         let (outside, inside) = self.ends(Link::Brokers);
-        self.outside(&format!(
-            "neigh replace {inside} lladdr {theirs} nud permanent dev {}",
-            self.outer(Link::Brokers)
-        ));
-        self.inside(&format!("neigh replace {outside} lladdr {ours} nud permanent dev {}", Link::Brokers.letter()));
+        here(&format!("neigh replace {inside} lladdr {theirs} nud permanent dev {}", self.outer(Link::Brokers)));
+        self.there(&format!("neigh replace {outside} lladdr {ours} nud permanent dev {}", Link::Brokers.letter()));
     }
 
-    fn outside(&self, words: &str) {
-        run(&["ip"], words).unwrap_or_else(|error| panic!("{error}"));
-    }
-
-    fn inside(&self, words: &str) {
+    fn there(&self, words: &str) {
         let net = format!("--net=/proc/{}/ns/net", self.holder.id());
         run(&["nsenter", &net, "--", "ip"], words).unwrap_or_else(|error| panic!("{error}"));
     }
+}
+
+/// A process in a network namespace of its own, which is there as long as this one.
+fn apart() -> Result<Child, String> {
+    let mut hold = Command::new("setpriv");
+    hold.args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"]);
+    hold.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut holder = parent::start(hold).map_err(|error| format!("setpriv, of util-linux: {error}"))?;
+    let net = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let (pid, start) = (holder.id().to_string(), Instant::now());
+    while net(&pid).is_none_or(|its| Some(its) == net("self")) {
+        if let Ok(Some(status)) = holder.try_wait() {
+            let told = holder.stderr.take().and_then(|told| std::io::read_to_string(told).ok());
+            return Err(format!("unshare --net ended with {status}: {}", told.unwrap_or_default().trim_end()));
+        }
+        assert!(start.elapsed() < WAIT_MAX, "unshare --net does not come to it");
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(holder)
 }
 
 impl Drop for Island {
@@ -167,10 +159,14 @@ impl Drop for Island {
     }
 }
 
+fn here(words: &str) {
+    run(&["ip"], words).unwrap_or_else(|error| panic!("{error}"));
+}
+
 fn run(program: &[&str], words: &str) -> Result<(), String> {
     let mut command = Command::new(program[0]);
     command.args(&program[1..]).args(words.split(' ')).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("{}: {error}", program[0]))?;
+    let output = command.output().map_err(|error| format!("{}, of iproute2 or util-linux: {error}", program[0]))?;
     let told = String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(()) } else { Err(format!("{} {words}: {}", program.join(" "), told.trim_end())) }
 }

@@ -33,7 +33,7 @@ fn arrives(stream: &mut TcpStream) -> bool {
 fn what_is_sent_over_a_cut_link_vanishes_and_comes_later() {
     let island = match Island::new() {
         Ok(island) => island,
-        Err(why) => return println!("left out: no island can be had here: {why}"),
+        Err(why) => return eprintln!("left out: no island can be had here: {why}"),
     };
     let outer = Path::new("/sys/class/net").join(island.outer(Link::Brokers));
     let brokers = TcpListener::bind((island.way_to_brokers(), 0)).unwrap();
