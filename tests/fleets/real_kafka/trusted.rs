@@ -29,8 +29,8 @@ use super::keys::Keys;
 use crate::real::site::PATIENCE;
 
 const ROLES: [&str; 6] = ["p1", "p2", "e1", "a-h1", "a-h2", "a-h3"];
-/// 5 s: what is believed of an exit is a failover within a tenth of a second.
-const NOTHING_FOR: Duration = Duration::from_secs(5);
+/// 3 s: what is believed of an exit is a decision within a tenth of a second, on a starved machine within one.
+const NOTHING_FOR: Duration = Duration::from_secs(3);
 
 /// That the server of `member` was killed and is held down, in the words of its host's agent; the `number`th time.
 fn exit(member: &Member, number: u64) -> NewRecord {
