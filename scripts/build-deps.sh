@@ -69,6 +69,8 @@ find_missing() {
         need default-jre-headless java_of_17
         need maven command -v mvn
         need openssl command -v openssl
+        # Tests cut the network of a namespace, which only root may make; for others a proxy stands in.
+        if [ "$(id -u)" = 0 ]; then need iproute2 command -v ip; fi
     fi
 }
 

@@ -1,13 +1,15 @@
 //! The demo's roles as processes of their own, as a fleet runs them over Kafka: three agents, three processors, two executors and
-//! a sink. On the way some are killed, as hosts and people do; the others must not need them.
+//! a sink, each but the sink with a key of its own. On the way some are killed, as hosts and people do; the others must not need them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use millrace_schemas::ids::HostId;
+use millrace_schemas::ids::{ClusterId, HostId};
+use millrace_schemas::signing::Role;
 
+use super::keys::{self, As};
 use super::screen::say;
 use crate::bus::kafka::topics::Topics;
 use crate::config::Kafka;
@@ -17,9 +19,14 @@ const PARTITIONS: u32 = 24;
 /// 10 s for a process to end when it is asked to; then it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
+const PROCESSORS: [&str; 3] = ["p1", "p2", "p3"];
+const EXECUTORS: [&str; 2] = ["e1", "e2"];
+/// The demo itself, and whoever uses the configuration that it leaves.
+pub(super) const OPERATOR: &str = "millrace";
+
 /// A role in a process of its own.
 #[derive(Debug)]
-struct Role {
+struct Running {
     /// What it is called, and its configuration file.
     name: String,
     process: Child,
@@ -28,7 +35,7 @@ struct Role {
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    roles: Vec<Role>,
+    roles: Vec<Running>,
 }
 
 /// Where the brokers are, and how the demo's topics are called on them.
@@ -45,15 +52,22 @@ pub(super) fn kafka(servers: &str, dir: &Path) -> Kafka {
 }
 
 impl Fleet {
-    /// Makes the topics and starts every role.
-    pub(super) fn start(kafka: &Kafka, dir: &Path, hosts: &[HostId], templates: &Path) -> anyhow::Result<Self> {
+    /// Makes the topics and the keys, and starts every role.
+    pub(super) fn start(
+        kafka: &Kafka,
+        dir: &Path,
+        cluster: &ClusterId,
+        hosts: &[HostId],
+        templates: &Path,
+    ) -> anyhow::Result<Self> {
         Topics::new(kafka)?.apply()?;
+        enrol(dir, cluster, hosts)?;
         let mut fleet = Self { roles: Vec::new() };
-        for number in 1..=3 {
-            fleet.run("process", &format!("p{number}"), kafka, dir, "")?;
+        for name in PROCESSORS {
+            fleet.run("process", name, kafka, dir, "")?;
         }
-        for number in 1..=2 {
-            fleet.run("execute", &format!("e{number}"), kafka, dir, "")?;
+        for name in EXECUTORS {
+            fleet.run("execute", name, kafka, dir, "")?;
         }
         fleet.run("sink", "s1", kafka, dir, &format!("[archive]\ndir = \"{}/archive\"\n", dir.display()))?;
         for host in hosts {
@@ -81,7 +95,7 @@ impl Fleet {
             .stderr(log)
             .spawn()
             .with_context(|| format!("millrace {role} cannot be started"))?;
-        self.roles.push(Role { name: name.to_owned(), process });
+        self.roles.push(Running { name: name.to_owned(), process });
         Ok(())
     }
 
@@ -132,14 +146,32 @@ impl Drop for Fleet {
     }
 }
 
+/// Everybody's key, before anybody runs: who reads a roster without the key of another would refuse what that one says.
+fn enrol(dir: &Path, cluster: &ClusterId, hosts: &[HostId]) -> anyhow::Result<()> {
+    let instances = format!("{cluster}/*");
+    for name in PROCESSORS {
+        keys::enrol(dir, name, As::Named(Role::Process, vec![name.to_owned()]), "*")?;
+    }
+    for name in EXECUTORS {
+        keys::enrol(dir, name, As::Named(Role::Execute, vec![name.to_owned()]), "*")?;
+    }
+    for host in hosts {
+        keys::enrol(dir, &format!("a-{host}"), As::Agent(host), &instances)?;
+    }
+    // The demo gives one command itself; where it is left running, you may give others by its configuration.
+    let you = format!("{OPERATOR}-{}", rustix::process::getuid().as_raw());
+    keys::enrol(dir, OPERATOR, As::Named(Role::Operator, vec!["demo".to_owned(), you]), &instances)
+}
+
 /// Writes the configuration of a process of the fleet.
 pub(super) fn config(name: &str, kafka: &Kafka, dir: &Path, more: &str) -> anyhow::Result<PathBuf> {
     let Kafka { servers, prefix, partitions, replication, .. } = kafka;
     let state = dir.join(format!("{name}-state"));
     let text = format!(
         "name = \"{name}\"\n[bus]\nkind = \"kafka\"\nservers = \"{servers}\"\nprefix = \"{prefix}\"\npartitions = {partitions}\n\
-         replication = {replication}\nstate-dir = \"{}\"\n{more}",
-        state.display()
+         replication = {replication}\nstate-dir = \"{}\"\n{}{more}",
+        state.display(),
+        keys::section(dir, name)
     );
     let file = dir.join(format!("{name}.toml"));
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;

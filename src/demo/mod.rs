@@ -5,6 +5,7 @@
 mod book;
 mod counts;
 mod fleet;
+mod keys;
 mod load;
 mod screen;
 pub mod site;

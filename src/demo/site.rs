@@ -20,6 +20,7 @@ use mysql_async::prelude::Queryable as _;
 
 use super::Wish;
 use super::fleet::{self, Fleet};
+use super::keys;
 use super::load::{Login, TABLES, connect};
 use crate::config::{Agent, Bus, Settings};
 use crate::roles::speaker::{Speaker, now};
@@ -75,10 +76,15 @@ impl Site {
         let hosts: Vec<HostId> =
             (1..=HOSTS).map(|number| HostId::parse(format!("h{number}"))).collect::<Result<_, _>>()?;
         let spec = cluster_of(wish.flavour, name, &hosts)?;
+        // Minted once, from what no other cluster has: this moment of this process.
+        let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
+        let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
         let (settings, roles, fleet) = if let Some(servers) = &wish.kafka {
             let kafka = fleet::kafka(servers, dir);
-            let fleet = Fleet::start(&kafka, dir, &hosts, templates)?;
-            (settings(wish, Bus::Kafka(kafka), Vec::new()), Roles { console: true, ..Roles::NONE }, Some(fleet))
+            let fleet = Fleet::start(&kafka, dir, &cluster, &hosts, templates)?;
+            let trust = Some(keys::trust(dir, fleet::OPERATOR));
+            let settings = Settings { trust, ..settings(wish, Bus::Kafka(kafka), Vec::new()) };
+            (settings, Roles { console: true, ..Roles::NONE }, Some(fleet))
         } else {
             let agents = hosts.iter().map(|host| agent(dir, host, templates)).collect();
             let bus = Bus::File {
@@ -91,9 +97,6 @@ impl Site {
             (Settings { archive, ..settings(wish, bus, agents) }, Roles::ALL, None)
         };
         let up = Up::start(&settings, roles)?;
-        // Minted once, from what no other cluster has: this moment of this process.
-        let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
-        let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
         Ok(Self { dir: dir.to_owned(), up, fleet, cluster, spec })
     }
 
@@ -109,7 +112,7 @@ impl Site {
     pub(super) fn where_to_look(&self, wish: &Wish) -> anyhow::Result<String> {
         let config = self.dir.join("millrace.toml");
         if let Some(servers) = &wish.kafka {
-            fleet::config("millrace", &fleet::kafka(servers, &self.dir), &self.dir, "")?;
+            fleet::config(fleet::OPERATOR, &fleet::kafka(servers, &self.dir), &self.dir, "")?;
         } else {
             let listen = self.up.bus_address.context("the bus is not served")?;
             std::fs::write(

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use millrace_schemas::cluster::Member;
 use millrace_schemas::topics::routes::Route;
 
+use super::keys;
 use super::load::Done;
 use super::screen::say;
 use super::site::Site;
@@ -47,8 +48,9 @@ impl Verdict<'_> {
         judge(self.gap <= GAP_MAX, format!("write gap {} ms (at most {})", self.gap.as_millis(), GAP_MAX.as_millis()));
         judge(self.comparison, "the wire's counts equal the server's".to_owned());
         judge(self.rejoined, "the old primary is a replica again".to_owned());
-        let (held, what) = self.replay()?;
-        judge(held, what);
+        for (held, what) in self.replay()? {
+            judge(held, what);
+        }
         let held = if good { "all of it held" } else { "NOT all of it held" };
         let decisions = self.site.up.shown().view().switches().count();
         say(&format!("\n  {held} after {:.0} s, with {decisions} decisions", began.elapsed().as_secs_f64()));
@@ -71,12 +73,17 @@ impl Verdict<'_> {
         }
     }
 
-    /// Exports the archive and has another process replay it.
-    fn replay(&self) -> anyhow::Result<(bool, String)> {
+    /// Exports the archive and has another process replay it, which judges every signature of a fleet again.
+    fn replay(&self) -> anyhow::Result<Vec<(bool, String)>> {
         let archive = self.site.dir.join("archive");
         journal::export(&self.site.up.bus, &archive)?;
         let program = std::env::current_exe().context("the path of this program is not known")?;
-        let output = Command::new(program).args(["journal", "replay", "-o", "json"]).arg(&archive).output()?;
+        let mut replay = Command::new(program);
+        replay.args(["journal", "replay", "-o", "json"]).arg(&archive);
+        if self.site.fleet.is_some() {
+            replay.arg("--roster").arg(keys::roster(&self.site.dir));
+        }
+        let output = replay.output()?;
         if !output.status.success() && output.stdout.is_empty() {
             bail!("the replay failed: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -89,6 +96,11 @@ impl Verdict<'_> {
         let what = format!(
             "another process replayed {records} records to the same decisions: {promotions} promotion(s), hash {hash}"
         );
-        Ok((equal && promotions >= 1, what))
+        let mut held = vec![(equal && promotions >= 1, what)];
+        if self.site.fleet.is_some() {
+            let refused = replayed["refused"].as_u64().context("the replay does not say how many it refused")?;
+            held.push((refused == 0, format!("all were signed by whom the roster lets say them, {refused} refused")));
+        }
+        Ok(held)
     }
 }

@@ -25,6 +25,10 @@ pub fn read(file: &Path) -> Result<Signer, Error> {
     let told = |problem: String| Error::Key { path: file.to_owned(), problem };
     let opened = OpenOptions::new().read(true).open(file).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => told(format!("it is not there; `millrace key new {}` makes one", file.display())),
+        io::ErrorKind::PermissionDenied => {
+            let user = rustix::process::getuid().as_raw();
+            told(format!("user {user}, who runs this, cannot read it, or its folder: chown {user} {}", file.display()))
+        }
         _ => told(error.to_string()),
     })?;
     // Of the file that was opened, not of what has the name by now.

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use millrace::config::{self, Bus, Settings};
+use millrace::trust::roster_file;
+use millrace_schemas::signing::{Entry, Role};
 
 use crate::real::site::millrace;
 
@@ -94,5 +96,27 @@ fn the_volumes_of_the_compose_file_are_declared_and_its_image_is_built() {
     let image = std::fs::read_to_string(root.join(dockerfile)).expect("the Dockerfile");
     for word in image.split_whitespace().filter(|word| word.starts_with("scripts/")) {
         assert!(root.join(word).exists(), "{dockerfile} runs {word}, which is not there");
+    }
+}
+
+/// Who copies the examples and enrols the keys as the roster beside them has it is believed.
+#[test]
+fn the_roster_has_whom_the_examples_of_a_fleet_name() {
+    let roster = roster_file::read(&deploy().join("trust/roster.toml")).expect("readable");
+    let may = |role: Role, speaks: &dyn Fn(&Entry) -> bool| {
+        roster.entries().any(|(_, entry)| entry.roles.contains(&role) && entry.revoked.is_none() && speaks(entry))
+    };
+    for (role, named) in
+        [("agent", Role::Agent), ("process", Role::Process), ("execute", Role::Execute), ("operator", Role::Operator)]
+    {
+        let example = deploy().join(format!("examples/kafka-{role}.toml"));
+        let settings = config::load(&example).unwrap_or_else(|error| panic!("{error}"));
+        let believed = match named {
+            Role::Agent => settings.agents.iter().all(|agent| may(named, &|entry| entry.hosts.contains(&agent.host))),
+            Role::Operator => may(named, &|entry| entry.names.contains(&format!("{}-1000", settings.name))),
+            _ => may(named, &|entry| entry.names.contains(&settings.name)),
+        };
+        assert!(believed, "deploy/trust/roster.toml has no key for {}, of {}", settings.name, example.display());
+        assert!(settings.trust.is_some_and(|trust| trust.key_file.is_some()), "{} names no key", example.display());
     }
 }

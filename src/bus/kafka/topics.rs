@@ -13,12 +13,12 @@ use rdkafka::admin::{
 };
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::FromClientConfig as _;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::metadata::MetadataTopic;
 use serde::Serialize;
 
 use super::client::{Client, RECORD_BYTES_MAX, Told};
-use super::{ASK_WITHIN, metadata};
+use super::{ASK_WITHIN, has_no_leader, metadata};
 use crate::bus::Error;
 use crate::config;
 
@@ -31,8 +31,8 @@ const COMPACTED_SEGMENT_BYTES: &str = "16777216";
 /// A day for readers of a compacted topic to see that a key is gone.
 const TOMBSTONES_KEPT_MS: &str = "86400000";
 
-/// 10 s for new topics to be known to all brokers: it takes some 100 ms.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// 30 s for new topics to be known to all brokers and to have their files: it takes some 100 ms, on a busy disk ten seconds.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 const SEEN_LOOK: Duration = Duration::from_millis(50);
 
 /// A topic as it is wanted.
@@ -172,7 +172,7 @@ impl Topics {
         Ok(done)
     }
 
-    /// Waits until the brokers know of topics that were created, and each of their partitions has a leader.
+    /// Waits until the brokers know of topics that were created, and each of their partitions can be used.
     fn seen(&self, topics: &[&Wanted]) -> Result<(), Error> {
         let until = Instant::now() + SEEN_WITHIN;
         loop {
@@ -180,9 +180,27 @@ impl Topics {
             let is_led = |topic: &&MetadataTopic| topic.partitions().iter().all(|one| one.leader() >= 0);
             let led: BTreeSet<&str> = metadata.topics().iter().filter(is_led).map(MetadataTopic::name).collect();
             match topics.iter().find(|topic| !led.contains(topic.name.as_str())) {
-                None => return Ok(()),
+                None => break,
                 Some(_) if Instant::now() < until => std::thread::sleep(SEEN_LOOK),
                 Some(topic) => return Err(self.refused(&format!("{} was created, and has no leader yet", topic.name))),
+            }
+        }
+        for topic in topics {
+            for partition in 0..topic.partitions {
+                self.led(&topic.name, partition, until)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the leader of a new partition has it: brokers name the leaders before these have made the files, and until then
+    /// whoever asks for the partition is told to ask another.
+    fn led(&self, topic: &str, partition: u32, until: Instant) -> Result<(), Error> {
+        loop {
+            match self.asks.fetch_watermarks(topic, partition as i32, ASK_WITHIN) {
+                Ok(_) => return Ok(()),
+                Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(SEEN_LOOK),
+                Err(error) => return Err(self.client.explain_to(&self.asks, &error)),
             }
         }
     }

@@ -26,7 +26,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order};
 use millrace_schemas::topics::journal::{Ended, Fact};
 use millrace_schemas::topics::routes::{Route, Routing};
-use millrace_test_servers::{Kafka, KafkaOptions, Port, all_stopped};
+use millrace_test_servers::{Island, Kafka, KafkaOptions, Port, all_stopped};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::real::site::{PATIENCE, end_after_a_panic, millrace, templates};
@@ -54,6 +54,8 @@ pub(super) struct Fleet {
     pub(super) settings: config::Kafka,
     pub(super) dir: PathBuf,
     pub(super) spec: ClusterSpec,
+    /// Where the host h1 is, if not among the others; its servers' addresses are in `spec`.
+    pub(super) island: Option<Island>,
     running: BTreeMap<String, Running>,
     /// The most memory that a role of this name had.
     memory: BTreeMap<String, u64>,
@@ -100,7 +102,7 @@ impl Fleet {
             member.port = port.number;
         }
         let (running, memory) = (BTreeMap::new(), BTreeMap::new());
-        Self { kafka, access: None, settings, dir, spec, running, memory, _ports: ports, _folder: folder }
+        Self { kafka, access: None, settings, dir, spec, island: None, running, memory, _ports: ports, _folder: folder }
     }
 
     /// Writes a role's configuration: where the brokers are reached, and what it has of its own.
@@ -160,6 +162,9 @@ impl Fleet {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_of(name)).expect("a log");
         let mut command: Command = millrace();
         command.arg(command_of(name)).arg("--config").arg(config);
+        if let Some(island) = self.island.as_ref().filter(|_| name == "a-h1") {
+            command = island.enter(&command);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         if let Some(failpoint) = failpoint {
             command.env("MILLRACE_FAILPOINT", failpoint);

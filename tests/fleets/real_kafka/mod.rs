@@ -2,12 +2,14 @@
 
 mod books;
 mod fleet;
+mod keys;
 mod kills;
 mod network;
 mod outages;
 mod poison;
 mod secured;
 mod storms;
+mod trusted;
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A fleet whose brokers ask everybody who they are and let nobody do more than `deploy/kafka/acls` lists: the real roles work so,
-//! and are told what is wrong where they do more, or are not who they say.
+//! A fleet whose brokers ask everybody who they are and let nobody do more than `deploy/kafka/acls` lists, and whose roles believe
+//! only the keys of their roster: the real roles work so, and are told what is wrong where they do more, or are not who they say.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -8,14 +8,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::bus::kafka::KafkaBus;
+use millrace::bus::signed::trusting;
 use millrace::bus::{Assignment, Bus as _, Error, From, Reader, Snapshot};
 use millrace::config::{self, Sasl, Tls};
+use millrace::trust::Trust;
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::EventId;
+use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::{Headers, NewRecord};
-use millrace_schemas::topics::Topic;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::{Topic, samples};
 use millrace_test_servers::{Kafka, KafkaOptions, free_port};
 
 use super::fleet::{CLUSTER, Fleet};
+use super::keys::Keys;
+use super::trusted;
 use crate::real::site::{PATIENCE, millrace};
 
 /// Who has a list in `deploy/kafka/acls` and is of Millrace.
@@ -24,7 +32,6 @@ const PRINCIPALS: [&str; 6] = ["agent", "process", "execute", "sink", "console",
 const ARCHIVED: u64 = 10_000;
 /// 15 s: what is refused is told in one or two waits of 5 s, and not after the 20 s and more that the library goes on by itself.
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
-const ALERT: &str = include_str!("../../../schemas/src/golden/alerts.millrace.alert.v1.json");
 
 /// Brokers that ask who one is, with the grants of every role.
 async fn brokers() -> Kafka {
@@ -124,6 +131,7 @@ fn ended(command: &[&str], config: &PathBuf) -> Output {
 async fn a_fleet_works_with_the_grants_of_its_roles_and_no_others() {
     let port = free_port();
     let mut fleet = fleet(port.number).await;
+    let keys = Keys::give(&mut fleet, &["p1", "e1", "a-h1", "a-h2", "a-h3", "operator"]);
     for name in ["p1", "e1", "s1", "c1", "a-h1", "operator"] {
         let checked = ended(&["topics", "--check"], &fleet.configure(name, ""));
         assert!(checked.status.success(), "{name}: {}", told(&checked));
@@ -133,26 +141,48 @@ async fn a_fleet_works_with_the_grants_of_its_roles_and_no_others() {
     }
     fleet.create();
     let primary = fleet.primary(None).await;
+    // Whoever took an agent's password of the brokers, and has no key that is enrolled.
+    keys.make("a-stranger");
+    let forged = trusted::forge(&bus(&fleet.kafka, "agent"), &keys, &primary, Some("a-stranger"), 0).await;
+    trusted::refused(&fleet, &forged, "unknown-key", "is not in the roster").await;
+    trusted::nothing_follows(&fleet, &primary).await;
     fleet.kill_server(&primary);
     let next = fleet.primary(Some(&primary)).await;
     fleet.ended("rejoin", 1).await;
-    let archived = archived(&fleet).await;
+    let archived = archived(&fleet, &keys).await;
     let page = reqwest::get(format!("http://127.0.0.1:{}/api/why/{CLUSTER}", port.number)).await.expect("it answers");
     let page = page.text().await.expect("a page");
     assert!(page.contains(next.instance.as_str()) && page.contains("promote"), "{page}\n{}", fleet.logs());
     let why = ended(&["why", CLUSTER], &fleet.configure("operator", ""));
     assert!(why.status.success() && told(&why).contains("promote"), "{}", told(&why));
-    println!("over TLS, by passwords and certificates, with the grants of deploy/kafka/acls:");
+    println!("over TLS, by passwords and certificates, with the grants of deploy/kafka/acls and a key for each:");
     println!("  a failover from {} to {}, a rejoin, {archived} alerts in the archive", primary.instance, next.instance);
+    let dead = fleet.told(Topic::Dead);
+    assert_eq!(dead.len(), 1, "what the fleet says itself is believed: {dead:?}\n{}", fleet.logs());
+    println!("  of {} facts 1 was refused: an exit told with a stranger's key", fleet.told(Topic::Journal).len());
     fleet.remove().await;
 }
 
 /// Fills a file of the archive and waits for it.
-async fn archived(fleet: &Fleet) -> u64 {
-    let admin = fleet.bus();
-    for _ in 0..20 {
-        let alert = record(Topic::Alerts, ALERT);
-        admin.append(vec![alert; ARCHIVED as usize / 20]).await.expect("the brokers take them");
+async fn archived(fleet: &Fleet, keys: &Keys) -> u64 {
+    // As a decider says them: unsigned ones would be refused, and told of.
+    let trust = Trust::open(&keys.trust("p1"), Arc::default()).expect("right");
+    let decider = trusting(fleet.bus(), Some(&Arc::new(trust)), &Arc::default());
+    let alert = |number: u64| {
+        Event {
+            id: EventId::derive(&["archived", &number.to_string()]),
+            source: "failover.0/test".to_owned(),
+            sequence: Sequence { incarnation: 1, counter: number },
+            at: Timestamp(1),
+            appended: Timestamp::ZERO,
+            subject: Subject::cluster(CLUSTER.parse().expect("legal")),
+            cause: None,
+            payload: samples::notices().remove(0),
+        }
+        .to_record()
+    };
+    for number in (0..ARCHIVED).step_by(500) {
+        decider.append((number..number + 500).map(alert).collect()).await.expect("the brokers take them");
     }
     let until = Instant::now() + PATIENCE;
     loop {

@@ -3,6 +3,7 @@
 //! removes it, and the kernel kills it when the test process ends.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -31,11 +32,13 @@ pub struct KafkaOptions {
     pub open: bool,
     /// The certificate that brokers show to clients: `broker`, or for a test of refusal `wrong-host` or `expired`.
     pub certificate: &'static str,
+    /// Where clients of the proxied listener find the proxies.
+    pub behind: Ipv4Addr,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { brokers: 1, open: true, certificate: "broker" }
+        Self { brokers: 1, open: true, certificate: "broker", behind: Ipv4Addr::LOCALHOST }
     }
 }
 
@@ -57,6 +60,7 @@ impl Kafka {
         let mut prepare = script();
         prepare.arg("prepare").arg(folder.path()).args(["--ports", &list.join(",")]);
         prepare.args(["--brokers", &options.brokers.to_string(), "--certificate", options.certificate]);
+        prepare.args(["--behind", &options.behind.to_string()]);
         if options.open {
             prepare.arg("--open");
         }

@@ -1,11 +1,12 @@
 //! Real servers for tests. In: the templates that `make servers` leaves. Out: running instances on loopback, each with a
 //! directory and a port of its own, which are killed, reaped and removed when dropped (or when the test process dies);
-//! Kafka brokers likewise; and a proxy that makes the network between them slow or cuts it.
+//! Kafka brokers likewise; and a slow or broken network between them: a proxy, and a namespace whose link can be cut.
 //! Used only by tests, so it panics with the remedy where a product would return an error: a missing server must fail a test
 //! and never skip it. Not part of the product: Millrace creates its own instances with the hands of its executors.
 
 mod bomb;
 mod cluster;
+mod island;
 mod kafka;
 mod parent;
 mod ports;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub use bomb::bomb;
 pub use cluster::Cluster;
+pub use island::Island;
 pub use kafka::{Kafka, KafkaOptions, Settings};
 pub use ports::{Port, free_port};
 pub use proxy::Proxy;
