@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use millrace_mysql::Flavour;
+use millrace_mysql::{Flavour, Session};
 use millrace_schemas::digest::Scanner;
 use millrace_test_servers::{Options, Server};
 
@@ -81,4 +81,49 @@ async fn mysql_prints_the_same_text_but_for_what_is_declared() {
     assert!(digested >= DIGESTED_MIN && of_collection >= COLLECTED_MIN, "{digested}, {of_collection} collected");
     let met = Difference::ALL.iter().filter(|difference| counted.contains_key(&Some(**difference)));
     assert_eq!(met.count(), Difference::ALL.len(), "a declared difference was never met: {counted:?}");
+}
+
+/// 250 of the collected statements: all but those of plugins, and those that end the server.
+const COUNTED_MIN: usize = 250;
+
+/// What each statement is called is what the server counts it as (`Com_select` is `select`), also where it then refuses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysql_counts_each_kind_under_our_name() {
+    let server = Server::start(Flavour::MySql, &Options::default()).await;
+    let mut scanner = Scanner::new();
+    let (mut counted, mut wrong) = (0, Vec::new());
+    let ends = |sql: &String| ["shutdown", "restart", "clone"].iter().any(|verb| sql.starts_with(verb));
+    for sql in collected().into_iter().filter(|sql| !ends(sql)) {
+        // A session of its own: some leave locks and transactions behind.
+        let mut session = server.session().await;
+        session.execute("USE shop").await.expect("it answers");
+        let before = counters(&mut session).await;
+        let _ = session.rows(&sql).await;
+        let after = counters(&mut session).await;
+        session.close().await;
+        if before.is_empty() || after.is_empty() {
+            continue; // it ended the session
+        }
+        let rose: Vec<&String> =
+            after.iter().filter(|(name, count)| before.get(*name) != Some(count)).map(|(name, _)| name).collect();
+        let kind = scanner.digest(sql.as_bytes()).kind;
+        if rose.iter().any(|name| *name == kind.as_str()) {
+            counted += 1;
+        } else if !rose.is_empty() {
+            wrong.push(format!("{sql}: ours is {}, the server's {rose:?}", kind.as_str()));
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "{counted} statements are counted under our names");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(counted >= COUNTED_MIN, "{counted}");
+}
+
+/// The session's counters of statements, but for those that rise by being asked for.
+async fn counters(session: &mut Session) -> BTreeMap<String, u64> {
+    let rows = session.rows("SHOW SESSION STATUS LIKE 'Com\\_%'").await.unwrap_or_default();
+    let counters = rows.iter().filter_map(|row| Some((row.text("Variable_name")?, row.number("Value")?)));
+    counters
+        .map(|(name, count)| (name["Com_".len()..].to_owned(), count))
+        .filter(|(name, _)| name != "show_status")
+        .collect()
 }

@@ -22,75 +22,58 @@ macro_rules! kinds {
 kinds! {
     SELECT = "select", INSERT = "insert", INSERT_SELECT = "insert_select", REPLACE = "replace",
     REPLACE_SELECT = "replace_select", UPDATE = "update", UPDATE_MULTI = "update_multi", DELETE = "delete",
-    DELETE_MULTI = "delete_multi", BEGIN = "begin", COMMIT = "commit", ROLLBACK = "rollback",
+    DELETE_MULTI = "delete_multi", EXPLAIN_OTHER = "explain_other", SHOW_FIELDS = "show_fields", GRANT = "grant",
+    GRANT_ROLES = "grant_roles", REVOKE = "revoke", REVOKE_ALL = "revoke_all", REVOKE_ROLES = "revoke_roles",
+    HA_OPEN = "ha_open", HA_READ = "ha_read", HA_CLOSE = "ha_close", BEGIN = "begin", COMMIT = "commit", ROLLBACK = "rollback",
     ROLLBACK_TO_SAVEPOINT = "rollback_to_savepoint", SAVEPOINT = "savepoint",
     RELEASE_SAVEPOINT = "release_savepoint", SET_OPTION = "set_option", SET_PASSWORD = "set_password",
     CHANGE_DB = "change_db", CALL_PROCEDURE = "call_procedure", LOAD = "load", OTHER = "other",
     ADMIN = "admin_commands",
 }
 
-/// Kinds that are the first word of the statement, or the first two.
+/// Kinds that are told by the first words of the statement; the first that fits counts. Names are MySQL's, where MariaDB counts
+/// under another.
+#[rustfmt::skip]
 const BY_WORDS: &[(&str, &str)] = &[
-    ("ANALYZE", "analyze"),
-    ("BINLOG", "binlog"),
-    ("CHANGE MASTER", "change_master"),
-    ("CHANGE REPLICATION", "change_replication_source"),
-    ("CHECK", "check"),
-    ("CHECKSUM", "checksum"),
-    ("CLONE", "clone"),
-    ("DEALLOCATE", "dealloc_sql"),
-    ("DESC", "show_fields"),
-    ("DO", "do"),
-    ("EXECUTE", "execute_sql"),
-    ("EXPLAIN", "explain_other"),
-    ("FLUSH", "flush"),
-    ("GRANT", "grant"),
-    ("HANDLER", "ha_read"),
-    ("HELP", "help"),
-    ("INSTALL PLUGIN", "install_plugin"),
-    ("KILL", "kill"),
-    ("LOCK", "lock_tables"),
-    ("OPTIMIZE", "optimize"),
-    ("PREPARE", "prepare_sql"),
-    ("PURGE", "purge"),
-    ("RENAME SYSTEM_USER", "rename_user"),
-    ("RENAME", "rename_table"),
-    ("REPAIR", "repair"),
-    ("RESET", "reset"),
-    ("RESIGNAL", "resignal"),
-    ("REVOKE", "revoke"),
-    ("SHOW BINARY", "show_binlogs"),
-    ("SHOW CREATE", "show_create_table"),
-    ("SHOW ENGINE", "show_engine_status"),
-    ("SHOW ERRORS", "show_errors"),
-    ("SHOW FIELDS", "show_fields"),
-    ("SHOW GRANTS", "show_grants"),
-    ("SHOW KEYS", "show_keys"),
-    ("SHOW PROCESSLIST", "show_processlist"),
-    ("SHOW REPLICA", "show_replica_status"),
-    ("SHOW SCHEMAS", "show_databases"),
-    ("SHOW SLAVE", "show_slave_status"),
-    ("SHOW STATUS", "show_status"),
-    ("SHOW TABLES", "show_tables"),
-    ("SHOW VARIABLES", "show_variables"),
-    ("SHOW WARNINGS", "show_warnings"),
-    ("SHOW", "show"),
-    ("SHUTDOWN", "shutdown"),
-    ("SIGNAL", "signal"),
-    ("START REPLICA", "replica_start"),
-    ("START SLAVE", "slave_start"),
-    ("STOP REPLICA", "replica_stop"),
-    ("STOP SLAVE", "slave_stop"),
-    ("TRUNCATE", "truncate"),
-    ("UNINSTALL PLUGIN", "uninstall_plugin"),
-    ("UNLOCK", "unlock_tables"),
-    ("XA BEGIN", "xa_start"),
-    ("XA START", "xa_start"),
-    ("XA END", "xa_end"),
-    ("XA PREPARE", "xa_prepare"),
-    ("XA COMMIT", "xa_commit"),
-    ("XA ROLLBACK", "xa_rollback"),
-    ("XA RECOVER", "xa_recover"),
+    ("ALTER INSTANCE", "alter_instance"), ("ALTER RESOURCE", "alter_resource_group"), ("ALTER VIEW", "create_view"),
+    ("ANALYZE", "analyze"), ("BINLOG", "binlog"), ("CACHE", "assign_to_keycache"), ("CHANGE MASTER", "change_master"),
+    ("CHANGE REPLICATION FILTER", "change_repl_filter"), ("CHANGE REPLICATION", "change_replication_source"),
+    ("CHECK", "check"), ("CHECKSUM", "checksum"), ("CLONE", "clone"), ("CREATE RESOURCE", "create_resource_group"),
+    ("DEALLOCATE", "dealloc_sql"), ("DESC", "show_fields"), ("DO", "do"), ("DROP PREPARE", "dealloc_sql"),
+    ("DROP RESOURCE", "drop_resource_group"), ("EXECUTE", "execute_sql"), ("FLUSH", "flush"),
+    ("GET", "get_diagnostics"), ("HELP", "help"), ("IMPORT", "import"), ("INSTALL COMPONENT", "install_component"),
+    ("INSTALL PLUGIN", "install_plugin"), ("KILL", "kill"), ("LOAD INDEX", "preload_keys"),
+    ("LOCK INSTANCE", "lock_instance"), ("LOCK", "lock_tables"), ("OPTIMIZE", "optimize"), ("PREPARE", "prepare_sql"),
+    ("PURGE BINARY LOGS BEFORE", "purge_before_date"), ("PURGE MASTER LOGS BEFORE", "purge_before_date"),
+    ("PURGE", "purge"), ("RENAME SYSTEM_USER", "rename_user"), ("RENAME", "rename_table"), ("REPAIR", "repair"),
+    ("RESET", "reset"), ("RESIGNAL", "resignal"), ("RESTART", "restart"), ("SET DEFAULT", "alter_user_default_role"),
+    ("SET PASSWORD", "set_password"), ("SET RESOURCE", "set_resource_group"), ("SET ROLE", "set_role"),
+    ("SET", "set_option"), ("SHOW BINARY LOG STATUS", "show_binary_log_status"), ("SHOW BINARY", "show_binlogs"),
+    ("SHOW BINLOG", "show_binlog_events"), ("SHOW CHARACTER", "show_charsets"), ("SHOW CHARSET", "show_charsets"),
+    ("SHOW COLLATION", "show_collations"), ("SHOW COUNT", "select"), ("SHOW CREATE EVENT", "show_create_event"),
+    ("SHOW CREATE FUNCTION", "show_create_func"), ("SHOW CREATE PROCEDURE", "show_create_proc"),
+    ("SHOW CREATE SCHEMA", "show_create_db"), ("SHOW CREATE SYSTEM_USER", "show_create_user"),
+    ("SHOW CREATE TRIGGER", "show_create_trigger"), ("SHOW CREATE", "show_create_table"),
+    ("SHOW ENGINES", "show_storage_engines"), ("SHOW STORAGE", "show_storage_engines"),
+    ("SHOW ENGINE", "show_engine_status"), ("SHOW ERRORS", "show_errors"), ("SHOW EVENTS", "show_events"),
+    ("SHOW FIELDS", "show_fields"), ("SHOW FUNCTION CODE", "show_function_code"),
+    ("SHOW FUNCTION", "show_function_status"), ("SHOW GRANTS", "show_grants"), ("SHOW INDEX", "show_keys"),
+    ("SHOW KEYS", "show_keys"), ("SHOW MASTER LOGS", "show_binlogs"), ("SHOW MASTER", "show_master_status"),
+    ("SHOW OPEN", "show_open_tables"), ("SHOW PLUGINS", "show_plugins"), ("SHOW PRIVILEGES", "show_privileges"),
+    ("SHOW PROCEDURE CODE", "show_procedure_code"), ("SHOW PROCEDURE", "show_procedure_status"),
+    ("SHOW PROCESSLIST", "show_processlist"), ("SHOW PROFILES", "show_profiles"), ("SHOW PROFILE", "show_profile"),
+    ("SHOW RELAYLOG", "show_relaylog_events"), ("SHOW REPLICAS", "show_replicas"),
+    ("SHOW REPLICA", "show_replica_status"), ("SHOW SCHEMAS", "show_databases"), ("SHOW SLAVE HOSTS", "show_slave_hosts"),
+    ("SHOW SLAVE", "show_slave_status"), ("SHOW STATUS", "show_status"), ("SHOW TABLES", "show_tables"),
+    ("SHOW TABLE", "show_table_status"), ("SHOW TRIGGERS", "show_triggers"), ("SHOW VARIABLES", "show_variables"),
+    ("SHOW WARNINGS", "show_warnings"), ("SHOW", "show"), ("SHUTDOWN", "shutdown"), ("SIGNAL", "signal"),
+    ("START GROUP_REPLICATION", "group_replication_start"), ("START REPLICA", "replica_start"),
+    ("START SLAVE", "slave_start"), ("STOP GROUP_REPLICATION", "group_replication_stop"),
+    ("STOP REPLICA", "replica_stop"), ("STOP SLAVE", "slave_stop"), ("TRUNCATE", "truncate"),
+    ("UNINSTALL COMPONENT", "uninstall_component"), ("UNINSTALL PLUGIN", "uninstall_plugin"),
+    ("UNLOCK INSTANCE", "unlock_instance"), ("UNLOCK", "unlock_tables"), ("XA BEGIN", "xa_start"),
+    ("XA COMMIT", "xa_commit"), ("XA END", "xa_end"), ("XA PREPARE", "xa_prepare"), ("XA RECOVER", "xa_recover"),
+    ("XA ROLLBACK", "xa_rollback"), ("XA START", "xa_start"),
 ];
 
 /// What `CREATE`, `ALTER` and `DROP` change, and the three kinds.
@@ -106,7 +89,7 @@ const BY_OBJECT: &[(&str, [&str; 3])] = &[
     ("TRIGGER", ["create_trigger", "other", "drop_trigger"]),
     ("EVENT", ["create_event", "alter_event", "drop_event"]),
     ("SERVER", ["create_server", "alter_server", "drop_server"]),
-    ("TABLESPACE", ["create_tablespace", "alter_tablespace", "drop_tablespace"]),
+    ("TABLESPACE", ["alter_tablespace"; 3]),
     ("SEQUENCE", ["create_sequence", "alter_sequence", "drop_sequence"]),
 ];
 
@@ -174,6 +157,7 @@ pub(super) fn of(text: &str) -> Kind {
         "REPLACE" => with_rows(text, Kind::REPLACE, Kind::REPLACE_SELECT),
         "UPDATE" => one_or_many(Words(text).take_while(|w| *w != "SET"), Kind::UPDATE, Kind::UPDATE_MULTI),
         "DELETE" => delete(text),
+        "EXPLAIN" => explained(text),
         "BEGIN" => Kind::BEGIN,
         "START" if second == "TRANSACTION" => Kind::BEGIN,
         "COMMIT" => Kind::COMMIT,
@@ -181,33 +165,55 @@ pub(super) fn of(text: &str) -> Kind {
         "ROLLBACK" => Kind::ROLLBACK,
         "SAVEPOINT" => Kind::SAVEPOINT,
         "RELEASE" => Kind::RELEASE_SAVEPOINT,
-        "SET" if second == "PASSWORD" => Kind::SET_PASSWORD,
-        "SET" => Kind::SET_OPTION,
         "USE" => Kind::CHANGE_DB,
         "CALL" => Kind::CALL_PROCEDURE,
-        "LOAD" => Kind::LOAD,
-        "CREATE" => of_object(text, 0),
-        "ALTER" => of_object(text, 1),
-        "DROP" => of_object(text, 2),
-        "SHOW" => of_words(first, words_after_scope(text)),
-        _ => of_words(first, second),
+        "LOAD" if second != "INDEX" => Kind::LOAD,
+        "HANDLER" => handler(text),
+        "GRANT" if Words(text).any(|word| word == "ON") => Kind::GRANT,
+        "GRANT" => Kind::GRANT_ROLES,
+        "REVOKE" if Words(text).any(|word| word == "ON") => Kind::REVOKE,
+        "REVOKE" if second == "ALL" => Kind::REVOKE_ALL,
+        "REVOKE" => Kind::REVOKE_ROLES,
+        "CREATE" | "ALTER" | "DROP" => by_words(text).unwrap_or_else(|| {
+            of_object(text, ["CREATE", "ALTER", "DROP"].iter().position(|verb| *verb == first).unwrap_or_default())
+        }),
+        _ => by_words(text).unwrap_or(Kind::OTHER),
     }
 }
 
-/// `SHOW GLOBAL STATUS` is what `SHOW STATUS` is.
-fn words_after_scope(text: &str) -> &str {
-    Words(text)
-        .skip(1)
-        .find(|word| !matches!(*word, "GLOBAL" | "SESSION" | "LOCAL" | "FULL" | "EXTENDED" | "ALL"))
-        .unwrap_or_default()
+/// The kind whose words the statement begins with. `SHOW GLOBAL STATUS` is what `SHOW STATUS` is.
+fn by_words(text: &str) -> Option<Kind> {
+    let scopes = ["GLOBAL", "SESSION", "LOCAL", "FULL", "EXTENDED", "ALL"];
+    let shows = text.starts_with("SHOW");
+    let words = Words(text).filter(|word| !shows || !scopes.contains(word));
+    let fits = |pattern: &str| pattern.split(' ').eq(words.clone().take(pattern.split(' ').count()));
+    BY_WORDS.iter().find(|(pattern, _)| fits(pattern)).map(|(_, kind)| Kind(kind))
 }
 
-fn of_words(first: &str, second: &str) -> Kind {
-    let both = |pattern: &str| {
-        let mut parts = pattern.split(' ');
-        parts.next() == Some(first) && parts.next().is_none_or(|word| word == second)
-    };
-    BY_WORDS.iter().find(|(pattern, _)| both(pattern)).map_or(Kind::OTHER, |(_, kind)| Kind(kind))
+/// The server counts what is explained, as if it were done.
+fn explained(text: &str) -> Kind {
+    let verbs = ["SELECT", "TABLE", "VALUES", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "("];
+    let mut words = Words(text);
+    let second = words.clone().nth(1).unwrap_or_default();
+    if second == "FOR" {
+        return Kind::EXPLAIN_OTHER;
+    }
+    loop {
+        let rest = words.0;
+        match words.next() {
+            Some(word) if verbs.contains(&word) => return of(rest.trim_start()),
+            Some(_) => {}
+            None => return Kind::SHOW_FIELDS,
+        }
+    }
+}
+
+fn handler(text: &str) -> Kind {
+    match Words(text).find(|word| matches!(*word, "OPEN" | "READ" | "CLOSE")) {
+        Some("OPEN") => Kind::HA_OPEN,
+        Some("CLOSE") => Kind::HA_CLOSE,
+        _ => Kind::HA_READ,
+    }
 }
 
 fn of_object(text: &str, column: usize) -> Kind {
@@ -220,17 +226,17 @@ fn of_object(text: &str, column: usize) -> Kind {
 
 fn after_with(text: &str) -> Kind {
     let mut depth = 0_i32;
-    for word in Words(text) {
-        match word {
-            "(" => depth += 1,
-            ")" => depth -= 1,
-            "SELECT" if depth == 0 => return Kind::SELECT,
-            "UPDATE" if depth == 0 => return Kind::UPDATE,
-            "DELETE" if depth == 0 => return Kind::DELETE,
-            _ => {}
+    let mut words = Words(text);
+    loop {
+        let rest = words.0;
+        match words.next() {
+            Some("(") => depth += 1,
+            Some(")") => depth -= 1,
+            Some("SELECT" | "UPDATE" | "DELETE") if depth == 0 => return of(rest.trim_start()),
+            Some(_) => {}
+            None => return Kind::OTHER,
         }
     }
-    Kind::OTHER
 }
 
 fn with_rows(text: &str, rows: Kind, select: Kind) -> Kind {
@@ -254,19 +260,48 @@ fn delete(text: &str) -> Kind {
 
 /// The tables that a statement names, from its canonical text.
 pub(super) fn tables(text: &str) -> Vec<String> {
+    let mut words = Words(text);
+    let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    match first {
+        // `ON` names rights' places there, and other `SHOW`s name schemas behind `FROM`.
+        "GRANT" | "REVOKE" => Vec::new(),
+        "SHOW" => match by_words(text) {
+            Some(Kind("show_fields" | "show_keys" | "show_create_table")) => {
+                named(text, TABLE_FOLLOWS, false).into_iter().take(1).collect()
+            }
+            _ => Vec::new(),
+        },
+        "CREATE" | "DROP" if matches!(second, "INDEX" | "UNIQUE" | "FULLTEXT" | "SPATIAL" | "TRIGGER") => {
+            named(text, &["ON", "TABLE", "FROM", "JOIN", "INTO", "UPDATE"], false)
+        }
+        "CREATE" | "ALTER" => named(text, TABLE_FOLLOWS, false),
+        _ => named(text, TABLE_FOLLOWS, true),
+    }
+}
+
+/// Words that a table's name follows.
+const TABLE_FOLLOWS: &[&str] =
+    &["FROM", "JOIN", "STRAIGHT_JOIN", "INTO", "UPDATE", "TABLE", "TABLES", "TRUNCATE", "HANDLER", "EXPLAIN", "DESC"];
+
+/// The names that follow these words; also several behind `TABLE`, where `lists`.
+fn named(text: &str, follows: &[&str], lists: bool) -> Vec<String> {
     let mut found = Vec::new();
-    // One bit per open parenthesis: whether a statement, not a function's arguments, is inside it (`EXTRACT ( x FROM y )`).
+    let mut local = Vec::new();
+    // One bit per open parenthesis: whether a statement or tables, not a function's arguments, are inside it
+    // (`EXTRACT ( x FROM y )`).
     let mut statement_inside = vec![true];
     let mut words = Words(text).peekable();
     let mut expects = false;
     let mut in_list = false;
+    let mut last = "";
     while let Some(word) = words.next() {
         let inside = statement_inside.last().copied().unwrap_or(true);
         match word {
-            "(" => statement_inside.push(false),
+            "(" => statement_inside.push(expects),
             ")" => {
                 statement_inside.pop();
-                (expects, in_list) = (false, false);
+                expects = false;
+                in_list = statement_inside.last().copied().unwrap_or(true) && in_list;
             }
             "SELECT" | "DELETE" => {
                 if let Some(last) = statement_inside.last_mut() {
@@ -274,13 +309,15 @@ pub(super) fn tables(text: &str) -> Vec<String> {
                 }
                 (expects, in_list) = (false, false);
             }
-            "FROM" | "JOIN" | "STRAIGHT_JOIN" | "INTO" | "UPDATE" | "TABLE" | "TABLES" | "TRUNCATE" if inside => {
-                (expects, in_list) = (true, word != "INTO");
+            // `ON DUPLICATE KEY UPDATE`, `ON UPDATE CASCADE`, `FOR UPDATE`: no table follows.
+            "UPDATE" if matches!(last, "KEY" | "ON" | "FOR") => expects = false,
+            _ if inside && follows.contains(&word) => {
+                (expects, in_list) = (true, word != "INTO" && (lists || word != "TABLE"));
             }
             "INSERT" | "REPLACE" if found.is_empty() && statement_inside.len() == 1 => expects = true,
             "," if in_list && inside => expects = true,
-            "IGNORE" | "LOW_PRIORITY" | "DELAYED" | "IF" | "NOT" | "EXISTS" | "QUICK" | "HIGH_PRIORITY" | "LATERAL" => {
-            }
+            "IGNORE" | "LOW_PRIORITY" | "DELAYED" | "IF" | "NOT" | "EXISTS" | "QUICK" | "HIGH_PRIORITY" | "LATERAL"
+            | "{" | "OJ" => {}
             name if expects && name.starts_with('`') => {
                 let mut table = unquoted(name);
                 if words.next_if_eq(&".").is_some()
@@ -293,12 +330,18 @@ pub(super) fn tables(text: &str) -> Vec<String> {
                 }
                 expects = false;
             }
-            "WHERE" | "SET" | "VALUES" | "ON" | "GROUP" | "ORDER" | "HAVING" | "LIMIT" | "USING" => {
+            // What `WITH` names is no table of a schema.
+            "AS" if words.peek() == Some(&"(") && text.starts_with("WITH") && last.starts_with('`') => {
+                local.push(unquoted(last));
+            }
+            "WHERE" | "SET" | "VALUES" | "GROUP" | "ORDER" | "HAVING" | "LIMIT" => {
                 (expects, in_list) = (false, false);
             }
             _ => expects = false,
         }
+        last = word;
     }
+    found.retain(|table| !local.contains(table));
     found
 }
 
@@ -359,7 +402,13 @@ mod tests {
         check("update t join u using (a) set b = 1", "update_multi", &["t", "u"]);
         check("delete from t where a = 1", "delete", &["t"]);
         check("delete a from t a join u b", "delete_multi", &["t", "u"]);
-        check("with x as (select 1 from t) select * from x", "select", &["t", "x"]);
+        check("with x as (select 1 from t) select * from x", "select", &["t"]);
+        check("with x as (select 1 as id) update t join x using (id) set a = 5", "update_multi", &["t"]);
+        check(
+            "select * from a left join (b cross join c) on a.d = b.d, {oj e left outer join f on e.g = f.g}",
+            "select",
+            &["a", "b", "c", "e", "f"],
+        );
         check("load data local infile 'x' into table t", "load", &["t"]);
     }
 
@@ -382,6 +431,20 @@ mod tests {
         check("kill query 5", "kill", &[]);
         check("truncate table t", "truncate", &["t"]);
         check("xa commit 'a'", "xa_commit", &[]);
+        check("explain update t set a = 1", "update", &["t"]);
+        check("explain for connection 5", "explain_other", &[]);
+        check("describe t", "show_fields", &["t"]);
+        check("show full tables from shop", "show_tables", &[]);
+        check("show index from t from shop", "show_keys", &["t"]);
+        check("insert into t (a) values (1) on duplicate key update a = 2, b = 3", "insert", &["t"]);
+        check("select * from t join u using (a), v for update", "select", &["t", "u", "v"]);
+        check("grant select, insert (a) on shop.t to 'u'@'h'", "grant", &[]);
+        check("grant r to u", "grant_roles", &[]);
+        check("handler t open as h", "ha_open", &["t"]);
+        check("create unique index i on t (a)", "create_index", &["t"]);
+        check("alter table t drop partition p0, p1", "alter_table", &["t"]);
+        check("drop table t, u", "drop_table", &["t", "u"]);
+        check("create resource group g type = user", "create_resource_group", &[]);
         check("this is no statement", "other", &[]);
         check("", "other", &[]);
     }
