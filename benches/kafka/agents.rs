@@ -203,6 +203,8 @@ impl Agent {
 pub(crate) fn write_roster(file: &Path, agents: &[Agent], others: &str) {
     // What was appended before is believed unsigned; nothing is.
     let mut text = format!("since = \"{}\"\n{others}", Timestamp(now().0 - 60_000_000));
-    agents.iter().for_each(|agent| agent.enter(&mut text));
+    for agent in agents {
+        agent.enter(&mut text);
+    }
     std::fs::write(file, text).expect("writable");
 }

@@ -70,7 +70,7 @@ impl Process {
         let folder = place.folder();
         let mut text = format!("name = \"{name}\"\n[bus]\nkind = \"kafka\"\nservers = \"{servers}\"\n");
         let _ = write!(text, "prefix = \"{prefix}\"\npartitions = {partitions}\nreplication = {replication}\n");
-        let _ = write!(text, "state-dir = \"{}/{name}\"\n", folder.display());
+        let _ = writeln!(text, "state-dir = \"{}/{name}\"", folder.display());
         let _ = write!(text, "[metrics]\nlisten = \"127.0.0.1:{metrics}\"\n{more}");
         let (config, log) = (folder.join(format!("{name}.toml")), folder.join(format!("{name}.log")));
         std::fs::write(&config, text).expect("writable");

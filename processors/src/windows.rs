@@ -279,10 +279,14 @@ impl Instance {
         }
         if let [((LIVE_WIDTH, _), shortest), wider @ ..] = around.as_mut_slice() {
             let mut wider: Vec<&mut Open> = wider.iter_mut().map(|(_, open)| open).collect();
-            rows.iter().for_each(|row| shortest.count(row, &mut wider));
+            for row in rows {
+                shortest.count(row, &mut wider);
+            }
         } else {
             for (_, open) in &mut around {
-                rows.iter().for_each(|row| open.count(row, &mut []));
+                for row in rows {
+                    open.count(row, &mut []);
+                }
             }
         }
         self.open.extend(around);

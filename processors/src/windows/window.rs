@@ -81,7 +81,9 @@ impl Open {
         add(&mut self.total, row);
         let Some((own, is_new)) = self.own(row) else {
             self.fold_up(row);
-            wider.iter_mut().for_each(|wide| wide.count_apart(row));
+            for wide in wider {
+                wide.count_apart(row);
+            }
             return;
         };
         add(&mut own.row, row);

@@ -79,7 +79,9 @@ fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
             alone_wide.count(row, &mut []);
         }
         for (at, wide) in wider.iter_mut().enumerate() {
-            shortest.iter().for_each(|open| wide.take_over(open, at));
+            for open in &shortest {
+                wide.take_over(open, at);
+            }
             assert_eq!(sums(wide), sums(&alone_wide));
         }
         for (open, alone) in shortest.iter().zip(&alone) {
