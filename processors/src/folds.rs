@@ -63,9 +63,9 @@ impl<P: Processor + Clone> Folds<P> {
         self.partition(record.partition).fold_read(record, read)
     }
 
-    /// All states, to be stored in this order.
-    pub fn save(&self) -> Vec<Saved> {
-        self.partitions.values().flat_map(Fold::save).collect()
+    /// All states of a partition, to be stored in this order.
+    pub fn save(&self, partition: u32) -> Vec<Saved> {
+        self.partitions.get(&partition).map(Fold::save).unwrap_or_default()
     }
 
     /// Where each partition goes on; the others begin at their start.

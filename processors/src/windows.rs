@@ -21,8 +21,8 @@ use millrace_schemas::record::{Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Fact, Load};
-use millrace_schemas::topics::queries::{self, Row};
-use millrace_schemas::topics::windows::{WIDTHS, Window, encode};
+use millrace_schemas::topics::queries::{self, Row, Seen};
+use millrace_schemas::topics::windows::{Revision, WIDTHS, encode_one};
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Fate, Folded};
@@ -100,12 +100,6 @@ struct Saved {
     settled: BTreeMap<InstanceId, (ClusterId, i64)>,
 }
 
-struct Batch {
-    cluster: ClusterId,
-    rows: Vec<Row>,
-    fresh: bool,
-}
-
 impl Windows {
     /// No windows yet. `partition` names the input, it is part of what comes out.
     pub fn new(partition: u32) -> Self {
@@ -163,14 +157,7 @@ impl Windows {
         }
         self.forgive(record.appended);
         let mut out = Vec::new();
-        let fate = match self.read(record) {
-            Err(reason) => Fate::Dead(reason),
-            Ok(batch) if !batch.fresh => Fate::Repeated,
-            Ok(batch) => {
-                self.take(&batch, record);
-                Fate::Folded
-            }
-        };
+        let fate = self.read(record).unwrap_or_else(Fate::Dead);
         self.emit(record.appended, &mut out);
         Folded { out, fate }
     }
@@ -197,38 +184,49 @@ impl Windows {
         self.newest = self.newest.max(appended);
     }
 
-    fn read(&mut self, record: &Record) -> Result<Batch, String> {
+    fn read(&mut self, record: &Record) -> Result<Fate, String> {
         let header = |name: &str| record.headers.get(name).ok_or_else(|| format!("the header '{name}' is missing"));
         let cluster = ClusterId::parse(header("cluster")?.as_str()).map_err(|error| error.to_string())?;
         let sequence = parse_sequence(header("sequence")?)?;
         let value = record.value.as_deref().ok_or("the record has no value")?;
-        let rows = queries::decode(value).map_err(|error| error.to_string())?;
-        let fresh = self.marks.fresh(header("producer")?, sequence);
-        Ok(Batch { cluster, rows, fresh })
+        let producer = header("producer")?;
+        let read = queries::with_rows(value, |rows| {
+            if !self.marks.fresh(producer, sequence) {
+                return Fate::Repeated;
+            }
+            // Rows of one instance and second lie together.
+            for rows in rows.chunk_by(|a, b| a.second == b.second && a.instance == b.instance) {
+                self.take(&cluster, rows, record);
+            }
+            Fate::Folded
+        });
+        read.map_err(|error| error.to_string())
     }
 
-    fn take(&mut self, batch: &Batch, record: &Record) {
+    /// Counts rows of one instance and second.
+    fn take(&mut self, cluster: &ClusterId, rows: &[Seen<'_>], record: &Record) {
+        let Some(first) = rows.first() else { return };
+        let count = rows.len() as u64;
         let limit = record.appended.0.div_euclid(1_000_000).saturating_add(AHEAD_MAX);
-        for row in &batch.rows {
-            if row.second > limit {
-                self.dropped.ahead += 1;
-                continue;
-            }
-            if !self.instances.contains_key(&row.instance) && self.instances.len() >= INSTANCES_MAX {
-                self.dropped.beyond += 1;
-                continue;
-            }
-            let instance =
-                self.instances.entry(row.instance.clone()).or_insert_with(|| Instance::new(batch.cluster.clone()));
-            instance.cluster.clone_from(&batch.cluster);
-            let late = instance.count(row, record.offset);
-            if late && record.offset >= self.known_to {
-                self.dropped.late += 1;
-            }
-            if row.second.saturating_add(1) > instance.clock {
-                instance.clock = row.second.saturating_add(1);
-                instance.heard = record.appended;
-            }
+        if first.second > limit {
+            self.dropped.ahead += count;
+            return;
+        }
+        // It was parsed when the batch was read.
+        let Ok(id) = InstanceId::parse(first.instance) else { return };
+        if !self.instances.contains_key(&id) && self.instances.len() >= INSTANCES_MAX {
+            self.dropped.beyond += count;
+            return;
+        }
+        let instance = self.instances.entry(id.clone()).or_insert_with(|| Instance::new(cluster.clone()));
+        instance.cluster.clone_from(cluster);
+        let late = instance.count(&id, rows, record.offset);
+        if late && record.offset >= self.known_to {
+            self.dropped.late += count;
+        }
+        if first.second.saturating_add(1) > instance.clock {
+            instance.clock = first.second.saturating_add(1);
+            instance.heard = record.appended;
         }
     }
 
@@ -237,11 +235,19 @@ impl Windows {
         for (id, instance) in instances {
             let silent = i64::try_from(now.since(instance.heard).as_secs()).unwrap_or(i64::MAX);
             let clock = instance.clock.saturating_add((silent - SILENCE).max(0));
-            for ((width, start), open) in instance.due(clock, now) {
-                let mut to = Outgoing { producer, sequence, cluster: &instance.cluster, instance: id, now, out };
-                to.windows(open.windows(width, LIVE_ROWS_MAX));
-                if open.closed && width == LIVE_WIDTH {
+            let closed = instance.close(clock);
+            let Instance { cluster, open, .. } = instance;
+            let mut to = Outgoing { producer, sequence, cluster, instance: id, now, out };
+            for ((width, start), open) in closed {
+                to.windows(width, &open);
+                if width == LIVE_WIDTH {
                     to.load(width, start, &open);
+                }
+            }
+            for ((width, _), open) in open.range_mut((LIVE_WIDTH, i64::MIN)..=(LIVE_WIDTH, i64::MAX)) {
+                if open.is_stale(now, REVISE_EVERY) {
+                    open.shown(now);
+                    to.windows(*width, open);
                 }
             }
         }
@@ -253,42 +259,65 @@ impl Instance {
         Self { cluster, clock: i64::MIN / 2, heard: Timestamp(i64::MAX), open: BTreeMap::new(), settled: i64::MIN / 2 }
     }
 
-    /// Counts a row in its windows; true when one of them had closed.
-    fn count(&mut self, row: &Row, offset: u64) -> bool {
+    /// Counts rows of one second in its windows; true when one of them had closed.
+    fn count(&mut self, id: &InstanceId, rows: &[Seen<'_>], offset: u64) -> bool {
+        let Some(first) = rows.first() else { return false };
         let mut late = false;
+        // A window that has ended leaves the wider ones around it: they end later.
+        let mut around: Vec<((u32, i64), Open)> = Vec::with_capacity(WIDTHS.len());
         for width in WIDTHS {
-            let start = row.second - row.second.rem_euclid(i64::from(width));
+            let start = start_of(width, first.second);
             if ended(width, start, self.settled) {
                 late = true;
                 continue;
             }
-            let open = self.open.entry((width, start)).or_insert_with(|| Open::new(row, start, offset));
-            open.count(row);
+            let key = (width, start);
+            let mut open = self.open.remove(&key).unwrap_or_else(|| Open::new(id, first, start, offset));
             // A batch is one revision, however many rows of the window it has.
             open.batch(offset);
+            around.push((key, open));
         }
+        if let [((LIVE_WIDTH, _), shortest), wider @ ..] = around.as_mut_slice() {
+            let mut wider: Vec<&mut Open> = wider.iter_mut().map(|(_, open)| open).collect();
+            for row in rows {
+                shortest.count(row, &mut wider);
+            }
+        } else {
+            for (_, open) in &mut around {
+                for row in rows {
+                    open.count(row, &mut []);
+                }
+            }
+        }
+        self.open.extend(around);
         late
     }
 
-    /// What is to be emitted: windows that close at `clock`, and open ones that changed a while ago.
-    fn due(&mut self, clock: i64, now: Timestamp) -> Vec<((u32, i64), Open)> {
+    /// Takes out the windows that are closed at `clock`, the shortest first: its sums go to those around it.
+    fn close(&mut self, clock: i64) -> Vec<((u32, i64), Open)> {
         self.settled = self.settled.max(clock);
         let closing: Vec<(u32, i64)> =
             self.open.keys().copied().filter(|(width, start)| ended(*width, *start, self.settled)).collect();
-        let mut due = Vec::new();
+        let mut closed = Vec::with_capacity(closing.len());
         for key in closing {
             let Some(mut open) = self.open.remove(&key) else { continue };
-            open.close();
-            due.push((key, open));
-        }
-        for (key, open) in &mut self.open {
-            if key.0 == LIVE_WIDTH && open.is_stale(now, REVISE_EVERY) {
-                open.shown(now);
-                due.push((*key, open.clone()));
+            if key.0 == LIVE_WIDTH {
+                for (at, width) in WIDTHS[1..].iter().enumerate() {
+                    if let Some(wide) = self.open.get_mut(&(*width, start_of(*width, key.1))) {
+                        wide.take_over(&open, at);
+                    }
+                }
             }
+            open.close();
+            closed.push((key, open));
         }
-        due
+        closed
     }
+}
+
+/// When the window that `second` lies in starts.
+fn start_of(width: u32, second: i64) -> i64 {
+    second - second.rem_euclid(i64::from(width))
 }
 
 /// True when a window is closed at `clock`.
@@ -307,13 +336,19 @@ struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
+    /// Appends what a window holds.
+    fn windows(&mut self, width_seconds: u32, open: &Open) {
+        let of = Revision { width_seconds, revision: open.revision, closed: open.closed };
+        self.rows(of, &open.rows(LIVE_ROWS_MAX));
+    }
+
     /// Appends rows as one record, or as several where one would be too large.
-    fn windows(&mut self, mut windows: Vec<Window>) {
-        let Ok(bytes) = encode(&windows) else { return };
-        if bytes.len() > BATCH_BYTES_MAX && windows.len() > 1 {
-            let rest = windows.split_off(windows.len() / 2);
-            self.windows(windows);
-            self.windows(rest);
+    fn rows(&mut self, of: Revision, rows: &[&Row]) {
+        let Ok(bytes) = encode_one(of, rows) else { return };
+        if bytes.len() > BATCH_BYTES_MAX && rows.len() > 1 {
+            let (first, rest) = rows.split_at(rows.len() / 2);
+            self.rows(of, first);
+            self.rows(of, rest);
             return;
         }
         let headers = Headers::from([

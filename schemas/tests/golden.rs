@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
 use millrace_schemas::event::{Event, Payload, Subject, Unreadable};
+use millrace_schemas::flavour::Flavour;
+use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
+use millrace_schemas::signing::{SIGNATURE, Signer};
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::{actions, alerts, digests, inventory, journal, routes, samples, slow_queries};
 use millrace_schemas::topics::{queries, windows};
 
@@ -176,11 +180,29 @@ fn what_cannot_be_read_is_one_of_three_cases() {
     check(&good.replace("tick.v1", "tock.v9"), true, |e| matches!(e, Unreadable::UnknownEvidence(_)));
 }
 
+/// What Kafka adds to a record at most: lengths, and how its offset and time differ from its batch's.
+const RECORD_FRAME_BYTES: usize = 21;
+
+/// As large as a heartbeat is in health: of a replica whose names are of 32 characters, with as many executed transactions as it
+/// may carry, signed.
 #[test]
-fn a_heartbeat_with_its_headers_fits_the_journal_budget() {
-    let heartbeat = samples::facts().into_iter().next().expect("the first sample is a heartbeat");
-    let record = event(heartbeat).to_record();
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let bytes = record.value.expect("a value").len() + record.key.len() + headers;
+fn a_signed_heartbeat_with_its_headers_fits_the_journal_budget() {
+    let name = "a-name-of-thirty-two-characters0";
+    let Some(Fact::Heartbeat(mut heartbeat)) = samples::facts().into_iter().next() else {
+        panic!("the first sample is a heartbeat")
+    };
+    heartbeat.host = name.parse().expect("legal");
+    let server = heartbeat.server.as_mut().expect("it answers");
+    let domains: Vec<String> = (0..28).map(|domain| format!("{domain}-1-10000000")).collect();
+    server.executed = Some(GtidSet::parse(Flavour::MariaDb, &domains.join(",")).expect("legal"));
+    let executed = server.executed.as_ref().expect("just set").to_string();
+    assert!((360..=400).contains(&executed.len()), "{} bytes: a heartbeat carries up to 400", executed.len());
+    let subject = Subject::instance(name.parse().expect("legal"), name.parse().expect("legal"));
+    let event = Event { source: format!("agent/{name}"), subject, ..event(Fact::Heartbeat(heartbeat)) };
+    let mut record = event.to_record();
+    Signer::from_seed(&[7; 32]).sign(&mut record);
+    assert!(record.headers.contains_key(SIGNATURE), "a heartbeat is signed");
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let bytes = RECORD_FRAME_BYTES + record.value.expect("a value").len() + record.key.len() + headers;
     assert!(bytes <= 1_500, "{bytes} bytes: the journal may grow by 1.5 KB per instance and second");
 }

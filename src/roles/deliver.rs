@@ -6,11 +6,76 @@ use std::time::Duration;
 
 use millrace_schemas::record::NewRecord;
 
-use crate::bus::{Error, SharedBus, too_large};
+use crate::bus::{Error, Receipt, SharedBus, too_large};
 
 /// 100 ms to 2 s between attempts while the bus is unavailable.
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(2);
+
+/// 8 MiB an append: with the one before it a quarter of what a producer has room for. A record that finds none there is refused,
+/// and all of its append is sent again.
+const APPEND_BYTES: usize = 8 << 20;
+
+/// What is to be appended in order. While one append is on its way the next is made.
+pub(super) struct Outbox<'a> {
+    bus: &'a SharedBus,
+    what: &'static str,
+    stop: &'a AtomicBool,
+    made: Vec<NewRecord>,
+    bytes: usize,
+    underway: Option<(Vec<NewRecord>, Receipt)>,
+}
+
+/// It was told to stop before everything was appended: what follows from it must not be stored.
+#[derive(Debug)]
+pub(super) struct Stopped;
+
+impl<'a> Outbox<'a> {
+    /// Nothing to append yet.
+    pub(super) fn new(bus: &'a SharedBus, what: &'static str, stop: &'a AtomicBool) -> Self {
+        Self { bus, what, stop, made: Vec::new(), bytes: 0, underway: None }
+    }
+
+    /// Takes `records` in, and sends what it has once that is enough for an append.
+    pub(super) fn put(&mut self, records: Vec<NewRecord>) -> Result<(), Stopped> {
+        for record in records {
+            self.bytes += record.value.as_ref().map_or(0, |value| value.len());
+            self.made.push(record);
+            if self.bytes >= APPEND_BYTES {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what it has, once what was sent before is done.
+    pub(super) fn send(&mut self) -> Result<(), Stopped> {
+        if self.made.is_empty() {
+            return Ok(());
+        }
+        self.arrive()?;
+        self.bytes = 0;
+        let made = std::mem::take(&mut self.made);
+        let receipt = self.bus.append(made.clone());
+        self.underway = Some((made, receipt));
+        Ok(())
+    }
+
+    /// Waits until everything is appended.
+    pub(super) fn settle(&mut self) -> Result<(), Stopped> {
+        self.send()?;
+        self.arrive()
+    }
+
+    fn arrive(&mut self) -> Result<(), Stopped> {
+        let Some((records, receipt)) = self.underway.take() else { return Ok(()) };
+        if let Err(error) = receipt.wait() {
+            tracing::warn!(%error, "{}: cannot be appended yet", self.what);
+            return until_done(self.bus, &records, self.what, self.stop).then_some(()).ok_or(Stopped);
+        }
+        Ok(())
+    }
+}
 
 /// Appends `records`, in order and in one append. False when `stop` came first; then it is not known whether they were.
 /// One that no bus takes is refused alone, which the bus counts: it would be refused for ever, and the others with it.
@@ -89,6 +154,25 @@ mod tests {
         assert_eq!(run(&world, &[1], true), (true, 1));
         world.set_away(true);
         assert_eq!(run(&world, &[1], true), (false, 1));
+    }
+
+    #[test]
+    fn an_outbox_sends_in_order_what_is_enough_or_asked_for() {
+        let world = MemoryBus::new(1, 1, Faults::default());
+        let (bus, stop): (SharedBus, _) = (Arc::new(world.clone()), AtomicBool::new(false));
+        let there = || world.end(Topic::Journal, 0).expect("a partition");
+        let mut outbox = Outbox::new(&bus, "test", &stop);
+        let eighth = APPEND_BYTES / 8;
+        outbox.put((0..7).map(|_| record(eighth)).collect()).expect("nobody stops it");
+        assert_eq!(there(), 0, "it waits for more");
+        outbox.put(vec![record(eighth), record(1)]).expect("nobody stops it");
+        assert_eq!(there(), 8);
+        outbox.settle().expect("nobody stops it");
+        assert_eq!(there(), 9);
+        world.set_away(true);
+        outbox.put(vec![record(1)]).and_then(|()| outbox.send()).expect("it is on its way");
+        stop.store(true, Ordering::Relaxed);
+        assert!(outbox.settle().is_err(), "it is not done, and must not be stored as done");
     }
 
     #[test]

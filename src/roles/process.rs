@@ -27,7 +27,7 @@ use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
 
 /// 200 ms of silence: a fifth of the gap that would restart every timer.
 const TICK_AFTER: Duration = Duration::from_millis(200);
-/// 5 s between snapshots: what a restart has to read again is folded in milliseconds.
+/// 5 s between snapshots of a partition: what a restart has to read again is folded in milliseconds.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// 1 s between looks at the clusters' epochs for the metrics: nobody scrapes more often.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub fn run(
     };
     let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offsets(deciders.next()))]);
     let mut reader = bus.reader(assignment).context("the deciders cannot read the journal")?;
-    let mut saved = Instant::now();
+    let mut turn = Turn::default();
     let mut measured: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(TICK_AFTER) {
@@ -86,13 +86,39 @@ pub fn run(
             measured = Some(Instant::now());
             deciders.measure(metrics);
         }
-        if saved.elapsed() >= SNAPSHOT_EVERY {
-            saved = Instant::now();
-            deciders.store(bus);
+        if let Some(partition) = turn.next(&deciders.next()) {
+            deciders.store(bus, partition);
         }
     }
-    deciders.store(bus);
+    deciders.next().into_keys().for_each(|partition| deciders.store(bus, partition));
     Ok(())
+}
+
+/// Whose snapshot comes next: one partition after the other, evenly spread. All at once would keep every decision waiting, for
+/// some hundred milliseconds with a thousand clusters.
+struct Turn {
+    last: Option<u32>,
+    at: Instant,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { last: None, at: Instant::now() }
+    }
+}
+
+impl Turn {
+    /// The one of `partitions` that is to be stored now, if it is time for one.
+    fn next(&mut self, partitions: &BTreeMap<u32, u64>) -> Option<u32> {
+        let (first, count) = (*partitions.first_key_value()?.0, u32::try_from(partitions.len()).ok()?);
+        if self.at.elapsed() < SNAPSHOT_EVERY / count {
+            return None;
+        }
+        let after = self.last.and_then(|last| partitions.range(last + 1..).next());
+        let next = after.map_or(first, |(partition, _)| *partition);
+        *self = Self { last: Some(next), at: Instant::now() };
+        Some(next)
+    }
 }
 
 /// What `processor` stored, taken up.
@@ -106,10 +132,10 @@ pub fn restored<P: Processor + Clone>(bus: &SharedBus, processor: P) -> anyhow::
         .map_err(|error| anyhow::anyhow!("{error}; remove the snapshots to fold the journal from its start"))
 }
 
-/// What a processor saved, as the bus stores it.
-pub fn snapshots<P: Processor + Clone>(folds: &Folds<P>) -> impl Iterator<Item = Snapshot> {
+/// What a processor saves of a partition, as the bus stores it.
+fn snapshots<P: Processor + Clone>(folds: &Folds<P>, partition: u32) -> impl Iterator<Item = Snapshot> {
     let processor = Fold::<P>::stored_as();
-    folds.save().into_iter().map(move |Saved { partition, entity, next, value }| Snapshot {
+    folds.save(partition).into_iter().map(move |Saved { partition, entity, next, value }| Snapshot {
         processor: processor.clone(),
         partition,
         entity,
@@ -161,10 +187,14 @@ impl Deciders {
         }
     }
 
-    fn store(&self, bus: &SharedBus) {
-        let all = snapshots(&self.failover).chain(snapshots(&self.permits)).chain(snapshots(&self.routes)).collect();
-        if let Err(error) = bus.save(all) {
-            tracing::warn!(%error, "snapshots were not stored; a restart reads more of the journal");
+    fn store(&self, bus: &SharedBus, partition: u32) {
+        let [failover, permits, routes] = [
+            snapshots(&self.failover, partition).collect::<Vec<_>>(),
+            snapshots(&self.permits, partition).collect(),
+            snapshots(&self.routes, partition).collect(),
+        ];
+        if let Err(error) = bus.save([failover, permits, routes].concat()) {
+            tracing::warn!(%error, partition, "snapshots were not stored; a restart reads more of the journal");
         }
     }
 }
@@ -229,6 +259,20 @@ mod tests {
     use millrace_schemas::time::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn every_partition_has_its_turn_and_none_before_its_time() {
+        let partitions = BTreeMap::from([(1, 9), (4, 9), (7, 9)]);
+        let mut turn = Turn::default();
+        assert_eq!(turn.next(&partitions), None);
+        let third = SNAPSHOT_EVERY / 3;
+        let due = |turn: &mut Turn| {
+            turn.at = Instant::now().checked_sub(third).expect("the machine runs for longer");
+            turn.next(&partitions)
+        };
+        assert_eq!([(); 4].map(|()| due(&mut turn)), [Some(1), Some(4), Some(7), Some(1)]);
+        assert_eq!(turn.next(&BTreeMap::new()), None);
+    }
 
     /// Who reads `dead` finds the record as it was, and what the headers say.
     #[test]

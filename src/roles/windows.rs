@@ -21,7 +21,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
 
-use super::deliver::until_done;
+use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
 use super::process::dead;
 use super::speaker::{Speaker, now};
@@ -62,6 +62,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
     let mut stored = Instant::now();
     let mut looked: Option<Instant> = None;
     let mut advanced = Instant::now();
+    let mut outbox = Outbox::new(bus, "windows", stop);
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(WAIT) {
             Ok(polled) => polled,
@@ -78,7 +79,6 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                 pane.heard = Instant::now();
             }
         }
-        let mut out = Vec::new();
         let gains = polled.iter().any(|item| matches!(item, Polled::Gained { .. }));
         // Once for all that were gained together: on Kafka it reads a topic.
         let saved = if gains { load(bus)? } else { Vec::new() };
@@ -91,7 +91,11 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                 Polled::Refused { .. } => {} // rows are not signed, so nobody refuses them
                 Polled::Record(record) => {
                     if let Some(pane) = panes.get_mut(&record.partition) {
-                        out.extend(pane.take(record, metrics));
+                        let mut out = pane.take(record, metrics);
+                        skip_old_loads(&mut out, now(), metrics);
+                        if outbox.put(out).is_err() {
+                            return Ok(()); // not stored: who takes them up closes them again
+                        }
                     }
                 }
             }
@@ -100,29 +104,42 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
         if advance {
             advanced = Instant::now();
         }
-        for (partition, pane) in &mut panes {
-            // A broker that stands still looks like silence; one that says that there is nothing more does not.
-            let advance = advance && pane.windows.is_open();
-            if advance && pane.heard.elapsed() >= ASK_AFTER && !reader.is_at_end(*partition).unwrap_or(false) {
-                pane.heard = Instant::now();
-            }
-            if advance && pane.heard.elapsed() >= WAIT {
-                out.extend(pane.windows.advance(pane.heard.elapsed()));
-            }
+        let mut out = if advance { in_silence(&mut panes, reader.as_mut()) } else { Vec::new() };
+        for pane in panes.values_mut() {
             count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
         }
         skip_old_loads(&mut out, now(), metrics);
-        if !until_done(bus, &out, "windows", stop) {
-            return Ok(()); // not stored: who takes them up closes them again
+        if outbox.put(out).and_then(|()| outbox.send()).is_err() {
+            return Ok(());
         }
         lag.note_all(&polled);
         if stored.elapsed() >= SNAPSHOT_EVERY {
+            if let Err(Stopped) = outbox.settle() {
+                return Ok(());
+            }
             stored = Instant::now();
             store(bus, name, reader.as_mut(), &panes);
         }
     }
-    store(bus, name, reader.as_mut(), &panes);
+    if outbox.settle().is_ok() {
+        store(bus, name, reader.as_mut(), &panes);
+    }
     Ok(())
+}
+
+/// What closes and is revised because nothing comes any more.
+fn in_silence(panes: &mut BTreeMap<u32, Pane>, reader: &mut dyn Reader) -> Vec<NewRecord> {
+    let mut out = Vec::new();
+    for (partition, pane) in panes.iter_mut().filter(|(_, pane)| pane.windows.is_open()) {
+        // A broker that stands still looks like silence; one that says that there is nothing more does not.
+        if pane.heard.elapsed() >= ASK_AFTER && !reader.is_at_end(*partition).unwrap_or(false) {
+            pane.heard = Instant::now();
+        }
+        if pane.heard.elapsed() >= WAIT {
+            out.extend(pane.windows.advance(pane.heard.elapsed()));
+        }
+    }
+    out
 }
 
 /// Stores the windows under the own name, since one that stood still may store after its successor has; and only then says how

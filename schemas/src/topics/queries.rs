@@ -2,16 +2,16 @@
 //! back. The columns are fixed; later versions add columns and never change one, so a reader takes the columns that it knows
 //! and lets others be. It must never guess: a missing or mistyped column is an error that names it.
 
-use std::io::Cursor;
+mod read;
+
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray,
-    UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,12 +19,20 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::ids::{BadId, DigestId, InstanceId};
 use crate::sketch::{BadSketch, Sketch};
 
+pub(super) use read::{Columns, read, rows_of};
+pub use read::{Seen, decode, with_rows};
+
 /// Most digests of an instance and second that have rows of their own; the rest is folded into `other`. 2,000: more than a
 /// person or a window can use, and at most about 400 KB per instance-second.
 pub const DIGESTS_PER_SECOND_MAX: usize = 2_000;
 
 /// An xxh3 hash of 64 bits behind the stream.
 const CHECKSUM_BYTES: usize = 8;
+
+/// 160 bytes: what the sketch of a busy digest has in a window of 10 s. Only how much is reserved at first.
+const SKETCH_BYTES: usize = 160;
+/// 4 KiB for what the stream says of its columns, and the checksum; as above.
+const STREAM_BYTES: usize = 4 << 10;
 
 /// Where the numbers come from. One source per instance is authoritative; sources are never summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -200,9 +208,7 @@ pub(super) fn columns(rows: &[&Row]) -> Result<Vec<ArrayRef>, BadBatch> {
         |get: fn(&Row) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r)))) };
     let smalls =
         |get: fn(&Row) -> u32| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>()) };
-    let sketches = |get: fn(&Row) -> &Sketch| -> ArrayRef {
-        Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| get(r).to_bytes())))
-    };
+    let sketches = |get: fn(&Row) -> &Sketch| -> Result<ArrayRef, BadBatch> { Ok(Arc::new(sketches(rows, get)?)) };
     let mut digests = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
     for row in rows {
         digests.append_value(row.digest.0)?;
@@ -226,10 +232,24 @@ pub(super) fn columns(rows: &[&Row]) -> Result<Vec<ArrayRef>, BadBatch> {
         numbers(|r| r.rt_sum_us),
         numbers(|r| r.rt_min_us),
         numbers(|r| r.rt_max_us),
-        sketches(|r| &r.rt_first),
-        sketches(|r| &r.rt_last),
+        sketches(|r| &r.rt_first)?,
+        sketches(|r| &r.rt_last)?,
         smalls(|r| r.folded),
     ])
+}
+
+/// All sketches of a column, one behind the other.
+fn sketches(rows: &[&Row], get: fn(&Row) -> &Sketch) -> Result<BinaryArray, BadBatch> {
+    let mut bytes = Vec::with_capacity(rows.len() * SKETCH_BYTES);
+    let lengths: Vec<usize> = rows
+        .iter()
+        .map(|row| {
+            let before = bytes.len();
+            get(row).write_to(&mut bytes);
+            bytes.len() - before
+        })
+        .collect();
+    Ok(BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), Buffer::from_vec(bytes), None)?)
 }
 
 /// The rows as one Arrow IPC stream with a checksum behind its end: the value of a record of the topic. Readers of Arrow that
@@ -240,117 +260,13 @@ pub fn encode(rows: &[Row]) -> Result<Vec<u8>, BadBatch> {
 
 /// The batch as bytes, with its checksum.
 pub(super) fn sealed(batch: &RecordBatch) -> Result<Vec<u8>, BadBatch> {
-    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+    let bytes = Vec::with_capacity(batch.get_array_memory_size() + STREAM_BYTES);
+    let mut writer = StreamWriter::try_new(bytes, &batch.schema())?;
     writer.write(batch)?;
     writer.finish()?;
     let mut bytes = writer.into_inner()?;
     bytes.extend_from_slice(&xxh3_64(&bytes).to_be_bytes());
     Ok(bytes)
-}
-
-/// Reads what [`encode`] wrote, also from a later version that added columns.
-pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, BadBatch> {
-    read(bytes, |batch, rows| rows_of(&Columns { batch, schema: &SCHEMA }, "second", rows))
-}
-
-/// Reads sealed bytes batch by batch.
-pub(super) fn read<T>(
-    bytes: &[u8],
-    each: fn(&RecordBatch, &mut Vec<T>) -> Result<(), BadBatch>,
-) -> Result<Vec<T>, BadBatch> {
-    let Some((stream, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
-        return Err(BadBatch::Damaged(bytes.len()));
-    };
-    if xxh3_64(stream).to_be_bytes() != *checksum {
-        return Err(BadBatch::Damaged(bytes.len()));
-    }
-    // The Arrow reader trusts offsets inside the bytes and panics when they lie; the checksum rules out accidents, this
-    // forgeries.
-    std::panic::catch_unwind(|| {
-        let mut rows = Vec::new();
-        for batch in StreamReader::try_new(Cursor::new(stream), None)? {
-            each(&batch?, &mut rows)?;
-        }
-        Ok(rows)
-    })
-    .unwrap_or(Err(BadBatch::Damaged(bytes.len())))
-}
-
-/// Reads the columns that [`fields`] names.
-pub(super) fn rows_of(columns: &Columns<'_>, first: &'static str, rows: &mut Vec<Row>) -> Result<(), BadBatch> {
-    let second: &Int64Array = columns.get(first)?;
-    let (instance, schema, user): (&StringArray, &StringArray, &StringArray) =
-        (columns.get("instance")?, columns.get("schema")?, columns.get("user")?);
-    let digest: &FixedSizeBinaryArray = columns.get("digest")?;
-    let source: &StringArray = columns.get("source")?;
-    let (sample_factor, folded): (&UInt32Array, &UInt32Array) = (columns.get("sample_factor")?, columns.get("folded")?);
-    let number = |column| columns.get::<UInt64Array>(column);
-    let (count, errors) = (number("count")?, number("errors")?);
-    let (rows_sent, rows_affected) = (number("rows_sent")?, number("rows_affected")?);
-    let (rows_examined, lock_us) = (number("rows_examined")?, number("lock_us")?);
-    let (bytes_in, bytes_out) = (number("bytes_in")?, number("bytes_out")?);
-    let (rt_sum_us, rt_min_us, rt_max_us) = (number("rt_sum_us")?, number("rt_min_us")?, number("rt_max_us")?);
-    let (rt_first, rt_last): (&BinaryArray, &BinaryArray) = (columns.get("rt_first")?, columns.get("rt_last")?);
-    let maybe = |array: &UInt64Array, row| (!array.is_null(row)).then(|| array.value(row));
-    for row in 0..columns.batch.num_rows() {
-        let mut id = [0; 16];
-        id.copy_from_slice(digest.value(row));
-        rows.push(Row {
-            second: second.value(row),
-            instance: InstanceId::parse(instance.value(row))?,
-            schema: schema.value(row).to_owned(),
-            user: user.value(row).to_owned(),
-            digest: DigestId(id),
-            source: Source::named(source.value(row)).ok_or_else(|| BadBatch::Source(source.value(row).to_owned()))?,
-            sample_factor: sample_factor.value(row),
-            count: count.value(row),
-            errors: errors.value(row),
-            rows_sent: rows_sent.value(row),
-            rows_affected: rows_affected.value(row),
-            rows_examined: maybe(rows_examined, row),
-            lock_us: maybe(lock_us, row),
-            bytes_in: bytes_in.value(row),
-            bytes_out: bytes_out.value(row),
-            rt_sum_us: rt_sum_us.value(row),
-            rt_min_us: rt_min_us.value(row),
-            rt_max_us: rt_max_us.value(row),
-            rt_first: sketch("rt_first", rt_first.value(row))?,
-            rt_last: sketch("rt_last", rt_last.value(row))?,
-            folded: folded.value(row),
-        });
-    }
-    Ok(())
-}
-
-fn sketch(column: &'static str, bytes: &[u8]) -> Result<Sketch, BadBatch> {
-    Sketch::from_bytes(bytes).map_err(|error| BadBatch::Sketch { column, error })
-}
-
-/// The columns of a batch by name, checked against the schema.
-pub(super) struct Columns<'a> {
-    /// The batch.
-    pub(super) batch: &'a RecordBatch,
-    /// What it should be.
-    pub(super) schema: &'a Schema,
-}
-
-impl<'a> Columns<'a> {
-    /// The column of this name, with the type and the values that the schema asks for.
-    pub(super) fn get<A: Array + 'static>(&self, column: &'static str) -> Result<&'a A, BadBatch> {
-        let field = self.schema.field_with_name(column)?;
-        let array = self.batch.column_by_name(column).ok_or(BadBatch::Missing(column))?;
-        let mistyped =
-            || BadBatch::Type { column, found: array.data_type().clone(), expected: field.data_type().clone() };
-        if array.data_type() != field.data_type() {
-            return Err(mistyped());
-        }
-        if !field.is_nullable()
-            && let Some(row) = (0..array.len()).find(|row| array.is_null(*row))
-        {
-            return Err(BadBatch::Null { column, row });
-        }
-        array.as_any().downcast_ref().ok_or_else(mistyped)
-    }
 }
 
 #[cfg(test)]

@@ -61,10 +61,35 @@ pub fn schema() -> Arc<Schema> {
 /// The rows as the value of a record of the topic, checked as batches of `queries` are.
 pub fn encode(windows: &[Window]) -> Result<Vec<u8>, BadBatch> {
     let rows: Vec<&Row> = windows.iter().map(|window| &window.row).collect();
-    let mut columns = columns(&rows)?;
-    columns.push(Arc::new(windows.iter().map(|window| Some(window.width_seconds)).collect::<UInt32Array>()));
-    columns.push(Arc::new(windows.iter().map(|window| Some(window.revision)).collect::<UInt32Array>()));
-    columns.push(Arc::new(windows.iter().map(|window| Some(window.closed)).collect::<BooleanArray>()));
+    let part = |window: &Window| Revision {
+        width_seconds: window.width_seconds,
+        revision: window.revision,
+        closed: window.closed,
+    };
+    with_parts(&rows, windows.iter().map(part))
+}
+
+/// What all rows of one window have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// How long the window is.
+    pub width_seconds: u32,
+    /// Rises with what was counted.
+    pub revision: u32,
+    /// Nothing will be added.
+    pub closed: bool,
+}
+
+/// The rows of one window, as [`encode`] writes them.
+pub fn encode_one(of: Revision, rows: &[&Row]) -> Result<Vec<u8>, BadBatch> {
+    with_parts(rows, std::iter::repeat_n(of, rows.len()))
+}
+
+fn with_parts(rows: &[&Row], of: impl Iterator<Item = Revision> + Clone) -> Result<Vec<u8>, BadBatch> {
+    let mut columns = columns(rows)?;
+    columns.push(Arc::new(of.clone().map(|one| Some(one.width_seconds)).collect::<UInt32Array>()));
+    columns.push(Arc::new(of.clone().map(|one| Some(one.revision)).collect::<UInt32Array>()));
+    columns.push(Arc::new(of.map(|one| Some(one.closed)).collect::<BooleanArray>()));
     sealed(&RecordBatch::try_new(schema(), columns)?)
 }
 

@@ -1,0 +1,94 @@
+//! Sums that wait for the shortest window against sums that do not.
+
+use millrace_schemas::topics::queries::{Source, encode, with_rows};
+
+use super::*;
+
+/// More digests than have rows of their own, so that some are folded, in each window others.
+const DIGESTS: u64 = 2_600;
+const ROWS: u64 = 12_000;
+/// Three windows of 10 s in one of a minute and one of an hour.
+const SHORTEST: u64 = 3;
+
+fn instance() -> InstanceId {
+    InstanceId::parse("db1").expect("legal")
+}
+
+/// Numbers that look like chance and are none.
+fn dice(at: u64, which: u64) -> u64 {
+    let mut z = (at * 8 + which).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z ^ (z >> 27)
+}
+
+fn row(at: u64) -> Row {
+    let count = dice(at, 1) % 4;
+    let (mut rt_first, mut rt_last) = (Sketch::new(), Sketch::new());
+    rt_first.add_n(dice(at, 2) % 1_000, count);
+    // Now and then so long that low buckets are merged.
+    rt_last.add_n(dice(at, 3) >> (dice(at, 4) % 60), count);
+    let digest = match dice(at, 5) % (DIGESTS + 20) {
+        known if known < DIGESTS => DigestId(u128::from(known).to_be_bytes()),
+        _ => DigestId::OTHER,
+    };
+    let is_other = digest == DigestId::OTHER;
+    Row {
+        second: 0,
+        instance: instance(),
+        schema: if is_other { String::new() } else { format!("s{}", dice(at, 6) % 2) },
+        user: if is_other { String::new() } else { "app".to_owned() },
+        digest,
+        source: Source::Wire,
+        sample_factor: (dice(at, 7) % 3) as u32,
+        count,
+        errors: count / 2,
+        rows_sent: at,
+        rows_affected: 1,
+        rows_examined: (at % 7 > 0).then_some(3),
+        lock_us: None,
+        bytes_in: 10,
+        bytes_out: 20,
+        rt_sum_us: dice(at, 3) % 1_000_000,
+        rt_min_us: 5 + at % 3,
+        rt_max_us: 50 + at % 1_000,
+        rt_first,
+        rt_last,
+        folded: if is_other { (at % 9) as u32 } else { 0 },
+    }
+}
+
+fn sums(open: &Open) -> Vec<Row> {
+    open.rows(usize::MAX).into_iter().cloned().collect()
+}
+
+#[test]
+fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
+    let rows: Vec<Row> = (0..ROWS).map(row).collect();
+    let bytes = encode(&rows).expect("encodes");
+    with_rows(&bytes, |rows| {
+        let new = || Open::new(&instance(), &rows[0], 0, 0);
+        let (mut shortest, mut wider) = ([(); SHORTEST as usize].map(|()| new()), [(); WIDER].map(|()| new()));
+        let (mut alone, mut alone_wide) = (shortest.clone(), new());
+        for (at, row) in rows.iter().enumerate() {
+            // Each in its time, and some in the window before, which is open for a while yet.
+            let late = usize::from(dice(at as u64, 0).is_multiple_of(5));
+            let window = (at / (ROWS / SHORTEST) as usize).saturating_sub(late);
+            let [first, second] = &mut wider;
+            shortest[window].count(row, &mut [first, second]);
+            alone[window].count(row, &mut []);
+            alone_wide.count(row, &mut []);
+        }
+        for (at, wide) in wider.iter_mut().enumerate() {
+            for open in &shortest {
+                wide.take_over(open, at);
+            }
+            assert_eq!(sums(wide), sums(&alone_wide));
+        }
+        for (open, alone) in shortest.iter().zip(&alone) {
+            assert_eq!(sums(open), sums(alone));
+        }
+        let other = alone_wide.rows(usize::MAX).into_iter().find(|row| row.digest == DigestId::OTHER);
+        assert!(other.is_some_and(|other| other.folded > 1_000), "hardly anything is folded");
+    })
+    .expect("reads");
+}
