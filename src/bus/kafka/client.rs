@@ -23,9 +23,6 @@ const FETCH_BYTES_MAX: &str = "8388608";
 const FETCHED_KIBIBYTES_MAX: &str = "16384";
 /// 10 s until a broker that does not answer counts as away: longer than any pause of a healthy one.
 const SOCKET_TIMEOUT_MS: &str = "10000";
-/// 10 s for a connection to come to be: where packets vanish the system asks again only after 1, 3, 7 and 15 s, and who began to
-/// ask in a partition would go on waiting after it. No shorter, or a far broker with TLS and a log-in would never be reached.
-const SETUP_TIMEOUT_MS: &str = "10000";
 /// 50 ms to 1 s between attempts to reach a broker: one that is back is found within a second.
 const RECONNECT_FROM_MS: &str = "50";
 const RECONNECT_TO_MS: &str = "1000";
@@ -55,7 +52,6 @@ impl Client {
         base.set("bootstrap.servers", &settings.servers)
             .set("client.id", format!("millrace-{name}"))
             .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
-            .set("socket.connection.setup.timeout.ms", SETUP_TIMEOUT_MS)
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", RECONNECT_FROM_MS)
