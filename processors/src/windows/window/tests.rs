@@ -44,7 +44,7 @@ fn row(at: u64) -> Row {
         errors: count / 2,
         rows_sent: at,
         rows_affected: 1,
-        rows_examined: (at % 7 > 0).then_some(3),
+        rows_examined: (!at.is_multiple_of(7)).then_some(3),
         lock_us: None,
         bytes_in: 10,
         bytes_out: 20,
