@@ -79,9 +79,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                 pane.heard = Instant::now();
             }
         }
-        let gains = polled.iter().any(|item| matches!(item, Polled::Gained { .. }));
-        // Once for all that were gained together: on Kafka it reads a topic.
-        let saved = if gains { load(bus)? } else { Vec::new() };
+        let saved = saved_of_gained(bus, &polled)?;
         for item in &polled {
             match item {
                 Polled::Gained { partition, .. } => {
@@ -161,7 +159,11 @@ fn store(bus: &SharedBus, name: &str, reader: &mut dyn Reader, panes: &BTreeMap<
     }
 }
 
-fn load(bus: &SharedBus) -> anyhow::Result<Vec<Snapshot>> {
+/// What is saved, where partitions were gained: once for all that were gained together, since on Kafka it reads a topic.
+fn saved_of_gained(bus: &SharedBus, polled: &[Polled]) -> anyhow::Result<Vec<Snapshot>> {
+    if !polled.iter().any(|item| matches!(item, Polled::Gained { .. })) {
+        return Ok(Vec::new());
+    }
     bus.load(&stored_as()).context("the snapshots of the windows cannot be loaded")
 }
 
