@@ -83,8 +83,9 @@ async fn mysql_prints_the_same_text_but_for_what_is_declared() {
     assert_eq!(met.count(), Difference::ALL.len(), "a declared difference was never met: {counted:?}");
 }
 
-/// 250 of the collected statements: all but those of plugins, and those that end the server.
-const COUNTED_MIN: usize = 250;
+/// 230 of the 316 collected statements: others are not parsed without a plugin, are refused before they are counted, end the server
+/// or the session, or ask for the counters themselves.
+const COUNTED_MIN: usize = 230;
 
 /// What each statement is called is what the server counts it as (`Com_select` is `select`), also where it then refuses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
