@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace::bus::{Assignment, From, Polled, Reader, SharedBus};
+use millrace::roles::speaker::now;
 use millrace::trust::key_file;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::record::Record;
+use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, Order};
 use millrace_schemas::topics::journal::{Claimed, Command, Ended, Fact, Outcome};
@@ -19,6 +21,7 @@ use millrace_schemas::topics::journal::{Claimed, Command, Ended, Fact, Outcome};
 use crate::agents::{Agent, Voice, beat, fleet, spec, write_roster};
 use crate::place::Place;
 use crate::process::Process;
+use crate::trips::Trips;
 use crate::{held, quantile};
 
 /// 1,000 clusters of three: 3,000 heartbeats a second.
@@ -116,14 +119,16 @@ fn exits_to_actions(place: &Place, agents: &[Agent], executor: &Voice, process: 
     let bus = place.bus("watcher");
     let mut reader = bus.reader(Assignment::Manual(vec![(Topic::Actions, From::End)])).expect("a reader");
     reader.poll(Duration::from_millis(100)).expect("readable");
+    let (from, mut trips) = (ends(&bus), Trips::default());
     let (began, before) = (Instant::now(), process.cost());
     let (mut took, mut lags) = (Vec::new(), Vec::new());
     for exit in 0..exits {
         let agent = &agents[exit * 7 % (agents.len() / 3) * 3];
-        let since = Instant::now();
+        let (since, told) = (Instant::now(), now());
         drop(agent.change(true));
-        let action = next_action(reader.as_mut(), &agent.cluster, process);
+        let (action, appended) = next_action(reader.as_mut(), &agent.cluster, process);
         took.push(since.elapsed().as_secs_f64() * 1e3);
+        trips.add(&agent.cluster, told, appended, now());
         refuse(executor, agent, &action);
         lags.push(process.metric("millrace_stage_lag_seconds{stage=\"deciders\",topic=\"journal\"}") * 1e3);
         std::thread::sleep(EVERY.saturating_sub(since.elapsed()));
@@ -140,6 +145,7 @@ fn exits_to_actions(place: &Place, agents: &[Agent], executor: &Voice, process: 
     );
     println!("goal of a median of {MEDIAN_MS} ms: {}", held(median <= MEDIAN_MS));
     println!("goal of a p99 of {P99_MS} ms: {}", held(p99 <= P99_MS));
+    trips.tell(place, from);
     println!(
         "fleet: deciders are {:.0} ms behind in the median, {:.0} ms at most; they take {:.0} % of a core, their whole process {:.0} % and {:.0} MB",
         quantile(&lags, 0.5),
@@ -150,8 +156,8 @@ fn exits_to_actions(place: &Place, agents: &[Agent], executor: &Voice, process: 
     );
 }
 
-/// The failover of `cluster`, when it comes.
-fn next_action(reader: &mut dyn Reader, cluster: &ClusterId, process: &Process) -> Action {
+/// The failover of `cluster`, when it comes, and when it was appended.
+fn next_action(reader: &mut dyn Reader, cluster: &ClusterId, process: &Process) -> (Action, Timestamp) {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         for item in reader.poll(Duration::from_millis(100)).expect("readable") {
@@ -160,7 +166,7 @@ fn next_action(reader: &mut dyn Reader, cluster: &ClusterId, process: &Process) 
                 && action.cluster == *cluster
                 && matches!(action.kind, ActionKind::FailOver(_))
             {
-                return *action;
+                return (*action, record.appended);
             }
         }
     }
@@ -178,15 +184,17 @@ fn refuse(executor: &Voice, agent: &Agent, action: &Action) {
     drop(executor.say(cluster(), Fact::Ended(Ended { action: action.id, epoch: action.epoch, outcome })));
 }
 
+/// Where each partition of the journal ends.
+fn ends(bus: &SharedBus) -> BTreeMap<u32, u64> {
+    (0..).zip(bus.ends(Topic::Journal).expect("the ends")).collect()
+}
+
 /// Reads back some seconds of the journal, while agents go on, and prints what they cost.
 fn weigh(place: &Place, clusters: usize) {
     let bus = place.bus("scales");
-    let ends = || -> BTreeMap<u32, u64> {
-        (0..place.partitions()).map(|at| (at, bus.end(Topic::Journal, at).expect("an end"))).collect()
-    };
-    let from = ends();
+    let from = ends(&bus);
     std::thread::sleep(WEIGHED);
-    let to = ends();
+    let to = ends(&bus);
     let mut reader =
         bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offsets(from.clone()))])).expect("a reader");
     let mut left =

@@ -9,6 +9,7 @@ mod fleet;
 mod place;
 mod process;
 mod rows;
+mod trips;
 mod windows;
 
 use std::process::Command;

@@ -233,8 +233,9 @@ impl Bus for MemoryBus {
         Ok(self.world().partitions)
     }
 
-    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
-        Ok(self.world().end(topic, partition))
+    fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error> {
+        let world = self.world();
+        Ok((0..world.partitions).map(|partition| world.end(topic, partition)).collect())
     }
 
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

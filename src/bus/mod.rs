@@ -122,6 +122,15 @@ impl Receipt {
     pub fn wait(self) -> Result<Vec<Landed>, Error> {
         self.0.blocking_recv().unwrap_or_else(|_| Err(gone()))
     }
+
+    /// The answer, if it is there by now. It is given once.
+    pub fn answer(&mut self) -> Option<Result<Vec<Landed>, Error>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(gone())),
+        }
+    }
 }
 
 fn gone() -> Error {
@@ -270,8 +279,14 @@ pub trait Bus: Send + Sync {
     fn reader(&self, assignment: Assignment) -> Result<Box<dyn Reader>, Error>;
     /// How many partitions `topic` has.
     fn partitions(&self, topic: Topic) -> Result<u32, Error>;
-    /// The offset that the next record of the partition will get.
-    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error>;
+    /// The offset that the next record of each partition of `topic` will get, in the order of the partitions.
+    fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error>;
+    /// The same of one partition.
+    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
+        let ends = self.ends(topic)?;
+        let none = || Error::Unavailable(format!("{topic} has no partition {partition}, only {}", ends.len()));
+        ends.get(partition as usize).copied().ok_or_else(none)
+    }
     /// Stores snapshots in order: where a later one of a partition is stored, so are the earlier ones.
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error>;
     /// The newest snapshot of every entity of a processor, by partition and entity.

@@ -80,8 +80,8 @@ impl Bus for SignedBus {
         self.bus.partitions(topic)
     }
 
-    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
-        self.bus.end(topic, partition)
+    fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error> {
+        self.bus.ends(topic)
     }
 
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

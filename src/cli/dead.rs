@@ -155,10 +155,7 @@ fn letters(
 
 /// The letter at `place`.
 fn fetched(bus: &SharedBus, place: Place) -> anyhow::Result<Letter> {
-    let mut from = BTreeMap::new();
-    for partition in 0..bus.partitions(Topic::Dead)? {
-        from.insert(partition, bus.end(Topic::Dead, partition)?);
-    }
+    let mut from: BTreeMap<u32, u64> = (0..).zip(bus.ends(Topic::Dead)?).collect();
     if from.get(&place.partition).is_none_or(|end| place.offset >= *end) {
         bail!("there is no record {place} in dead: `millrace dead list` shows what is there");
     }

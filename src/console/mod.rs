@@ -217,9 +217,9 @@ fn subscription(bus: &SharedBus, shown: &Shown) -> Result<Assignment, crate::bus
 
 /// The offsets from which about `records` of a topic are left.
 fn back(bus: &SharedBus, topic: Topic, records: u64) -> Result<BTreeMap<u32, u64>, crate::bus::Error> {
-    let partitions = bus.partitions(topic)?;
-    let each = records / u64::from(partitions.max(1));
-    (0..partitions).map(|at| Ok((at, bus.end(topic, at)?.saturating_sub(each)))).collect()
+    let ends = bus.ends(topic)?;
+    let each = records / ends.len().max(1) as u64;
+    Ok((0..).zip(ends).map(|(at, end)| (at, end.saturating_sub(each))).collect())
 }
 
 #[cfg(test)]

@@ -58,13 +58,8 @@ pub fn export(bus: &SharedBus, dir: &Path) -> anyhow::Result<Exported> {
 }
 
 fn copy(bus: &SharedBus, topic: Topic, archive: &mut Archive) -> anyhow::Result<()> {
-    let mut ends = BTreeMap::new();
-    for partition in 0..bus.partitions(topic)? {
-        let end = bus.end(topic, partition)?;
-        if archive.position(topic, partition) < end {
-            ends.insert(partition, end);
-        }
-    }
+    let mut ends: BTreeMap<u32, u64> = (0..).zip(bus.ends(topic)?).collect();
+    ends.retain(|partition, end| archive.position(topic, *partition) < *end);
     if ends.is_empty() {
         return Ok(());
     }

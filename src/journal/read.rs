@@ -26,11 +26,7 @@ pub fn appended_to(
     bus: &SharedBus,
     topic: Topic,
 ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Record>> + use<>> {
-    let mut ends = BTreeMap::new();
-    for partition in 0..bus.partitions(topic)? {
-        ends.insert(partition, bus.end(topic, partition)?);
-    }
-    ends.retain(|_, end| *end > 0);
+    let mut ends: BTreeMap<u32, u64> = (0..).zip(bus.ends(topic)?).filter(|(_, end)| *end > 0).collect();
     let mut reader = bus.reader(Assignment::Manual(vec![(topic, From::Start)]))?;
     let mut ready = VecDeque::new();
     let mut empty = 0;

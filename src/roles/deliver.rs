@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_schemas::record::NewRecord;
 
-use crate::bus::{Error, Receipt, SharedBus, too_large};
+use crate::bus::{Error, Landed, Receipt, SharedBus, too_large};
 
 /// 100 ms to 2 s between attempts while the bus is unavailable.
 const RETRY_FROM: Duration = Duration::from_millis(100);
@@ -16,7 +16,8 @@ const RETRY_TO: Duration = Duration::from_secs(2);
 /// and all of its append is sent again.
 const APPEND_BYTES: usize = 8 << 20;
 
-/// What is to be appended in order. While one append is on its way the next is made.
+/// What is to be appended, in order. What is put is sent at once, or as soon as what was sent before has arrived: while one append
+/// is on its way, the next one fills.
 pub(super) struct Outbox<'a> {
     bus: &'a SharedBus,
     what: &'static str,
@@ -36,7 +37,7 @@ impl<'a> Outbox<'a> {
         Self { bus, what, stop, made: Vec::new(), bytes: 0, underway: None }
     }
 
-    /// Takes `records` in, and sends what it has once that is enough for an append.
+    /// Takes `records` in. Waits only when what has gathered is enough for an append.
     pub(super) fn put(&mut self, records: Vec<NewRecord>) -> Result<(), Stopped> {
         for record in records {
             self.bytes += record.value.as_ref().map_or(0, |value| value.len());
@@ -45,7 +46,11 @@ impl<'a> Outbox<'a> {
                 self.send()?;
             }
         }
-        Ok(())
+        let Some((_, receipt)) = &mut self.underway else { return self.send() };
+        let Some(answer) = receipt.answer() else { return Ok(()) };
+        let records = self.underway.take().map_or_else(Vec::new, |(records, _)| records);
+        self.arrived(&records, answer)?;
+        self.send()
     }
 
     /// Sends what it has, once what was sent before is done.
@@ -69,18 +74,25 @@ impl<'a> Outbox<'a> {
 
     fn arrive(&mut self) -> Result<(), Stopped> {
         let Some((records, receipt)) = self.underway.take() else { return Ok(()) };
-        if let Err(error) = receipt.wait() {
-            tracing::warn!(%error, "{}: cannot be appended yet", self.what);
-            return until_done(self.bus, &records, self.what, self.stop).then_some(()).ok_or(Stopped);
+        self.arrived(&records, receipt.wait())
+    }
+
+    /// What was not appended is appended again.
+    fn arrived(&self, records: &[NewRecord], answer: Result<Vec<Landed>, Error>) -> Result<(), Stopped> {
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "{}: cannot be appended yet", self.what);
+                until_done(self.bus, records, self.what, self.stop).then_some(()).ok_or(Stopped)
+            }
         }
-        Ok(())
     }
 }
 
 /// Appends `records`, in order and in one append. False when `stop` came first; then it is not known whether they were.
 /// One that no bus takes is refused alone, which the bus counts: it would be refused for ever, and the others with it.
 #[must_use]
-pub(super) fn until_done(bus: &SharedBus, records: &[NewRecord], what: &str, stop: &AtomicBool) -> bool {
+fn until_done(bus: &SharedBus, records: &[NewRecord], what: &str, stop: &AtomicBool) -> bool {
     let mut left: Vec<&NewRecord> = records.iter().collect();
     let mut wait = RETRY_FROM;
     while !left.is_empty() {
@@ -105,15 +117,15 @@ pub(super) fn until_done(bus: &SharedBus, records: &[NewRecord], what: &str, sto
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
     use millrace_schemas::record::{Headers, VALUE_BYTES_MAX};
     use millrace_schemas::topics::Topic;
 
     use super::*;
-    use crate::bus::Bus as _;
     use crate::bus::memory::{Faults, MemoryBus};
+    use crate::bus::{Assignment, Bus, Reader, Snapshot};
 
     fn record(bytes: usize) -> NewRecord {
         NewRecord {
@@ -164,15 +176,66 @@ mod tests {
         let mut outbox = Outbox::new(&bus, "test", &stop);
         let eighth = APPEND_BYTES / 8;
         outbox.put((0..7).map(|_| record(eighth)).collect()).expect("nobody stops it");
-        assert_eq!(there(), 0, "it waits for more");
-        outbox.put(vec![record(eighth), record(1)]).expect("nobody stops it");
-        assert_eq!(there(), 8);
+        assert_eq!(there(), 7, "nothing is on its way");
+        outbox.put((0..8).map(|_| record(eighth)).collect()).expect("nobody stops it");
+        assert_eq!(there(), 15);
         outbox.settle().expect("nobody stops it");
-        assert_eq!(there(), 9);
+        assert_eq!(there(), 15);
         world.set_away(true);
         outbox.put(vec![record(1)]).and_then(|()| outbox.send()).expect("it is on its way");
         stop.store(true, Ordering::Relaxed);
         assert!(outbox.settle().is_err(), "it is not done, and must not be stored as done");
+    }
+
+    type Reply = tokio::sync::oneshot::Sender<Result<Vec<Landed>, Error>>;
+
+    /// Answers an append when the test says so.
+    #[derive(Default)]
+    struct Slow(Mutex<Vec<(usize, Reply)>>);
+
+    impl Bus for Slow {
+        fn append(&self, records: Vec<NewRecord>) -> Receipt {
+            let (reply, receipt) = Receipt::pending();
+            self.0.lock().expect("no panic").push((records.len(), reply));
+            receipt
+        }
+        fn reader(&self, _: Assignment) -> Result<Box<dyn Reader>, Error> {
+            unreachable!("it only appends")
+        }
+        fn partitions(&self, _: Topic) -> Result<u32, Error> {
+            unreachable!("it only appends")
+        }
+        fn ends(&self, _: Topic) -> Result<Vec<u64>, Error> {
+            unreachable!("it only appends")
+        }
+        fn save(&self, _: Vec<Snapshot>) -> Result<(), Error> {
+            unreachable!("it only appends")
+        }
+        fn load(&self, _: &str) -> Result<Vec<Snapshot>, Error> {
+            unreachable!("it only appends")
+        }
+    }
+
+    #[test]
+    fn while_one_append_is_on_its_way_the_next_gathers() {
+        let slow = Arc::new(Slow::default());
+        let (bus, stop): (SharedBus, _) = (slow.clone(), AtomicBool::new(false));
+        let sent = || slow.0.lock().expect("no panic").iter().map(|(records, _)| *records).collect::<Vec<_>>();
+        let answer = || {
+            let (_, reply) = slow.0.lock().expect("no panic").pop().expect("one is on its way");
+            reply.send(Ok(Vec::new())).expect("somebody waits");
+        };
+        let mut outbox = Outbox::new(&bus, "test", &stop);
+        outbox.put(vec![record(1)]).expect("nobody stops it");
+        outbox.put(vec![record(1), record(1)]).expect("nobody stops it");
+        outbox.put(vec![record(1)]).expect("nobody stops it");
+        assert_eq!(sent(), [1], "the others wait for its answer");
+        answer();
+        outbox.put(Vec::new()).expect("nobody stops it");
+        assert_eq!(sent(), [3]);
+        answer();
+        outbox.settle().expect("nobody stops it");
+        assert_eq!(sent(), [] as [usize; 0]);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 
 use super::speaker::now;
-use crate::bus::{Bus, Error, Polled, SharedBus};
+use crate::bus::{Bus, Polled, SharedBus};
 
-/// 5 s between looks, a third of the time between two scrapes: Kafka takes a millisecond or two for the end of each partition.
+/// 5 s between looks, a third of the time between two scrapes: each is a question to every broker and topic.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// 100 ms: how long the thread sleeps at most before it sees that it is to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(100);
@@ -152,37 +152,26 @@ impl Lag {
     }
 }
 
-/// The ends of partitions, each asked for once a look, and none any more after one could not be told: a broker that is away
-/// takes its time to say so.
+/// The ends of each topic's partitions, asked for once a look, and none any more after one topic's could not be told: a broker
+/// that is away takes its time to say so.
 struct Ends<'a> {
     bus: &'a dyn Bus,
-    known: BTreeMap<(Topic, u32), u64>,
+    known: BTreeMap<Topic, Vec<u64>>,
     away: bool,
 }
 
 impl Ends<'_> {
-    fn of(&mut self, at: (Topic, u32)) -> Option<u64> {
-        if let Some(end) = self.known.get(&at) {
-            return Some(*end);
-        }
-        if self.away {
-            return None;
-        }
-        match self.bus.end(at.0, at.1) {
-            Ok(end) => {
-                self.known.insert(at, end);
-                Some(end)
-            }
-            Err(error) => {
-                self.say(at, &error);
-                None
+    fn of(&mut self, (topic, partition): (Topic, u32)) -> Option<u64> {
+        if !self.away && !self.known.contains_key(&topic) {
+            match self.bus.ends(topic) {
+                Ok(ends) => drop(self.known.insert(topic, ends)),
+                Err(error) => {
+                    self.away = true;
+                    tracing::warn!(%error, %topic, "how far behind the stages are is not known now");
+                }
             }
         }
-    }
-
-    fn say(&mut self, (topic, partition): (Topic, u32), error: &Error) {
-        self.away = true;
-        tracing::warn!(%error, %topic, partition, "how far behind the stages are is not known now");
+        self.known.get(&topic)?.get(partition as usize).copied()
     }
 }
 

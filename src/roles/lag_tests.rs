@@ -6,7 +6,7 @@ use millrace_schemas::record::{Headers, NewRecord};
 
 use super::*;
 use crate::bus::memory::{Faults, MemoryBus};
-use crate::bus::{Assignment, From, Reader, Receipt, Snapshot};
+use crate::bus::{Assignment, Error, From, Reader, Receipt, Snapshot};
 
 const SECOND: i64 = 1_000_000;
 
@@ -175,7 +175,7 @@ impl Bus for Away {
         Err(away())
     }
 
-    fn end(&self, _: Topic, _: u32) -> Result<u64, Error> {
+    fn ends(&self, _: Topic) -> Result<Vec<u64>, Error> {
         Err(away())
     }
 

@@ -20,7 +20,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
 use millrace_schemas::topics::journal::Fact;
 
-use super::deliver::until_done;
+use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
 use super::speaker::Speaker;
 use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
@@ -59,7 +59,8 @@ pub fn run(
     };
     let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offsets(deciders.next()))]);
     let mut reader = bus.reader(assignment).context("the deciders cannot read the journal")?;
-    let mut turn = Turn::default();
+    let mut outbox = Outbox::new(bus, "decisions", stop);
+    let mut turn = Turn::among(bus.partitions(Topic::Journal)?);
     let mut measured: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(TICK_AFTER) {
@@ -74,19 +75,22 @@ pub fn run(
             if let Polled::Record(record) = item {
                 deciders.heard.insert(record.partition, Instant::now());
                 let decided = deciders.fold(record, metrics);
-                if !until_done(bus, &decided, "decisions", stop) {
+                count_actions(&decided, metrics);
+                if let Err(Stopped) = outbox.put(decided) {
                     return Ok(()); // not stored: who takes them up decides again
                 }
-                count_actions(&decided, metrics);
             }
-            lag.note(item);
         }
+        if let Err(Stopped) = outbox.settle() {
+            return Ok(());
+        }
+        lag.note_all(&polled);
         deciders.tick(speaker);
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
             measured = Some(Instant::now());
             deciders.measure(metrics);
         }
-        if let Some(partition) = turn.next(&deciders.next()) {
+        if let Some(partition) = turn.next(|| deciders.next()) {
             deciders.store(bus, partition);
         }
     }
@@ -99,24 +103,24 @@ pub fn run(
 struct Turn {
     last: Option<u32>,
     at: Instant,
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        Self { last: None, at: Instant::now() }
-    }
+    apart: Duration,
 }
 
 impl Turn {
+    fn among(partitions: u32) -> Self {
+        Self { last: None, at: Instant::now(), apart: SNAPSHOT_EVERY / partitions.max(1) }
+    }
+
     /// The one of `partitions` that is to be stored now, if it is time for one.
-    fn next(&mut self, partitions: &BTreeMap<u32, u64>) -> Option<u32> {
-        let (first, count) = (*partitions.first_key_value()?.0, u32::try_from(partitions.len()).ok()?);
-        if self.at.elapsed() < SNAPSHOT_EVERY / count {
+    fn next(&mut self, partitions: impl FnOnce() -> BTreeMap<u32, u64>) -> Option<u32> {
+        if self.at.elapsed() < self.apart {
             return None;
         }
+        let partitions = partitions();
+        let first = *partitions.first_key_value()?.0;
         let after = self.last.and_then(|last| partitions.range(last + 1..).next());
         let next = after.map_or(first, |(partition, _)| *partition);
-        *self = Self { last: Some(next), at: Instant::now() };
+        (self.last, self.at) = (Some(next), Instant::now());
         Some(next)
     }
 }
@@ -241,7 +245,7 @@ pub fn dead(record: &Record, stage: &str, reason: &str) -> NewRecord {
     }
 }
 
-/// Counts the actions among what was appended.
+/// Counts the actions among what was decided.
 fn count_actions(records: &[NewRecord], metrics: &Registry) {
     for record in records.iter().filter(|record| record.topic == Topic::Actions) {
         let order = record.value.as_deref().and_then(|value| Event::<Order>::from_json(value, true).ok());
@@ -263,15 +267,15 @@ mod tests {
     #[test]
     fn every_partition_has_its_turn_and_none_before_its_time() {
         let partitions = BTreeMap::from([(1, 9), (4, 9), (7, 9)]);
-        let mut turn = Turn::default();
-        assert_eq!(turn.next(&partitions), None);
+        let mut turn = Turn::among(3);
+        assert_eq!(turn.next(|| unreachable!("it is not time")), None);
         let third = SNAPSHOT_EVERY / 3;
-        let due = |turn: &mut Turn| {
+        let due = |turn: &mut Turn, partitions: &BTreeMap<u32, u64>| {
             turn.at = Instant::now().checked_sub(third).expect("the machine runs for longer");
-            turn.next(&partitions)
+            turn.next(|| partitions.clone())
         };
-        assert_eq!([(); 4].map(|()| due(&mut turn)), [Some(1), Some(4), Some(7), Some(1)]);
-        assert_eq!(turn.next(&BTreeMap::new()), None);
+        assert_eq!([(); 4].map(|()| due(&mut turn, &partitions)), [Some(1), Some(4), Some(7), Some(1)]);
+        assert_eq!(due(&mut turn, &BTreeMap::new()), None);
     }
 
     /// Who reads `dead` finds the record as it was, and what the headers say.

@@ -14,7 +14,7 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::signing::{Refusal, is_due};
 use millrace_schemas::topics::Topic;
 
-use super::deliver::until_done;
+use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
 use super::process::dead;
 use super::speaker::now;
@@ -35,6 +35,7 @@ pub fn run(bus: &SharedBus, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool
     let assignment = Assignment::Group { group: format!("{NAME}.{VERSION}"), topics };
     let mut reader = bus.reader(assignment).context("refused records cannot be read")?;
     let mut held = Held::new();
+    let mut outbox = Outbox::new(bus, "refused records", stop);
     let mut stored = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(WAIT) {
@@ -66,7 +67,7 @@ pub fn run(bus: &SharedBus, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool
         for ((topic, partition), refusals) in &mut held {
             out.extend(refusals.pass(*topic, *partition, now()));
         }
-        if !until_done(bus, &out, "refused records", stop) {
+        if let Err(Stopped) = outbox.put(out).and_then(|()| outbox.settle()) {
             return Ok(()); // not stored: who takes them up tells of them
         }
         lag.note_all(&polled);

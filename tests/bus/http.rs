@@ -139,7 +139,7 @@ fn what_is_no_request_is_answered_and_harms_nothing() {
     let token = std::fs::read_to_string(&lab.token).expect("there");
     let body = "what is this";
     let mut raw = TcpStream::connect(lab.address).expect("a connection");
-    let head = format!("POST /bus/v1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n", token.trim());
+    let head = format!("POST /bus/v2 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n", token.trim());
     write!(raw, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).expect("sent");
     let mut answer = String::new();
     raw.read_to_string(&mut answer).expect("answered");

@@ -52,9 +52,9 @@ impl Bus for HttpBus {
         }
     }
 
-    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
-        match self.0.ask(Request::End(topic, partition), Duration::ZERO)? {
-            Answer::End(end) => Ok(end),
+    fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error> {
+        match self.0.ask(Request::Ends(topic), Duration::ZERO)? {
+            Answer::Ends(ends) => Ok(ends),
             other => Err(self.0.unexpected(&other)),
         }
     }

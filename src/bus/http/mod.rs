@@ -19,7 +19,7 @@ pub use server::serve;
 pub use token::Token;
 
 /// Where requests go. The version is part of it: postcard has no names, so a change of these types is a new path.
-const PATH: &str = "/bus/v1";
+const PATH: &str = "/bus/v2";
 /// 64 MiB: the snapshots of a processor are the largest body, and they are some KiB per cluster.
 const BODY_MAX: usize = 64 << 20;
 
@@ -40,8 +40,8 @@ enum Request {
     Close { reader: u64 },
     /// How many partitions.
     Partitions(Topic),
-    /// The end of a partition.
-    End(Topic, u32),
+    /// Where each partition ends.
+    Ends(Topic),
     /// Snapshots to store.
     Save(Vec<Snapshot>),
     /// Snapshots to load.
@@ -64,7 +64,7 @@ enum Answer {
     /// The reader is not there any more: nobody polled it, or the owner was started again.
     Gone,
     Partitions(u32),
-    End(u64),
+    Ends(Vec<u64>),
     Loaded(Vec<Snapshot>),
 }
 

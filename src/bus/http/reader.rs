@@ -117,10 +117,10 @@ impl Reader for HttpReader {
     }
 
     fn is_at_end(&mut self, of: u32) -> Result<bool, Error> {
-        for ((topic, partition), next) in self.next.iter().filter(|((_, partition), _)| *partition == of) {
-            match self.line.ask(Request::End(*topic, *partition), Duration::ZERO)? {
-                Answer::End(end) if end > *next => return Ok(false),
-                Answer::End(_) => {}
+        for ((topic, _), next) in self.next.iter().filter(|((_, partition), _)| *partition == of) {
+            match self.line.ask(Request::Ends(*topic), Duration::ZERO)? {
+                Answer::Ends(ends) if ends.get(of as usize).is_some_and(|end| end > next) => return Ok(false),
+                Answer::Ends(_) => {}
                 other => return Err(self.line.unexpected(&other)),
             }
         }

@@ -135,7 +135,7 @@ impl Owner {
                 Ok(Answer::Done)
             }
             Request::Partitions(topic) => self.bus.partitions(topic).map(Answer::Partitions),
-            Request::End(topic, partition) => self.bus.end(topic, partition).map(Answer::End),
+            Request::Ends(topic) => self.bus.ends(topic).map(Answer::Ends),
             Request::Save(snapshots) => self.bus.save(snapshots).map(|()| Answer::Done),
             Request::Load(processor) => self.bus.load(&processor).map(Answer::Loaded),
         }

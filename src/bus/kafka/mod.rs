@@ -5,6 +5,7 @@
 //! decisions wrong, silently.
 
 mod client;
+mod ends;
 mod producer;
 mod reader;
 mod refusal;
@@ -14,14 +15,13 @@ mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace_schemas::metrics::{BUS_APPENDED, BUS_REFUSED, Registry};
 use millrace_schemas::record::{NewRecord, partition_of};
 use millrace_schemas::topics::Topic;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::metadata::Metadata;
 
 use self::client::{Client, Told};
 use self::producer::{Batch, Producers};
@@ -31,9 +31,7 @@ use crate::config;
 
 /// 5 s for an answer about topics and offsets: a leader election takes two.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
-/// 50 ms between looks whether a partition has a leader.
-const ELECTION_LOOK: Duration = Duration::from_millis(50);
-/// 1 s for a sign of life of a broker that was away: who polls waits for it.
+/// 1 s for an answer for which who polls waits: a sign of life of a broker that was away, or where partitions end.
 const LIFE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The bus over Kafka. Clones share their connections.
@@ -87,20 +85,20 @@ impl Shared {
         Ok(partition_of(key, self.partitions(topic)?) as i32)
     }
 
-    /// The first offset that is kept, and the one after the last.
+    /// The first offset that is kept of each partition of a topic, and the one after the last.
+    fn ranges(&self, topic: &str) -> Result<Vec<(u64, u64)>, Error> {
+        self.ranges_within(topic, ASK_WITHIN)
+    }
+
+    fn ranges_within(&self, topic: &str, within: Duration) -> Result<Vec<(u64, u64)>, Error> {
+        let partitions = self.partitions(topic)?;
+        ends::ranges(&self.client, &self.asks, &self.client.topic(topic), partitions, within)
+    }
+
+    /// The same of one partition.
     fn range(&self, topic: &str, partition: u32) -> Result<(u64, u64), Error> {
-        let full = self.client.topic(topic);
-        let until = Instant::now() + ASK_WITHIN;
-        loop {
-            match self.asks.fetch_watermarks(&full, partition as i32, ASK_WITHIN) {
-                Ok((low, high)) => {
-                    self.client.why.answered();
-                    return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
-                }
-                Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
-                Err(error) => return Err(self.client.explain_to(&self.asks, &error)),
-            }
-        }
+        let none = || Error::Unavailable(format!("the topic {topic} has no partition {partition}"));
+        self.ranges(topic)?.get(partition as usize).copied().ok_or_else(none)
     }
 
     /// Fails when no broker answers.
@@ -148,8 +146,8 @@ impl Bus for KafkaBus {
         self.0.partitions(topic.name())
     }
 
-    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
-        self.0.range(topic.name(), partition).map(|(_, end)| end)
+    fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error> {
+        Ok(self.0.ranges(topic.name())?.into_iter().map(|(_, end)| end).collect())
     }
 
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {
@@ -165,33 +163,6 @@ impl Bus for KafkaBus {
 fn count(metrics: &Registry, topics: &[Topic], done: bool) {
     let counter = if done { &BUS_APPENDED } else { &BUS_REFUSED };
     tally(metrics, counter, topics.iter().copied());
-}
-
-/// What the brokers say of a topic, or of all. The first connection of a client is given up for the brokers' own ones, and who
-/// asks over it right then is asked to ask again.
-fn metadata(asks: &BaseConsumer<Told>, topic: Option<&str>) -> Result<Metadata, KafkaError> {
-    let until = Instant::now() + ASK_WITHIN;
-    loop {
-        match asks.fetch_metadata(topic, ASK_WITHIN) {
-            Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
-            answer => return answer,
-        }
-    }
-}
-
-/// True while the brokers agree on who leads a partition, or a client on whom it asks.
-fn has_no_leader(error: &KafkaError) -> bool {
-    use rdkafka::types::RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::NotLeaderForPartition
-                | Code::LeaderNotAvailable
-                | Code::UnknownTopicOrPartition
-                | Code::UnknownPartition
-                | Code::DestroyBroker
-        )
-    )
 }
 
 /// True when the error says that no broker can be reached, now.

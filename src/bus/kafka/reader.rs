@@ -2,7 +2,7 @@
 //! once; members of a group what the group gives them. While no broker answers every poll says so: silence would be mistaken for
 //! a fleet in which nothing happens.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Change, Told};
 use super::unreadable::{end_of_unreadable, is_unreadable};
-use super::{ASK_WITHIN, Shared, is_away};
+use super::{ASK_WITHIN, LIFE_WITHIN, Shared, is_away};
 use crate::bus::{Assignment, Error, From, Polled, Reader};
 
 /// 500 records a poll, as the local bus gives: several topics share a reader fairly.
@@ -89,8 +89,7 @@ impl KafkaReader {
 
     fn assign(&mut self, topics: &[(Topic, From)]) -> Result<(), Error> {
         for (topic, from) in topics {
-            for partition in 0..self.bus.partitions(topic.name())? {
-                let (low, high) = self.bus.range(topic.name(), partition)?;
+            for (partition, (low, high)) in (0..).zip(self.bus.ranges(topic.name())?) {
                 let next = from.offset_of(partition).map_or(high, |offset| offset.clamp(low, high));
                 self.next.insert((*topic, partition), next);
             }
@@ -143,11 +142,15 @@ impl KafkaReader {
             list.add_partition(name, *partition);
         }
         let found = self.asked_for_commits(list)?;
+        let mut ranges = BTreeMap::new();
+        for topic in self.topics.values() {
+            ranges.insert(*topic, self.bus.ranges(topic.name())?);
+        }
         let mut next = BTreeMap::new();
         for one in found.elements() {
             one.error().map_err(|error| self.bus.client.explain(&error))?;
             let (Some(topic), partition) = (self.topics.get(one.topic()), one.partition() as u32) else { continue };
-            let (low, high) = self.bus.range(topic.name(), partition)?;
+            let (low, high) = ranges[topic].get(partition as usize).copied().unwrap_or_default();
             let committed = if let Offset::Offset(offset) = one.offset() { offset.max(0) as u64 } else { low };
             next.insert((*topic, partition), committed.clamp(low, high));
         }
@@ -304,12 +307,16 @@ impl KafkaReader {
     /// and gives nothing is sought again where it stands.
     fn look_whether_all_move(&mut self) {
         let places: Vec<((Topic, u32), u64)> = self.next.iter().map(|(place, next)| (*place, *next)).collect();
+        // Who moves needs no question to the brokers.
+        let stands = |(place, next): &&((Topic, u32), u64)| self.stood.get(place).is_some_and(|(at, _)| at == next);
+        let standing: BTreeSet<Topic> = places.iter().filter(stands).map(|((topic, _), _)| *topic).collect();
+        let ask = |topic: Topic| Some((topic, self.bus.ranges_within(topic.name(), LIFE_WITHIN).ok()?));
+        let ranges: BTreeMap<Topic, Vec<(u64, u64)>> = standing.into_iter().filter_map(ask).collect();
         for (place, next) in places {
             let (topic, partition) = place;
             let stood = self.stood.get(&place).copied();
-            let stands = stood.is_some_and(|(before, _)| before == next);
-            // Who moves needs no question to the broker.
-            let more = stands && self.bus.range(topic.name(), partition).is_ok_and(|(_, end)| end > next);
+            let range = ranges.get(&topic).and_then(|ranges| ranges.get(partition as usize));
+            let more = stood.is_some_and(|(before, _)| before == next) && range.is_some_and(|(_, end)| *end > next);
             self.stood.insert(place, (next, more));
             if more && stood.is_some_and(|(_, more)| more) {
                 tracing::warn!(%topic, partition, next, "nothing comes though there is more to read: it is sought again");

@@ -45,10 +45,9 @@ pub(super) fn save(bus: &Shared, snapshots: &[Snapshot]) -> Result<(), Error> {
 pub(super) fn load(bus: &Shared, processor: &str) -> Result<Vec<Snapshot>, Error> {
     let topic = bus.client.topic(STATE);
     let mut ends = BTreeMap::new();
-    for partition in 0..bus.partitions(STATE)? {
-        let (low, high) = bus.range(STATE, partition)?;
+    for (partition, (low, high)) in (0..).zip(bus.ranges(STATE)?) {
         if low < high {
-            ends.insert(partition as i32, high as i64);
+            ends.insert(partition, high as i64);
         }
     }
     let explain = |error| bus.client.explain(&error);

@@ -13,12 +13,13 @@ use rdkafka::admin::{
 };
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::FromClientConfig as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::metadata::MetadataTopic;
 use serde::Serialize;
 
+use super::ASK_WITHIN;
 use super::client::{Client, RECORD_BYTES_MAX, Told};
-use super::{ASK_WITHIN, has_no_leader, metadata};
+use super::ends::{metadata, ranges};
 use crate::bus::Error;
 use crate::config;
 
@@ -185,24 +186,13 @@ impl Topics {
                 Some(topic) => return Err(self.refused(&format!("{} was created, and has no leader yet", topic.name))),
             }
         }
+        // Brokers name the leaders before these have made the files, and until then whoever asks for the partition is told to
+        // ask another.
         for topic in topics {
-            for partition in 0..topic.partitions {
-                self.led(&topic.name, partition, until)?;
-            }
+            let left = until.saturating_duration_since(Instant::now()).max(ASK_WITHIN);
+            ranges(&self.client, &self.asks, &topic.name, topic.partitions, left)?;
         }
         Ok(())
-    }
-
-    /// Waits until the leader of a new partition has it: brokers name the leaders before these have made the files, and until then
-    /// whoever asks for the partition is told to ask another.
-    fn led(&self, topic: &str, partition: u32, until: Instant) -> Result<(), Error> {
-        loop {
-            match self.asks.fetch_watermarks(topic, partition as i32, ASK_WITHIN) {
-                Ok(_) => return Ok(()),
-                Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(SEEN_LOOK),
-                Err(error) => return Err(self.client.explain_to(&self.asks, &error)),
-            }
-        }
     }
 
     /// Sets `values` of a topic, and leaves its other settings as they are.

@@ -126,8 +126,8 @@ impl Bus for LocalBus {
         Ok(1)
     }
 
-    fn end(&self, topic: Topic, _: u32) -> Result<u64, Error> {
-        Ok(self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end))
+    fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error> {
+        Ok(vec![self.shared.lock().tails.get(&topic).map_or(0, |tail| tail.end)])
     }
 
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

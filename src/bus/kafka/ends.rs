@@ -1,0 +1,83 @@
+//! Questions to the brokers that no record answers: which topics there are, and where their partitions begin and end. Who asks
+//! while a partition changes its leader is asked to ask again.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::ASK_WITHIN;
+use super::client::{Client, Told};
+use crate::bus::Error;
+
+/// 50 ms between looks whether a partition has a leader.
+const ELECTION_LOOK: Duration = Duration::from_millis(50);
+
+/// What the brokers say of a topic, or of all. The first connection of a client is given up for the brokers' own ones, and who
+/// asks over it right then is asked to ask again.
+pub(super) fn metadata(asks: &BaseConsumer<Told>, topic: Option<&str>) -> Result<Metadata, KafkaError> {
+    led(ASK_WITHIN, || asks.fetch_metadata(topic, ASK_WITHIN))
+}
+
+/// The first offset that is kept of each partition of the topic with this full name, and the one after the last: two questions
+/// to each broker, however many partitions there are. Each answer must come `within`, also where a partition has no leader.
+pub(super) fn ranges(
+    client: &Client,
+    asks: &BaseConsumer<Told>,
+    topic: &str,
+    partitions: u32,
+    within: Duration,
+) -> Result<Vec<(u64, u64)>, Error> {
+    let [first, end] = [Offset::Beginning, Offset::End].map(|which| {
+        led(within, || offsets(asks, topic, partitions, which, within)).map_err(|error| client.explain_to(asks, &error))
+    });
+    let (first, end) = (first?, end?);
+    client.why.answered();
+    Ok(first.into_iter().zip(end).collect())
+}
+
+/// Where each partition has its first or last offset.
+fn offsets(
+    asks: &BaseConsumer<Told>,
+    topic: &str,
+    partitions: u32,
+    which: Offset,
+    within: Duration,
+) -> Result<Vec<u64>, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition as i32, which)?;
+    }
+    // A question by time, in which the protocol has these two for the first and the last.
+    let answer = asks.offsets_for_times(list, within)?;
+    let known = |offset| if let Offset::Offset(offset) = offset { offset.max(0) as u64 } else { 0 };
+    answer.elements().iter().map(|one| one.error().map(|()| known(one.offset()))).collect()
+}
+
+/// Asks until the brokers agree on who leads, for at most `within`.
+fn led<T>(within: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let until = Instant::now() + within;
+    loop {
+        match ask() {
+            Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
+            answer => return answer,
+        }
+    }
+}
+
+/// True while the brokers agree on who leads a partition, or a client on whom it asks.
+fn has_no_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::DestroyBroker
+        )
+    )
+}
