@@ -77,6 +77,9 @@ fn has_no_leader(error: &KafkaError) -> bool {
                 | Code::LeaderNotAvailable
                 | Code::UnknownTopicOrPartition
                 | Code::UnknownPartition
+                // It asked by an epoch of before the last change of leader, or by one that the broker has not heard of yet.
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
                 | Code::DestroyBroker
         )
     )
