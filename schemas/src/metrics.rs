@@ -69,6 +69,7 @@ catalogue! {
     LOADS_SKIPPED: Counter, "millrace_windows_skipped_loads_total", "facts", ["cluster"], "processors", "Load facts of windows that had ended too long ago when they were made up for; the windows themselves are there.";
     SLOW_ENTRIES: Counter, "millrace_slow_log_entries_total", "entries", ["instance"], "collectors", "Entries read from the slow log.";
     SLOW_UNREADABLE: Counter, "millrace_slow_log_unreadable_total", "entries", ["instance"], "collectors", "Entries of the slow log that could not be read.";
+    SLOW_BROKEN: Counter, "millrace_slow_log_broken_total", "times", ["instance"], "collectors", "Times that what followed the last entry read was gone: the slow log was cut off or removed, and no copy was left.";
     SLOW_SUPPRESSED: Counter, "millrace_slow_log_suppressed_total", "entries", ["instance"], "collectors", "Slow statements not sent because of the limit per digest.";
     INSTANCE_UP: Gauge, "mysql_up", "boolean", ["cluster", "instance", "host"], "collectors", "1 when the agent could ask the server in the last heartbeat.";
     INSTANCE_OPEN: Gauge, "millrace_instance_open", "boolean", ["cluster", "instance", "host"], "collectors", "1 when clients can write to the server.";

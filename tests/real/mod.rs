@@ -7,4 +7,5 @@ mod memory;
 mod operator;
 mod resume;
 pub(crate) mod site;
+mod slow_log;
 mod watching;

@@ -1,33 +1,21 @@
-//! Following: a path enters; what the server adds to the log leaves, entry by entry. A file is known by its device and inode, and
-//! a place in it by its offset, so that rotation by renaming, truncation and a restart of the agent lose and repeat nothing:
-//! the old file is read to its end before the new one is opened. It polls, because a log may lie on any file system. It must
-//! never read more in one poll than its budget, so that other work goes on.
+//! Following: a path enters; what the server adds to the log leaves, entry by entry. Rotation by renaming or by copying and cutting
+//! off, also several times while nobody looked, and a restart of the agent lose and repeat nothing: the old file is read to its end
+//! before the new one is opened. Where the old one is gone, that is told. It polls, because a log may lie on any file system. It
+//! must never read more in one poll than its budget, so that other work goes on.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::entries::Entries;
+use super::rotation::{Position, before, keep_end, unseen};
 use super::{Dialect, Found};
 
 /// Bytes read in one poll. 8 MiB: four polls a second keep up with any server's log writer.
 const POLL_BYTES_MAX: u64 = 8 << 20;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
-
-/// A place in a log, to go on from after a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// The file's device.
-    pub device: u64,
-    /// The file's inode.
-    pub inode: u64,
-    /// The offset of the first entry that was not given out.
-    pub offset: u64,
-}
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +24,7 @@ pub enum Start {
     Beginning,
     /// Behind what is there: only new entries.
     End,
-    /// Where an earlier run stopped; at the beginning when the file is another by now.
+    /// Where an earlier run stopped, in whichever file that is by now; at the beginning of the log when it is gone.
     At(Position),
 }
 
@@ -47,8 +35,10 @@ pub struct Polled {
     pub bytes: u64,
     /// The log was rotated: another file has its name.
     pub rotated: bool,
-    /// The log became shorter and is read from its beginning.
+    /// The log was cut off, and is read from its beginning once a copy of what it was is read to its end.
     pub truncated: bool,
+    /// What came after the last place that was read is gone: the log was cut off or removed, and there is no copy.
+    pub broken: bool,
     /// The budget was used up; more can be read at once.
     pub more: bool,
 }
@@ -75,10 +65,10 @@ pub struct Follower {
 #[derive(Debug)]
 struct Open {
     file: File,
-    device: u64,
-    inode: u64,
     /// Where the next byte is read.
     offset: u64,
+    /// What was read right before it: a log that was cut off and has grown again has other bytes there.
+    before: Vec<u8>,
     entries: Entries,
 }
 
@@ -93,13 +83,10 @@ impl Follower {
         &self.path
     }
 
-    /// Where to go on after a restart; none before a file was opened.
+    /// Where to go on after a restart; none before a file was opened, or when it cannot be read.
     pub fn position(&self) -> Option<Position> {
-        self.open.as_ref().map(|open| Position {
-            device: open.device,
-            inode: open.inode,
-            offset: open.entries.resume_offset(),
-        })
+        let open = self.open.as_ref()?;
+        Position::of(&open.file, open.entries.resume_offset()).ok()
     }
 
     /// Reads what was added, up to a budget. A missing file is no error: a server may not have written yet, or is rotating.
@@ -109,25 +96,34 @@ impl Follower {
 
     fn poll_io(&mut self, found: &mut impl FnMut(Found)) -> std::io::Result<Polled> {
         let mut polled = Polled::default();
-        if self.open.is_none() && !self.open_file()? {
+        if self.open.is_none() && !self.open_file(&mut polled)? {
             return Ok(polled);
         }
         let Some(open) = &mut self.open else { return Ok(polled) };
-        if open.file.metadata()?.len() < open.offset {
+        if open.was_cut_off() {
             polled.truncated = true;
-            open.entries.end(found);
-            open.entries = Entries::new(self.dialect, 0);
-            open.offset = open.file.seek(SeekFrom::Start(0))?;
+            polled.broken = !open.turn_to_copy(&self.path);
+            if polled.broken {
+                open.entries.end(found);
+                let file = File::open(&self.path)?;
+                self.open = Some(Open::at(file, 0, self.dialect)?);
+            }
         }
+        let Some(open) = &mut self.open else { return Ok(polled) };
         polled.bytes = open.read(found)?;
         polled.more = polled.bytes >= POLL_BYTES_MAX;
         if polled.bytes == 0 {
             open.entries.settle(found);
-            if self.is_another_file()? {
+            if open.is_another_than(&self.path)? {
                 polled.rotated = true;
-                self.finish(found);
+                open.entries.end(found);
+                let next = unseen(&self.path, &open.file).unwrap_or_else(|| self.path.clone());
+                self.open = None;
                 self.start = Start::Beginning;
-                self.open_file()?;
+                // Gone again by now: the next poll looks for it.
+                if let Ok(file) = File::open(next) {
+                    self.open = Some(Open::at(file, 0, self.dialect)?);
+                }
             }
         }
         Ok(polled)
@@ -140,45 +136,63 @@ impl Follower {
         }
     }
 
-    /// Whether the path now names another file than the open one; a missing one is none.
-    fn is_another_file(&self) -> std::io::Result<bool> {
-        let Some(open) = &self.open else { return Ok(false) };
-        match std::fs::metadata(&self.path) {
-            Ok(now) => Ok((now.dev(), now.ino()) != (open.device, open.inode)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+    fn open_file(&mut self, polled: &mut Polled) -> std::io::Result<bool> {
+        if let Start::At(position) = self.start {
+            if let Some(file) = position.find(&self.path) {
+                self.open = Some(Open::at(file, position.offset, self.dialect)?);
+                return Ok(true);
+            }
+            polled.broken = true;
+            self.start = Start::Beginning;
         }
-    }
-
-    fn open_file(&mut self) -> std::io::Result<bool> {
-        let mut file = match File::open(&self.path) {
+        let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // What is created from now on is new, all of it.
-                if self.start == Start::End {
-                    self.start = Start::Beginning;
-                }
+                self.start = Start::Beginning;
                 return Ok(false);
             }
             Err(error) => return Err(error),
         };
-        let metadata = file.metadata()?;
-        let (device, inode) = (metadata.dev(), metadata.ino());
-        let offset = match self.start {
-            Start::End => metadata.len(),
-            Start::At(position) if (position.device, position.inode) == (device, inode) => {
-                if position.offset <= metadata.len() { position.offset } else { 0 }
-            }
-            Start::Beginning | Start::At(_) => 0,
-        };
-        file.seek(SeekFrom::Start(offset))?;
-        let entries = Entries::new(self.dialect, offset);
-        self.open = Some(Open { file, device, inode, offset, entries });
+        let offset = if self.start == Start::End { file.metadata()?.len() } else { 0 };
+        self.open = Some(Open::at(file, offset, self.dialect)?);
         Ok(true)
     }
 }
 
 impl Open {
+    fn at(mut file: File, offset: u64, dialect: Dialect) -> std::io::Result<Self> {
+        file.seek(SeekFrom::Start(offset))?;
+        let before = before(&file, offset)?;
+        Ok(Self { file, offset, before, entries: Entries::new(dialect, offset) })
+    }
+
+    fn was_cut_off(&self) -> bool {
+        before(&self.file, self.offset).is_ok_and(|bytes| bytes != self.before)
+            || self.file.metadata().is_ok_and(|metadata| metadata.len() < self.offset)
+    }
+
+    /// Reads on in a copy of what the file was; false where there is none.
+    fn turn_to_copy(&mut self, path: &Path) -> bool {
+        let copy = Position::behind(&self.file, self.offset, &self.before).and_then(|at| at.find(path));
+        let Some(mut copy) = copy else { return false };
+        if copy.seek(SeekFrom::Start(self.offset)).is_err() {
+            return false;
+        }
+        self.file = copy;
+        true
+    }
+
+    /// Whether `path` now names another file than this; a missing one is none.
+    fn is_another_than(&self, path: &Path) -> std::io::Result<bool> {
+        let own = self.file.metadata()?;
+        match std::fs::metadata(path) {
+            Ok(now) => Ok((now.dev(), now.ino()) != (own.dev(), own.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn read(&mut self, found: &mut impl FnMut(Found)) -> std::io::Result<u64> {
         let mut buffer = vec![0; READ_BYTES];
         let mut bytes = 0;
@@ -190,6 +204,7 @@ impl Open {
                 Err(error) => return Err(error),
             };
             self.entries.take(&buffer[..read], found);
+            keep_end(&mut self.before, &buffer[..read]);
             self.offset += read as u64;
             bytes += read as u64;
         }
@@ -198,88 +213,5 @@ impl Open {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn entry(i: u32) -> String {
-        format!(
-            "# Time: 2026-11-21T09:01:47.011068Z\n# User@Host: a[a] @ h []  Id: 1\n\
-             # Query_time: 1.0  Lock_time: 0 Rows_sent: 0  Rows_examined: 0\nSET timestamp=1;\nSELECT {i};\n"
-        )
-    }
-
-    fn add(path: &Path, text: &str) {
-        let mut file = File::options().create(true).append(true).open(path).expect("opens");
-        file.write_all(text.as_bytes()).expect("writes");
-    }
-
-    /// Polls until nothing new comes.
-    fn drain(follower: &mut Follower) -> (Vec<String>, bool, bool) {
-        let (mut sqls, mut rotated, mut truncated) = (Vec::new(), false, false);
-        loop {
-            let before = sqls.len();
-            let polled = follower
-                .poll(|found| match found {
-                    Found::Entry(entry) => sqls.push(String::from_utf8_lossy(&entry.sql).into_owned()),
-                    Found::Unreadable(part) => sqls.push(part.reason.to_owned()),
-                })
-                .expect("polls");
-            rotated |= polled.rotated;
-            truncated |= polled.truncated;
-            if polled.bytes == 0 && !polled.rotated && sqls.len() == before {
-                return (sqls, rotated, truncated);
-            }
-        }
-    }
-
-    #[test]
-    fn rotation_and_truncation_lose_and_repeat_nothing() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("slow.log");
-        let mut follower = Follower::new(&path, Dialect::MySql, Start::End);
-        assert_eq!(drain(&mut follower).0, Vec::<String>::new());
-        add(&path, &entry(1));
-        assert_eq!(drain(&mut follower).0, ["SELECT 1"]);
-        // Half an entry is not given out.
-        let second = entry(2);
-        add(&path, &second[..50]);
-        assert_eq!(drain(&mut follower).0, Vec::<String>::new());
-        add(&path, &second[50..]);
-        std::fs::rename(&path, folder.path().join("slow.log.1")).expect("renames");
-        add(&folder.path().join("slow.log.1"), &entry(3));
-        add(&path, &entry(4));
-        assert_eq!(drain(&mut follower), (vec!["SELECT 2".into(), "SELECT 3".into(), "SELECT 4".into()], true, false));
-        File::create(&path).expect("truncates");
-        assert_eq!(drain(&mut follower), (vec![], false, true));
-        add(&path, &entry(5));
-        assert_eq!(drain(&mut follower).0, ["SELECT 5"]);
-    }
-
-    #[test]
-    fn a_restart_goes_on_at_the_entry_at_hand() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("slow.log");
-        let second = entry(2);
-        add(&path, &format!("{}{}", entry(1), &second[..70]));
-        let mut follower = Follower::new(&path, Dialect::MySql, Start::Beginning);
-        assert_eq!(drain(&mut follower).0, ["SELECT 1"]);
-        let position = follower.position().expect("a place");
-        assert_eq!(position.offset, entry(1).len() as u64);
-        add(&path, &second[70..]);
-        let mut again = Follower::new(&path, Dialect::MySql, Start::At(position));
-        assert_eq!(drain(&mut again).0, ["SELECT 2"]);
-        let other = Position { inode: position.inode + 1, ..position };
-        let mut anew = Follower::new(&path, Dialect::MySql, Start::At(other));
-        assert_eq!(drain(&mut anew).0, ["SELECT 1", "SELECT 2"]);
-    }
-
-    #[test]
-    fn an_unreadable_log_is_named() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut follower = Follower::new(folder.path(), Dialect::MySql, Start::Beginning);
-        let error = follower.poll(|_| {}).expect_err("a folder is no log");
-        assert!(error.to_string().starts_with("cannot read slow log '/"), "{error}");
-    }
-}
+#[path = "follow_tests.rs"]
+mod tests;
