@@ -81,11 +81,14 @@ pub struct Revision {
 }
 
 /// The rows of one window, as [`encode`] writes them.
-pub fn encode_one(of: Revision, rows: &[&Row]) -> Result<Vec<u8>, BadBatch> {
+pub fn encode_one<I: AsRef<str>, T: AsRef<str>>(of: Revision, rows: &[&Row<I, T>]) -> Result<Vec<u8>, BadBatch> {
     with_parts(rows, std::iter::repeat_n(of, rows.len()))
 }
 
-fn with_parts(rows: &[&Row], of: impl Iterator<Item = Revision> + Clone) -> Result<Vec<u8>, BadBatch> {
+fn with_parts<I: AsRef<str>, T: AsRef<str>>(
+    rows: &[&Row<I, T>],
+    of: impl Iterator<Item = Revision> + Clone,
+) -> Result<Vec<u8>, BadBatch> {
     let mut columns = columns(rows)?;
     columns.push(Arc::new(of.clone().map(|one| Some(one.width_seconds)).collect::<UInt32Array>()));
     columns.push(Arc::new(of.clone().map(|one| Some(one.revision)).collect::<UInt32Array>()));

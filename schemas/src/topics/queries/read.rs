@@ -15,33 +15,8 @@ use super::{BadBatch, CHECKSUM_BYTES, Row, SCHEMA, Source};
 use crate::ids::{DigestId, InstanceId};
 use crate::sketch::{Packed, Sketch};
 
-/// A row where it lies in its batch: the measures of [`Row`].
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)] // each is described in `Row`
-pub struct Seen<'a> {
-    pub second: i64,
-    /// A legal id.
-    pub instance: &'a str,
-    pub schema: &'a str,
-    pub user: &'a str,
-    pub digest: DigestId,
-    pub source: Source,
-    pub sample_factor: u32,
-    pub count: u64,
-    pub errors: u64,
-    pub rows_sent: u64,
-    pub rows_affected: u64,
-    pub rows_examined: Option<u64>,
-    pub lock_us: Option<u64>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub rt_sum_us: u64,
-    pub rt_min_us: u64,
-    pub rt_max_us: u64,
-    pub rt_first: Packed<'a>,
-    pub rt_last: Packed<'a>,
-    pub folded: u32,
-}
+/// A row where it lies in its batch.
+pub type Seen<'a> = Row<&'a str, &'a str, Packed<'a>>;
 
 impl Seen<'_> {
     /// A copy that stands for itself.
