@@ -7,8 +7,11 @@
 //! buckets, and for each filled bucket in rising order (index - previous index - 1, or the index for the first; count).
 
 mod counts;
+mod packed;
 
 use counts::Counts;
+pub use packed::Packed;
+use packed::put;
 
 /// Relative accuracy: 1 % is below what people can see in a response time and costs 2 KB at worst per row.
 pub const RELATIVE_ACCURACY: f64 = 0.01;
@@ -120,8 +123,11 @@ impl Sketch {
         let floor = self.make_room(other.first, other.last);
         self.collapsed |= other.first < floor;
         let first = usize::from(self.first);
-        let buckets = other.buckets();
-        self.counts.add_all(buckets.map(|(index, n)| (index.max(floor) - first, n.saturating_mul(times))));
+        let here = |(index, n): (usize, u64)| (index.max(floor) - first, n.saturating_mul(times));
+        match other.pairs() {
+            Some(pairs) => self.counts.add_all(pairs.map(here)),
+            None => self.counts.add_all(other.buckets().map(here)),
+        }
     }
 
     /// How many durations were counted.
@@ -209,24 +215,15 @@ impl Sketch {
 
     /// Appends the same to `bytes`.
     pub fn write_to(&self, bytes: &mut Vec<u8>) {
-        let mut filled = 0;
-        self.counts.each_filled(|_| filled += 1);
-        bytes.reserve(8 + 3 * filled);
         bytes.push(LAYOUT);
         bytes.push(u8::from(self.collapsed));
         put(bytes, self.zeros);
+        let filled = self.counts.filled();
         put(bytes, filled as u64);
-        let (first, mut next) = (usize::from(self.first), 0);
-        self.counts.each_filled(|(at, n)| {
-            let gap = (first + at - next) as u64;
-            next = first + at + 1;
-            if gap | n < 0x80 {
-                bytes.extend_from_slice(&[gap as u8, n as u8]); // nearly always, and one step instead of two
-            } else {
-                put(bytes, gap);
-                put(bytes, n);
-            }
-        });
+        if filled > 0 {
+            put(bytes, u64::from(self.first));
+            self.counts.write_to(bytes, filled);
+        }
     }
 
     /// Reads what [`Sketch::to_bytes`] wrote.
@@ -238,63 +235,6 @@ impl Sketch {
     }
 }
 
-/// A sketch as its bytes, which were checked: merging it needs no copy of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Packed<'a> {
-    zeros: u64,
-    collapsed: bool,
-    filled: u64,
-    /// The lowest filled bucket and the highest.
-    first: usize,
-    last: usize,
-    /// What follows the number of filled buckets.
-    buckets: &'a [u8],
-}
-
-impl<'a> Packed<'a> {
-    /// Checks what [`Sketch::to_bytes`] wrote.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, BadSketch> {
-        let [layout, flags, ..] = *bytes else { return Err(BadSketch::Short(bytes.len())) };
-        if layout != LAYOUT {
-            return Err(BadSketch::Layout(layout));
-        }
-        if flags > 1 {
-            return Err(BadSketch::Number(1));
-        }
-        let mut at = 2;
-        let (zeros, filled) = (take(bytes, &mut at)?, take(bytes, &mut at)?);
-        let buckets = &bytes[at..];
-        let (mut first, mut next) = (0, 0_u64);
-        for number in 0..filled {
-            let place = at;
-            let index = next.saturating_add(take(bytes, &mut at)?);
-            let count = take(bytes, &mut at)?;
-            if number == 0 {
-                first = index;
-            }
-            if index >= BUCKETS as u64 || count == 0 || index - first >= SPAN_MAX as u64 {
-                return Err(BadSketch::Number(place));
-            }
-            next = index + 1;
-        }
-        if at < bytes.len() {
-            return Err(BadSketch::Trailing(bytes.len() - at));
-        }
-        let last = next.saturating_sub(1) as usize;
-        Ok(Self { zeros, collapsed: flags == 1, filled, first: first as usize, last, buckets })
-    }
-
-    /// The filled buckets, the lowest first, and their counts.
-    fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
-        let (bytes, mut at, mut next) = (self.buckets, 0, 0);
-        (0..self.filled).map_while(move |_| {
-            let index = next + take(bytes, &mut at).ok()? as usize;
-            next = index + 1;
-            Some((index, take(bytes, &mut at).ok()?))
-        })
-    }
-}
-
 /// The value in a bucket that is within the accuracy of every value in it.
 fn middle(index: usize) -> u64 {
     let mut bound = UPPER[index] as f64;
@@ -303,36 +243,6 @@ fn middle(index: usize) -> u64 {
         bound = (0..index).fold(1.0, |b, _| b * GAMMA);
     }
     (2.0 * bound / (1.0 + GAMMA)).round() as u64
-}
-
-fn put(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-fn take(bytes: &[u8], at: &mut usize) -> Result<u64, BadSketch> {
-    let start = *at;
-    // Most numbers of a sketch are below 128.
-    if let Some(byte) = bytes.get(start).filter(|byte| **byte < 0x80) {
-        *at += 1;
-        return Ok(u64::from(*byte));
-    }
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at).ok_or(BadSketch::Short(bytes.len()))?;
-        *at += 1;
-        if shift == 63 && byte > 1 {
-            return Err(BadSketch::Number(start));
-        }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(BadSketch::Number(start))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //! second or a minute count less than 256 in any bucket, and an eighth of the memory is an eighth of what a process holds open.
 //! Counts never fall, so equal counts have equal widths. It must never lose a count: what does not fit makes all of them wider.
 
+use super::packed::put;
+
 /// 32 buckets more at a time: the sketches of a window grow once a second at most, and few by more.
 const GROWTH: usize = 32;
 
@@ -50,9 +52,28 @@ impl Counts {
         each!(self, all => all[at].into())
     }
 
-    /// Hands all filled places to `work`, the lowest first.
-    pub(super) fn each_filled(&self, work: impl FnMut((usize, u64))) {
-        each!(self, all => filled(all).for_each(work));
+    /// How many places are filled.
+    pub(super) fn filled(&self) -> usize {
+        each!(self, all => all.iter().filter(|n| **n != 0).count())
+    }
+
+    /// Appends the counts of the `filled` places and the gaps between them, as LEB128 numbers.
+    pub(super) fn write_to(&self, bytes: &mut Vec<u8>, filled: usize) {
+        let before = bytes.len();
+        if let Self::One(all) = self
+            && write_in_bytes(all, bytes, filled)
+        {
+            return;
+        }
+        bytes.truncate(before);
+        let mut next = 0;
+        each!(self, all => for (at, n) in places(all) {
+            if at > 0 {
+                put(bytes, (at - next) as u64);
+            }
+            put(bytes, n);
+            next = at + 1;
+        });
     }
 
     /// Adds to many places.
@@ -65,7 +86,7 @@ impl Counts {
 
     /// Adds all of `other` from its place `from` on, which is added to the place `at`.
     pub(super) fn add_counts(&mut self, at: usize, other: &Counts, from: usize) {
-        each!(other, all => self.add_all(filled(&all[from..]).map(|(place, n)| (at + place, n))));
+        each!(other, all => self.add_all(places(&all[from..]).map(|(place, n)| (at + place, n))));
     }
 
     /// Puts `low` empty places before the first and `high` behind the last.
@@ -88,8 +109,28 @@ impl Counts {
     }
 }
 
+/// Appends them as a byte each; false where one does not fit. Which places are filled is chance, so nothing branches on it: every
+/// place is written, and what a filled one follows is written over.
+fn write_in_bytes(counts: &[u8], bytes: &mut Vec<u8>, filled: usize) -> bool {
+    let Some((first, counts)) = counts.split_first() else { return true };
+    bytes.push(*first);
+    let (mut at, mut gap, mut all) = (bytes.len(), 0_u8, *first);
+    let end = at + 2 * (filled - 1);
+    bytes.resize(end + 2, 0);
+    for n in counts {
+        bytes[at] = gap;
+        bytes[at + 1] = *n;
+        all |= gap | n;
+        let is_filled = u8::from(*n > 0);
+        at += 2 * usize::from(is_filled);
+        gap = gap.wrapping_add(1) & is_filled.wrapping_sub(1);
+    }
+    bytes.truncate(end);
+    all < 0x80
+}
+
 /// The filled places.
-fn filled<T: Copy + Into<u64>>(counts: &[T]) -> impl Iterator<Item = (usize, u64)> {
+fn places<T: Copy + Into<u64>>(counts: &[T]) -> impl Iterator<Item = (usize, u64)> {
     counts.iter().map(|n| (*n).into()).enumerate().filter(|(_, n)| *n > 0)
 }
 
