@@ -118,8 +118,7 @@ fn write_in_bytes(counts: &[u8], bytes: &mut Vec<u8>, filled: usize) -> bool {
     let end = at + 2 * (filled - 1);
     bytes.resize(end + 2, 0);
     for n in counts {
-        bytes[at] = gap;
-        bytes[at + 1] = *n;
+        bytes[at..at + 2].copy_from_slice(&[gap, *n]);
         all |= gap | n;
         let is_filled = u8::from(*n > 0);
         at += 2 * usize::from(is_filled);
