@@ -26,7 +26,7 @@ use millrace_schemas::topics::windows::{Revision, WIDTHS, encode_one};
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Fate, Folded};
-use window::{Names, Open, Sum};
+use window::{Names, Open, Shown};
 
 /// The name; with [`VERSION`] it is the producer of what comes out.
 pub const NAME: &str = "windows";
@@ -341,11 +341,12 @@ impl Outgoing<'_> {
     /// Appends what a window holds.
     fn windows(&mut self, width_seconds: u32, open: &Open) {
         let of = Revision { width_seconds, revision: open.revision, closed: open.closed };
-        self.rows(of, &open.rows(LIVE_ROWS_MAX));
+        let rows = open.rows(LIVE_ROWS_MAX);
+        self.rows(of, &rows.iter().collect::<Vec<_>>());
     }
 
     /// Appends rows as one record, or as several where one would be too large.
-    fn rows(&mut self, of: Revision, rows: &[&Sum]) {
+    fn rows(&mut self, of: Revision, rows: &[&Shown<'_>]) {
         let Ok(bytes) = encode_one(of, rows) else { return };
         if bytes.len() > BATCH_BYTES_MAX && rows.len() > 1 {
             let (first, rest) = rows.split_at(rows.len() / 2);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Seen};
+use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Seen, Source};
 use millrace_schemas::topics::windows::TOTAL;
 
 /// As many as a second may have: a window of a healthy application has hardly more digests than its busiest second.
@@ -22,8 +22,11 @@ const FOLDED_MAX: usize = 20_000;
 /// 1,000: no sampler leaves out more; a larger factor is a defect that must not cost an hour of merging.
 const FACTOR_MAX: u32 = 1_000;
 
-/// A row of a window. All windows of an instance share its names.
-pub(super) type Sum = Row<Arc<str>, Arc<str>>;
+/// The counts of a row of a window; its names are held apart.
+pub(super) type Sum = Row<(), ()>;
+
+/// A row of a window as it leaves.
+pub(super) type Shown<'a> = Row<&'a str, &'a str, &'a Sketch>;
 
 /// The names that the windows of one instance hold, each once.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,7 @@ pub(super) struct Open {
     pub(super) closed: bool,
     shown_at: Option<Timestamp>,
     shown_revision: u32,
+    instance: Arc<str>,
     total: Sum,
     /// By digest, since few are run by several users or in several schemas; as a number, which is compared in one step.
     rows: BTreeMap<u128, Vec<Own>>,
@@ -69,17 +73,19 @@ pub(super) struct Open {
 /// A row of its own.
 #[derive(Clone, Debug)]
 struct Own {
-    row: Sum,
+    schema: Arc<str>,
+    user: Arc<str>,
+    source: Source,
     /// The next wider window waits for its counts, and has a row for them, as those around that have; else all of them have
     /// counted each of its rows at once.
     owed: bool,
+    /// None until something is counted in it: in a wider window, until the first window inside closes.
+    sum: Option<Box<Sum>>,
 }
 
 impl Open {
     /// A window without counts; `row` is the first to be counted.
     pub(super) fn new(row: &Seen<'_>, start: i64, offset: u64, names: &mut Names) -> Self {
-        let no_name = names.of("");
-        let total = empty(row, start, TOTAL, [names.of(row.instance), no_name.clone(), no_name]);
         Self {
             from: offset,
             to: None,
@@ -87,7 +93,8 @@ impl Open {
             closed: false,
             shown_at: None,
             shown_revision: 0,
-            total,
+            instance: names.of(row.instance),
+            total: empty(row, start, TOTAL, row.source),
             rows: BTreeMap::new(),
             own: 0,
             folded: BTreeSet::new(),
@@ -102,16 +109,17 @@ impl Open {
     /// Counts a row; for `wider` windows, the next one first, only as far as they cannot wait for the sums of this one.
     pub(super) fn count(&mut self, row: &Seen<'_>, wider: &mut [&mut Open], names: &mut Names) {
         add_seen(&mut self.total, row);
+        let start = self.total.second;
         let owed = match self.own(row, names) {
             Some((own, is_new)) => {
-                own.count(row);
+                own.count(row, start, row.digest);
                 if is_new {
                     own.owed = has_place(row, wider, names);
                 }
                 own.owed
             }
             None => {
-                self.fold_up(row);
+                self.fold_up(row, names);
                 false
             }
         };
@@ -124,9 +132,12 @@ impl Open {
 
     /// Counts a row, but not in the total, which waits for that of the window inside.
     fn count_apart(&mut self, row: &Seen<'_>, names: &mut Names) {
+        let start = self.total.second;
         match self.own(row, names) {
-            Some((own, _)) => own.count(row),
-            None => self.fold_up(row),
+            Some((own, _)) => {
+                own.count(row, start, row.digest);
+            }
+            None => self.fold_up(row, names),
         }
     }
 
@@ -135,53 +146,45 @@ impl Open {
         let has_room = self.own < ROWS_MAX;
         let digest = number(row.digest);
         let of_digest = if has_room { self.rows.entry(digest).or_default() } else { self.rows.get_mut(&digest)? };
-        let found = of_digest.iter().position(|own| *own.row.schema == *row.schema && *own.row.user == *row.user);
+        let found = of_digest.iter().position(|own| *own.schema == *row.schema && *own.user == *row.user);
         if let Some(at) = found {
             return Some((&mut of_digest[at], false));
         }
         if !has_room {
             return None;
         }
-        let instance = Arc::clone(&self.total.instance);
-        let mine = empty(row, self.total.second, row.digest, [instance, names.of(row.schema), names.of(row.user)]);
         self.own += 1;
         // Nearly always the only one of its digest: room for four would be most of what a window takes.
         of_digest.reserve_exact(1);
-        of_digest.push(Own { row: mine, owed: false });
+        of_digest.push(Own::new(names.of(row.schema), names.of(row.user), row.source));
         of_digest.last_mut().map(|own| (own, true))
     }
 
     /// Counts a row that has no place of its own.
-    fn fold_up(&mut self, row: &Seen<'_>) {
+    fn fold_up(&mut self, row: &Seen<'_>, names: &mut Names) {
         if self.folded.len() < FOLDED_MAX {
             self.folded.insert(row.digest);
         }
         let folded = u32::try_from(self.folded.len()).unwrap_or(u32::MAX);
         let others = self.rows.entry(number(DigestId::OTHER)).or_default();
-        let at = others.iter().position(|own| own.row.schema.is_empty() && own.row.user.is_empty());
+        let at = others.iter().position(|own| own.schema.is_empty() && own.user.is_empty());
         let at = at.unwrap_or_else(|| {
-            let Sum { second, instance, schema: no_name, .. } = &self.total;
-            let names = [instance.clone(), no_name.clone(), no_name.clone()];
-            others.push(Own { row: empty(row, *second, DigestId::OTHER, names), owed: false });
+            others.push(Own::new(names.of(""), names.of(""), row.source));
             self.own += 1;
             others.len() - 1
         });
-        let other = &mut others[at];
-        other.count(row);
-        other.row.folded = other.row.folded.max(folded);
+        let sum = others[at].count(row, self.total.second, DigestId::OTHER);
+        sum.folded = sum.folded.max(folded);
     }
 
     /// Takes over what the window inside that has closed owes it.
     pub(super) fn take_over(&mut self, closed: &Open) {
         add_sum(&mut self.total, &closed.total);
         for (digest, own) in closed.rows.iter().flat_map(|(digest, all)| all.iter().map(move |own| (digest, own))) {
-            let mine = self.rows.get_mut(digest).into_iter().flatten();
-            let mut mine = mine.filter(|mine| mine.row.schema == own.row.schema && mine.row.user == own.row.user);
-            if own.owed
-                && let Some(mine) = mine.next()
-            {
-                add_sum(&mut mine.row, &own.row);
-                mine.row.folded = mine.row.folded.max(own.row.folded);
+            let Some(sum) = own.sum.as_deref().filter(|_| own.owed) else { continue };
+            let mut mine = self.rows.get_mut(digest).into_iter().flatten();
+            if let Some(mine) = mine.find(|mine| mine.schema == own.schema && mine.user == own.user) {
+                mine.take_over(sum, self.total.second);
             }
         }
     }
@@ -212,26 +215,52 @@ impl Open {
     }
 
     /// The total and the rows, of an open window at most `live` of them: those with the most response time first.
-    pub(super) fn rows(&self, live: usize) -> Vec<&Sum> {
-        let mut rows = Vec::with_capacity(self.own + 1);
-        rows.push(&self.total);
-        rows.extend(self.rows.values().flatten().map(|own| &own.row));
-        if self.closed || self.own <= live {
-            rows[1..].sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+    pub(super) fn rows(&self, live: usize) -> Vec<Shown<'_>> {
+        let rows = self.rows.values().flatten().filter_map(|own| Some((own, own.sum.as_deref()?)));
+        let mut rows: Vec<(&Own, &Sum)> = rows.collect();
+        if self.closed || rows.len() <= live {
+            rows.sort_unstable_by(|a, b| place(*a).cmp(&place(*b)));
         } else {
-            rows[1..].sort_unstable_by(|a, b| {
-                b.rt_sum_us.cmp(&a.rt_sum_us).then(a.digest.cmp(&b.digest)).then_with(|| place(a).cmp(&place(b)))
+            rows.sort_unstable_by(|a, b| {
+                let slowest = b.1.rt_sum_us.cmp(&a.1.rt_sum_us);
+                slowest.then(a.1.digest.cmp(&b.1.digest)).then_with(|| place(*a).cmp(&place(*b)))
             });
-            rows.truncate(1 + live);
+            rows.truncate(live);
         }
-        rows
+        let total = self.total.with(&*self.instance, "", "", |times| times);
+        let shown =
+            rows.into_iter().map(|(own, sum)| sum.with(&*self.instance, &*own.schema, &*own.user, |times| times));
+        std::iter::once(total).chain(shown).collect()
     }
 }
 
+/// What the rows of a window differ in.
+fn place<'a>((own, sum): (&'a Own, &Sum)) -> (&'a str, &'a str, DigestId) {
+    (&own.schema, &own.user, sum.digest)
+}
+
 impl Own {
-    fn count(&mut self, row: &Seen<'_>) {
-        add_seen(&mut self.row, row);
-        self.row.folded = self.row.folded.max(row.folded);
+    fn new(schema: Arc<str>, user: Arc<str>, source: Source) -> Self {
+        Self { schema, user, source, owed: false, sum: None }
+    }
+
+    fn count(&mut self, row: &Seen<'_>, start: i64, digest: DigestId) -> &mut Sum {
+        let Self { source, sum, .. } = self;
+        let sum = sum.get_or_insert_with(|| Box::new(empty(row, start, digest, *source)));
+        add_seen(sum, row);
+        sum.folded = sum.folded.max(row.folded);
+        sum
+    }
+
+    /// Adds the sum of the window inside.
+    fn take_over(&mut self, part: &Sum, start: i64) {
+        match &mut self.sum {
+            Some(sum) => {
+                add_sum(sum, part);
+                sum.folded = sum.folded.max(part.folded);
+            }
+            None => self.sum = Some(Box::new(Sum { second: start, source: self.source, ..part.clone() })),
+        }
     }
 }
 
@@ -248,24 +277,19 @@ fn has_place(row: &Seen<'_>, windows: &mut [&mut Open], names: &mut Names) -> bo
     owed
 }
 
-/// What the rows of a window differ in.
-fn place(row: &Sum) -> (&str, &str, DigestId) {
-    (&row.schema, &row.user, row.digest)
-}
-
 fn number(digest: DigestId) -> u128 {
     u128::from_be_bytes(digest.0)
 }
 
-/// A row without counts that knows as much as `row` does; `names` are its instance, schema and user.
-fn empty(row: &Seen<'_>, start: i64, digest: DigestId, [instance, schema, user]: [Arc<str>; 3]) -> Sum {
+/// A row without counts that knows as much as `row` does.
+fn empty(row: &Seen<'_>, start: i64, digest: DigestId, source: Source) -> Sum {
     Row {
         second: start,
-        instance,
-        schema,
-        user,
+        instance: (),
+        schema: (),
+        user: (),
         digest,
-        source: row.source,
+        source,
         sample_factor: 1,
         count: 0,
         errors: 0,

@@ -4,6 +4,7 @@
 
 mod read;
 
+use std::borrow::Borrow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -109,6 +110,41 @@ pub struct Row<Instance = InstanceId, Text = String, Times = Sketch> {
     pub folded: u32,
 }
 
+impl<Instance, Text, Times> Row<Instance, Text, Times> {
+    /// The same measures under these names, with `times` of the response times.
+    pub fn with<'a, I, T, S>(
+        &'a self,
+        instance: I,
+        schema: T,
+        user: T,
+        times: impl Fn(&'a Times) -> S,
+    ) -> Row<I, T, S> {
+        Row {
+            second: self.second,
+            instance,
+            schema,
+            user,
+            digest: self.digest,
+            source: self.source,
+            sample_factor: self.sample_factor,
+            count: self.count,
+            errors: self.errors,
+            rows_sent: self.rows_sent,
+            rows_affected: self.rows_affected,
+            rows_examined: self.rows_examined,
+            lock_us: self.lock_us,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            rt_sum_us: self.rt_sum_us,
+            rt_min_us: self.rt_min_us,
+            rt_max_us: self.rt_max_us,
+            rt_first: times(&self.rt_first),
+            rt_last: times(&self.rt_last),
+            folded: self.folded,
+        }
+    }
+}
+
 /// Bytes that are no batch of this topic, or of `windows`, whose batches are made here too.
 #[derive(Debug, thiserror::Error)]
 pub enum BadBatch {
@@ -200,20 +236,23 @@ pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
 }
 
 /// The columns that [`fields`] names.
-pub(super) fn columns<I: AsRef<str>, T: AsRef<str>>(rows: &[&Row<I, T>]) -> Result<Vec<ArrayRef>, BadBatch> {
-    let numbers = |get: fn(&Row<I, T>) -> u64| -> ArrayRef {
+pub(super) fn columns<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
+    rows: &[&Row<I, T, S>],
+) -> Result<Vec<ArrayRef>, BadBatch> {
+    let numbers = |get: fn(&Row<I, T, S>) -> u64| -> ArrayRef {
         Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt64Array>())
     };
-    let maybes = |get: fn(&Row<I, T>) -> Option<u64>| -> ArrayRef {
+    let maybes = |get: fn(&Row<I, T, S>) -> Option<u64>| -> ArrayRef {
         Arc::new(rows.iter().map(|r| get(r)).collect::<UInt64Array>())
     };
-    let texts = |get: fn(&Row<I, T>) -> &str| -> ArrayRef {
+    let texts = |get: fn(&Row<I, T, S>) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r))))
     };
-    let smalls = |get: fn(&Row<I, T>) -> u32| -> ArrayRef {
+    let smalls = |get: fn(&Row<I, T, S>) -> u32| -> ArrayRef {
         Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>())
     };
-    let times = |get: fn(&Row<I, T>) -> &Sketch| -> Result<ArrayRef, BadBatch> { Ok(Arc::new(sketches(rows, get)?)) };
+    let times =
+        |get: fn(&Row<I, T, S>) -> &Sketch| -> Result<ArrayRef, BadBatch> { Ok(Arc::new(sketches(rows, get)?)) };
     let mut digests = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
     for row in rows {
         digests.append_value(row.digest.0)?;
@@ -237,14 +276,14 @@ pub(super) fn columns<I: AsRef<str>, T: AsRef<str>>(rows: &[&Row<I, T>]) -> Resu
         numbers(|r| r.rt_sum_us),
         numbers(|r| r.rt_min_us),
         numbers(|r| r.rt_max_us),
-        times(|r| &r.rt_first)?,
-        times(|r| &r.rt_last)?,
+        times(|r| r.rt_first.borrow())?,
+        times(|r| r.rt_last.borrow())?,
         smalls(|r| r.folded),
     ])
 }
 
 /// All sketches of a column, one behind the other.
-fn sketches<I, T>(rows: &[&Row<I, T>], get: fn(&Row<I, T>) -> &Sketch) -> Result<BinaryArray, BadBatch> {
+fn sketches<I, T, S>(rows: &[&Row<I, T, S>], get: fn(&Row<I, T, S>) -> &Sketch) -> Result<BinaryArray, BadBatch> {
     let mut bytes = Vec::with_capacity(rows.len() * SKETCH_BYTES);
     let lengths: Vec<usize> = rows
         .iter()

@@ -59,8 +59,8 @@ fn row(at: u64) -> Row {
     }
 }
 
-fn sums(open: &Open) -> Vec<Sum> {
-    open.rows(usize::MAX).into_iter().cloned().collect()
+fn sums(open: &Open) -> Vec<Shown<'_>> {
+    open.rows(usize::MAX)
 }
 
 #[test]

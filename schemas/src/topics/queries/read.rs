@@ -26,29 +26,8 @@ impl Seen<'_> {
             sketch.merge_packed(packed, 1);
             sketch
         };
-        Ok(Row {
-            second: self.second,
-            instance: InstanceId::parse(self.instance)?,
-            schema: self.schema.to_owned(),
-            user: self.user.to_owned(),
-            digest: self.digest,
-            source: self.source,
-            sample_factor: self.sample_factor,
-            count: self.count,
-            errors: self.errors,
-            rows_sent: self.rows_sent,
-            rows_affected: self.rows_affected,
-            rows_examined: self.rows_examined,
-            lock_us: self.lock_us,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            rt_sum_us: self.rt_sum_us,
-            rt_min_us: self.rt_min_us,
-            rt_max_us: self.rt_max_us,
-            rt_first: unpacked(&self.rt_first),
-            rt_last: unpacked(&self.rt_last),
-            folded: self.folded,
-        })
+        let instance = InstanceId::parse(self.instance)?;
+        Ok(self.with(instance, self.schema.to_owned(), self.user.to_owned(), unpacked))
     }
 }
 
