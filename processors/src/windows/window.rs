@@ -110,34 +110,29 @@ impl Open {
     pub(super) fn count(&mut self, row: &Seen<'_>, wider: &mut [&mut Open], names: &mut Names) {
         add_seen(&mut self.total, row);
         let start = self.total.second;
-        let owed = match self.own(row, names) {
-            Some((own, is_new)) => {
-                own.count(row, start, row.digest);
-                if is_new {
-                    own.owed = has_place(row, wider, names);
-                }
-                own.owed
+        if let Some((own, is_new)) = self.own(row, names) {
+            own.count(row, start, row.digest);
+            if is_new {
+                own.owed = has_place(row, wider, names);
             }
-            None => {
-                self.fold_up(row, names);
-                false
+            if own.owed {
+                return;
             }
-        };
-        if !owed {
-            for wide in wider {
-                wide.count_apart(row, names);
-            }
+        } else {
+            self.fold_up(row, names);
+        }
+        for wide in wider {
+            wide.count_apart(row, names);
         }
     }
 
     /// Counts a row, but not in the total, which waits for that of the window inside.
     fn count_apart(&mut self, row: &Seen<'_>, names: &mut Names) {
         let start = self.total.second;
-        match self.own(row, names) {
-            Some((own, _)) => {
-                own.count(row, start, row.digest);
-            }
-            None => self.fold_up(row, names),
+        if let Some((own, _)) = self.own(row, names) {
+            own.count(row, start, row.digest);
+        } else {
+            self.fold_up(row, names);
         }
     }
 

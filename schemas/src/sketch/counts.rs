@@ -49,7 +49,7 @@ impl Counts {
     }
 
     fn get(&self, at: usize) -> u64 {
-        each!(self, all => all[at].into())
+        each!(self, all => get(all, at))
     }
 
     /// How many places are filled.
@@ -96,16 +96,18 @@ impl Counts {
 
     /// Takes the first `places` out; their sum.
     pub(super) fn drain(&mut self, places: usize) -> u64 {
-        each!(self, all => all.drain(..places).fold(0, |sum, n| u64::from(n).saturating_add(sum)))
+        each!(self, all => drain(all, places))
     }
 
     /// Gives each place as many bytes as `count` needs.
     fn widen(&mut self, count: u64) {
-        *self = match count {
-            ..=0xffff => Self::Two(self.iter().map(|n| n as u16).collect()),
-            ..=0xffff_ffff => Self::Four(self.iter().map(|n| n as u32).collect()),
-            _ => Self::Eight(self.iter().collect()),
-        }
+        *self = if u16::try_from(count).is_ok() {
+            Self::Two(self.iter().map(|n| n as u16).collect())
+        } else if u32::try_from(count).is_ok() {
+            Self::Four(self.iter().map(|n| n as u32).collect())
+        } else {
+            Self::Eight(self.iter().collect())
+        };
     }
 }
 
@@ -144,6 +146,14 @@ fn add_while_they_fit<T: Copy + Into<u64> + TryFrom<u64>>(
         counts[at] = fits;
         None
     })
+}
+
+fn get<T: Copy + Into<u64>>(counts: &[T], at: usize) -> u64 {
+    counts[at].into()
+}
+
+fn drain<T: Into<u64>>(counts: &mut Vec<T>, places: usize) -> u64 {
+    counts.drain(..places).map(T::into).fold(0, u64::saturating_add)
 }
 
 fn set<T: TryFrom<u64>>(counts: &mut [T], at: usize, count: u64) {

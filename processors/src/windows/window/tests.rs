@@ -95,7 +95,9 @@ fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
             }
         }
         for (minute, inside) in minutes.iter_mut().zip(&shortest) {
-            inside.iter().for_each(|open| minute.take_over(open));
+            for open in inside {
+                minute.take_over(open);
+            }
             hour.take_over(minute);
         }
         assert_eq!(sums(&hour), sums(&alone_hour));
