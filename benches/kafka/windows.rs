@@ -22,7 +22,7 @@ use crate::place::Place;
 use crate::process::{Cost, Process, bind_thread, cost};
 use crate::{held, rows};
 
-/// 240 instances, ten in each partition: the processor then holds some 300 MB of open windows.
+/// 240 instances, ten in each partition.
 const INSTANCES: usize = 240;
 /// 30 s of rows around the end of an hour, so that windows of every width close.
 const SECONDS: i64 = 30;
@@ -30,6 +30,8 @@ const BEGIN: i64 = 1_700_000_000 / 3_600 * 3_600 - 20;
 /// The goals.
 const ROWS_PER_SECOND: f64 = 250_000.0;
 const SHARE_OF_RAW: f64 = 0.4;
+/// 100 ms between looks at the process' metrics: what it takes to tell them is part of what it costs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// 2 s without another record: what is still to come comes from a timer.
 const QUIET: Duration = Duration::from_secs(2);
 /// 3 min for any of it.
@@ -123,11 +125,15 @@ fn processed(place: &Place, records: u64, rows: f64) -> (Run, Cost) {
     }
     let (began, first, before) = (Instant::now(), folded(&process), process.cost());
     let (mut out, mut ended, mut after) = (0.0, began, process.cost());
-    while folded(&process) < records as f64 || ended.elapsed() < QUIET {
+    loop {
+        let all_read = folded(&process) >= records as f64;
+        if all_read && ended.elapsed() >= QUIET {
+            break;
+        }
         assert!(Instant::now() < until, "it does not come to an end:\n{}", process.log());
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(LOOK_EVERY);
         let now = written(&process);
-        if now > out || folded(&process) < records as f64 {
+        if now > out || !all_read {
             (out, ended, after) = (now, Instant::now(), process.cost());
         }
     }
@@ -199,7 +205,11 @@ fn raw(place: &Place, records: usize, written: &[Record], rows: f64) -> Run {
 /// As the bus makes the one for data.
 fn producer(place: &Place) -> ThreadedProducer<DefaultProducerContext> {
     let mut config: ClientConfig = place.client();
-    config.set("linger.ms", "20").set("batch.size", "1000000").set("compression.type", "zstd");
+    config
+        .set("linger.ms", "20")
+        .set("batch.size", "1000000")
+        .set("compression.type", "zstd")
+        .set("compression.level", "1");
     config.set("queue.buffering.max.kbytes", "65536").set("enable.idempotence", "true").set("acks", "all");
     config.set("message.max.bytes", "2097152").create().expect("a producer")
 }

@@ -21,12 +21,12 @@ use millrace_schemas::record::{Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Fact, Load};
-use millrace_schemas::topics::queries::{self, Row, Seen};
+use millrace_schemas::topics::queries::{self, Seen};
 use millrace_schemas::topics::windows::{Revision, WIDTHS, encode_one};
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Fate, Folded};
-use window::Open;
+use window::{Names, Open, Shown};
 
 /// The name; with [`VERSION`] it is the producer of what comes out.
 pub const NAME: &str = "windows";
@@ -90,6 +90,7 @@ struct Instance {
     /// When that was appended.
     heard: Timestamp,
     open: BTreeMap<(u32, i64), Open>,
+    names: Names,
     /// The clock when windows were last closed: what ended so long before it is closed.
     settled: i64,
 }
@@ -220,7 +221,7 @@ impl Windows {
         }
         let instance = self.instances.entry(id.clone()).or_insert_with(|| Instance::new(cluster.clone()));
         instance.cluster.clone_from(cluster);
-        let late = instance.count(&id, rows, record.offset);
+        let late = instance.count(rows, record.offset);
         if late && record.offset >= self.known_to {
             self.dropped.late += count;
         }
@@ -256,11 +257,18 @@ impl Windows {
 
 impl Instance {
     fn new(cluster: ClusterId) -> Self {
-        Self { cluster, clock: i64::MIN / 2, heard: Timestamp(i64::MAX), open: BTreeMap::new(), settled: i64::MIN / 2 }
+        Self {
+            cluster,
+            clock: i64::MIN / 2,
+            heard: Timestamp(i64::MAX),
+            open: BTreeMap::new(),
+            names: Names::default(),
+            settled: i64::MIN / 2,
+        }
     }
 
     /// Counts rows of one second in its windows; true when one of them had closed.
-    fn count(&mut self, id: &InstanceId, rows: &[Seen<'_>], offset: u64) -> bool {
+    fn count(&mut self, rows: &[Seen<'_>], offset: u64) -> bool {
         let Some(first) = rows.first() else { return false };
         let mut late = false;
         // A window that has ended leaves the wider ones around it: they end later.
@@ -272,28 +280,22 @@ impl Instance {
                 continue;
             }
             let key = (width, start);
-            let mut open = self.open.remove(&key).unwrap_or_else(|| Open::new(id, first, start, offset));
+            let mut open = self.open.remove(&key).unwrap_or_else(|| Open::new(first, start, offset, &mut self.names));
             // A batch is one revision, however many rows of the window it has.
             open.batch(offset);
             around.push((key, open));
         }
-        if let [((LIVE_WIDTH, _), shortest), wider @ ..] = around.as_mut_slice() {
+        if let [(_, shortest), wider @ ..] = around.as_mut_slice() {
             let mut wider: Vec<&mut Open> = wider.iter_mut().map(|(_, open)| open).collect();
             for row in rows {
-                shortest.count(row, &mut wider);
-            }
-        } else {
-            for (_, open) in &mut around {
-                for row in rows {
-                    open.count(row, &mut []);
-                }
+                shortest.count(row, &mut wider, &mut self.names);
             }
         }
         self.open.extend(around);
         late
     }
 
-    /// Takes out the windows that are closed at `clock`, the shortest first: its sums go to those around it.
+    /// Takes out the windows that are closed at `clock`, the shortest first: the sums of each go to the one around it.
     fn close(&mut self, clock: i64) -> Vec<((u32, i64), Open)> {
         self.settled = self.settled.max(clock);
         let closing: Vec<(u32, i64)> =
@@ -301,15 +303,15 @@ impl Instance {
         let mut closed = Vec::with_capacity(closing.len());
         for key in closing {
             let Some(mut open) = self.open.remove(&key) else { continue };
-            if key.0 == LIVE_WIDTH {
-                for (at, width) in WIDTHS[1..].iter().enumerate() {
-                    if let Some(wide) = self.open.get_mut(&(*width, start_of(*width, key.1))) {
-                        wide.take_over(&open, at);
-                    }
-                }
+            let around = WIDTHS.into_iter().find(|width| *width > key.0).map(|width| (width, start_of(width, key.1)));
+            if let Some(wide) = around.and_then(|key| self.open.get_mut(&key)) {
+                wide.take_over(&open);
             }
             open.close();
             closed.push((key, open));
+        }
+        if !closed.is_empty() {
+            self.names.tidy();
         }
         closed
     }
@@ -339,11 +341,12 @@ impl Outgoing<'_> {
     /// Appends what a window holds.
     fn windows(&mut self, width_seconds: u32, open: &Open) {
         let of = Revision { width_seconds, revision: open.revision, closed: open.closed };
-        self.rows(of, &open.rows(LIVE_ROWS_MAX));
+        let rows = open.rows(LIVE_ROWS_MAX);
+        self.rows(of, &rows.iter().collect::<Vec<_>>());
     }
 
     /// Appends rows as one record, or as several where one would be too large.
-    fn rows(&mut self, of: Revision, rows: &[&Row]) {
+    fn rows(&mut self, of: Revision, rows: &[&Shown<'_>]) {
         let Ok(bytes) = encode_one(of, rows) else { return };
         if bytes.len() > BATCH_BYTES_MAX && rows.len() > 1 {
             let (first, rest) = rows.split_at(rows.len() / 2);

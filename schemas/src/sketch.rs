@@ -6,6 +6,13 @@
 //! Bytes, version 1: `1`, flags (bit 0: lowest buckets were collapsed), then LEB128 numbers: zeros, number of filled
 //! buckets, and for each filled bucket in rising order (index - previous index - 1, or the index for the first; count).
 
+mod counts;
+mod packed;
+
+use counts::Counts;
+pub use packed::Packed;
+use packed::put;
+
 /// Relative accuracy: 1 % is below what people can see in a response time and costs 2 KB at worst per row.
 pub const RELATIVE_ACCURACY: f64 = 0.01;
 
@@ -17,9 +24,6 @@ const BUCKETS: usize = 2220;
 /// Most buckets between the lowest and the highest that are kept apart. 1,024: they span a factor of 7.8e8, so 1 µs and
 /// 13 minutes fit in one sketch; what is wider merges its lowest buckets, because people look at the slow end.
 const SPAN_MAX: usize = 1024;
-
-/// 64 buckets more at a time, 512 bytes: response times of one statement spread over about a hundred.
-const GROWTH: usize = 64;
 
 /// First byte of the layout described above.
 const LAYOUT: u8 = 1;
@@ -42,10 +46,10 @@ static UPPER: [u64; BUCKETS] = {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
     zeros: u64,
-    /// Index of `counts[0]`; 0 while there are none.
-    first: usize,
     /// Neither the first nor the last is 0.
-    counts: Vec<u64>,
+    counts: Counts,
+    /// The bucket of the first count; 0 while there are none. Of [`BUCKETS`], so that it fits.
+    first: u16,
     collapsed: bool,
 }
 
@@ -95,13 +99,15 @@ impl Sketch {
         self.zeros = self.zeros.saturating_add(other.zeros);
         self.collapsed |= other.collapsed;
         let Some(last) = other.counts.len().checked_sub(1) else { return };
-        let floor = self.make_room(other.first, other.first + last);
-        let (low, kept) = other.counts.split_at(floor.saturating_sub(other.first).min(other.counts.len()));
-        let at = other.first.max(floor) - self.first;
-        for (mine, count) in self.counts[at..].iter_mut().zip(kept) {
-            *mine = mine.saturating_add(*count);
+        let first = usize::from(other.first);
+        let floor = self.make_room(first, first + last);
+        let low = floor.saturating_sub(first).min(other.counts.len());
+        self.counts.add_counts(first.max(floor) - usize::from(self.first), &other.counts, low);
+        let low = other.counts.iter().take(low).fold(0_u64, u64::saturating_add);
+        if low > 0 {
+            self.collapsed = true;
+            self.add_to(floor, low);
         }
-        self.add_low(floor, low.iter().copied());
     }
 
     /// Adds all counts of a packed sketch, `times` over.
@@ -115,16 +121,18 @@ impl Sketch {
             return;
         }
         let floor = self.make_room(other.first, other.last);
-        for (index, count) in other.buckets() {
-            self.collapsed |= index < floor;
-            let mine = &mut self.counts[index.max(floor) - self.first];
-            *mine = mine.saturating_add(count.saturating_mul(times));
+        self.collapsed |= other.first < floor;
+        let first = usize::from(self.first);
+        let here = |(index, n): (usize, u64)| (index.max(floor) - first, n.saturating_mul(times));
+        match other.pairs() {
+            Some(pairs) => self.counts.add_all(pairs.map(here)),
+            None => self.counts.add_all(other.buckets().map(here)),
         }
     }
 
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
-        self.counts.iter().fold(self.zeros, |sum, n| sum.saturating_add(*n))
+        self.counts.iter().fold(self.zeros, u64::saturating_add)
     }
 
     /// Nothing was counted.
@@ -150,71 +158,52 @@ impl Sketch {
             return Some(0);
         }
         for (at, n) in self.counts.iter().enumerate() {
-            seen = seen.saturating_add(*n);
+            seen = seen.saturating_add(n);
             if rank < seen {
-                return Some(middle(self.first + at));
+                return Some(middle(usize::from(self.first) + at));
             }
         }
-        Some(middle(self.first + self.counts.len().saturating_sub(1)))
+        Some(middle(usize::from(self.first) + self.counts.len().saturating_sub(1)))
     }
 
     fn add_to(&mut self, index: usize, n: u64) {
         let floor = self.make_room(index, index);
         self.collapsed |= index < floor;
-        let slot = &mut self.counts[index.max(floor) - self.first];
-        *slot = slot.saturating_add(n);
+        self.counts.add_all(std::iter::once((index.max(floor) - usize::from(self.first), n)));
     }
 
     /// Has a place for every bucket from `first` to `last`, both of which will be filled; below the floor that it returns there is
     /// none, and what lies there is counted in the bucket of the floor.
     fn make_room(&mut self, first: usize, last: usize) -> usize {
         if self.counts.is_empty() {
-            self.first = first;
-            self.counts.resize(last - first + 1, 0);
+            self.first = first as u16;
+            self.counts.grow(0, last - first + 1);
             return first;
         }
-        let mine = self.first + self.counts.len() - 1;
+        let mine = usize::from(self.first) + self.counts.len() - 1;
         let floor = last.max(mine).saturating_sub(SPAN_MAX - 1);
-        if self.first < floor {
+        if usize::from(self.first) < floor {
             self.collapse_below(floor);
         }
-        let first = first.max(floor);
-        let buckets = last.max(mine) - first.min(self.first) + 1;
-        if buckets > self.counts.capacity() {
-            self.counts.reserve_exact(buckets.next_multiple_of(GROWTH) - self.counts.len());
-        }
-        if first < self.first {
-            self.counts.splice(..0, std::iter::repeat_n(0, self.first - first));
-            self.first = first;
-        }
-        if last >= self.first + self.counts.len() {
-            self.counts.resize(last - self.first + 1, 0);
+        let low = usize::from(self.first).saturating_sub(first.max(floor));
+        let high = last.saturating_sub(usize::from(self.first) + self.counts.len() - 1);
+        if low + high > 0 {
+            self.counts.grow(low, high);
+            self.first -= low as u16;
         }
         floor
-    }
-
-    /// Counts what has no bucket of its own in that of the floor.
-    fn add_low(&mut self, floor: usize, low: impl Iterator<Item = u64>) {
-        let low = low.fold(0_u64, u64::saturating_add);
-        if low > 0 {
-            self.collapsed = true;
-            let slot = &mut self.counts[floor - self.first];
-            *slot = slot.saturating_add(low);
-        }
     }
 
     /// Moves all counts below `floor` into it.
     fn collapse_below(&mut self, floor: usize) {
         self.collapsed = true;
-        let below = (floor - self.first).min(self.counts.len());
-        let moved = self.counts.drain(..below).fold(0_u64, u64::saturating_add);
-        let gap = self.counts.is_empty();
-        self.first = floor;
-        if gap {
-            self.counts.push(moved);
-        } else {
-            self.counts[0] = self.counts[0].saturating_add(moved);
+        let below = (floor - usize::from(self.first)).min(self.counts.len());
+        let moved = self.counts.drain(below);
+        if self.counts.is_empty() {
+            self.counts.grow(0, 1);
         }
+        self.first = floor as u16;
+        self.counts.add_all(std::iter::once((0, moved)));
     }
 
     /// The layout described at the top of this file.
@@ -226,25 +215,14 @@ impl Sketch {
 
     /// Appends the same to `bytes`.
     pub fn write_to(&self, bytes: &mut Vec<u8>) {
-        let filled = self.counts.iter().filter(|n| **n > 0).count();
-        bytes.reserve(8 + 3 * filled);
         bytes.push(LAYOUT);
         bytes.push(u8::from(self.collapsed));
         put(bytes, self.zeros);
+        let filled = self.counts.filled();
         put(bytes, filled as u64);
-        let mut gap = self.first as u64;
-        for n in &self.counts {
-            if *n == 0 {
-                gap += 1;
-                continue;
-            }
-            if gap | *n < 0x80 {
-                bytes.extend_from_slice(&[gap as u8, *n as u8]); // nearly always, and one step instead of two
-            } else {
-                put(bytes, gap);
-                put(bytes, *n);
-            }
-            gap = 0;
+        if filled > 0 {
+            put(bytes, u64::from(self.first));
+            self.counts.write_to(bytes, filled);
         }
     }
 
@@ -257,63 +235,6 @@ impl Sketch {
     }
 }
 
-/// A sketch as its bytes, which were checked: merging it needs no copy of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Packed<'a> {
-    zeros: u64,
-    collapsed: bool,
-    filled: u64,
-    /// The lowest filled bucket and the highest.
-    first: usize,
-    last: usize,
-    /// What follows the number of filled buckets.
-    buckets: &'a [u8],
-}
-
-impl<'a> Packed<'a> {
-    /// Checks what [`Sketch::to_bytes`] wrote.
-    pub fn read(bytes: &'a [u8]) -> Result<Self, BadSketch> {
-        let [layout, flags, ..] = *bytes else { return Err(BadSketch::Short(bytes.len())) };
-        if layout != LAYOUT {
-            return Err(BadSketch::Layout(layout));
-        }
-        if flags > 1 {
-            return Err(BadSketch::Number(1));
-        }
-        let mut at = 2;
-        let (zeros, filled) = (take(bytes, &mut at)?, take(bytes, &mut at)?);
-        let buckets = &bytes[at..];
-        let (mut first, mut next) = (0, 0_u64);
-        for number in 0..filled {
-            let place = at;
-            let index = next.saturating_add(take(bytes, &mut at)?);
-            let count = take(bytes, &mut at)?;
-            if number == 0 {
-                first = index;
-            }
-            if index >= BUCKETS as u64 || count == 0 || index - first >= SPAN_MAX as u64 {
-                return Err(BadSketch::Number(place));
-            }
-            next = index + 1;
-        }
-        if at < bytes.len() {
-            return Err(BadSketch::Trailing(bytes.len() - at));
-        }
-        let last = next.saturating_sub(1) as usize;
-        Ok(Self { zeros, collapsed: flags == 1, filled, first: first as usize, last, buckets })
-    }
-
-    /// The filled buckets, the lowest first, and their counts.
-    fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
-        let (bytes, mut at, mut next) = (self.buckets, 0, 0);
-        (0..self.filled).map_while(move |_| {
-            let index = next + take(bytes, &mut at).ok()? as usize;
-            next = index + 1;
-            Some((index, take(bytes, &mut at).ok()?))
-        })
-    }
-}
-
 /// The value in a bucket that is within the accuracy of every value in it.
 fn middle(index: usize) -> u64 {
     let mut bound = UPPER[index] as f64;
@@ -322,36 +243,6 @@ fn middle(index: usize) -> u64 {
         bound = (0..index).fold(1.0, |b, _| b * GAMMA);
     }
     (2.0 * bound / (1.0 + GAMMA)).round() as u64
-}
-
-fn put(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-fn take(bytes: &[u8], at: &mut usize) -> Result<u64, BadSketch> {
-    let start = *at;
-    // Most numbers of a sketch are below 128.
-    if let Some(byte) = bytes.get(start).filter(|byte| **byte < 0x80) {
-        *at += 1;
-        return Ok(u64::from(*byte));
-    }
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at).ok_or(BadSketch::Short(bytes.len()))?;
-        *at += 1;
-        if shift == 63 && byte > 1 {
-            return Err(BadSketch::Number(start));
-        }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(BadSketch::Number(start))
 }
 
 #[cfg(test)]

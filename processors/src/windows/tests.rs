@@ -2,7 +2,7 @@
 
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::sketch::Sketch;
-use millrace_schemas::topics::queries::Source;
+use millrace_schemas::topics::queries::{Row, Source};
 use millrace_schemas::topics::windows::{TOTAL, Window, decode};
 use proptest::prelude::*;
 

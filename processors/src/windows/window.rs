@@ -3,16 +3,17 @@
 //! multiplied by their factor here, because a window mixes factors. It must never lose a count.
 //!
 //! Only the shortest window counts each row. In the wider ones around it a row only takes its place, in the order of coming, and
-//! its counts follow with the sums of the shortest window when that one closes: adding is exact, so the sums are the same.
+//! its counts follow when the window inside closes, from each to the next wider: adding is exact, so the sums are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_schemas::ids::{DigestId, InstanceId};
+use millrace_schemas::ids::DigestId;
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Seen};
-use millrace_schemas::topics::windows::{TOTAL, WIDTHS};
+use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Seen, Source};
+use millrace_schemas::topics::windows::TOTAL;
 
 /// As many as a second may have: a window of a healthy application has hardly more digests than its busiest second.
 const ROWS_MAX: usize = DIGESTS_PER_SECOND_MAX;
@@ -21,8 +22,31 @@ const FOLDED_MAX: usize = 20_000;
 /// 1,000: no sampler leaves out more; a larger factor is a defect that must not cost an hour of merging.
 const FACTOR_MAX: u32 = 1_000;
 
-/// How many windows lie around the shortest.
-const WIDER: usize = WIDTHS.len() - 1;
+/// The counts of a row of a window; its names are held apart.
+pub(super) type Sum = Row<(), ()>;
+
+/// A row of a window as it leaves.
+pub(super) type Shown<'a> = Row<&'a str, &'a str, &'a Sketch>;
+
+/// The names that the windows of one instance hold, each once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names(BTreeSet<Arc<str>>);
+
+impl Names {
+    fn of(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = Arc::from(name);
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Drops those that no window holds any more.
+    pub(super) fn tidy(&mut self) {
+        self.0.retain(|name| Arc::strong_count(name) > 1);
+    }
+}
 
 /// A window that is being counted, or has just closed.
 #[derive(Clone, Debug)]
@@ -37,7 +61,8 @@ pub(super) struct Open {
     pub(super) closed: bool,
     shown_at: Option<Timestamp>,
     shown_revision: u32,
-    total: Row,
+    instance: Arc<str>,
+    total: Sum,
     /// By digest, since few are run by several users or in several schemas; as a number, which is compared in one step.
     rows: BTreeMap<u128, Vec<Own>>,
     /// How many they are.
@@ -48,15 +73,19 @@ pub(super) struct Open {
 /// A row of its own.
 #[derive(Clone, Debug)]
 struct Own {
-    row: Row,
-    /// Which of the wider windows wait for its counts; the others have counted each of its rows at once.
-    owed: [bool; WIDER],
+    schema: Arc<str>,
+    user: Arc<str>,
+    source: Source,
+    /// The next wider window waits for its counts, and has a row for them, as those around that have; else all of them have
+    /// counted each of its rows at once.
+    owed: bool,
+    /// None until something is counted in it: in a wider window, until the first window inside closes.
+    sum: Option<Box<Sum>>,
 }
 
 impl Open {
-    /// A window without counts, of `instance`; `row` is the first to be counted.
-    pub(super) fn new(instance: &InstanceId, row: &Seen<'_>, start: i64, offset: u64) -> Self {
-        let total = Row { digest: TOTAL, ..empty(instance, row, start, "", "") };
+    /// A window without counts; `row` is the first to be counted.
+    pub(super) fn new(row: &Seen<'_>, start: i64, offset: u64, names: &mut Names) -> Self {
         Self {
             from: offset,
             to: None,
@@ -64,7 +93,8 @@ impl Open {
             closed: false,
             shown_at: None,
             shown_revision: 0,
-            total,
+            instance: names.of(row.instance),
+            total: empty(row, start, TOTAL, row.source),
             rows: BTreeMap::new(),
             own: 0,
             folded: BTreeSet::new(),
@@ -72,89 +102,84 @@ impl Open {
     }
 
     /// Everything of the instance.
-    pub(super) fn total(&self) -> &Row {
+    pub(super) fn total(&self) -> &Sum {
         &self.total
     }
 
-    /// Counts a row; for `wider` windows only as far as they cannot wait for the sums of this one.
-    pub(super) fn count(&mut self, row: &Seen<'_>, wider: &mut [&mut Open]) {
-        add(&mut self.total, row);
-        let Some((own, is_new)) = self.own(row) else {
-            self.fold_up(row);
-            for wide in wider {
-                wide.count_apart(row);
+    /// Counts a row; for `wider` windows, the next one first, only as far as they cannot wait for the sums of this one.
+    pub(super) fn count(&mut self, row: &Seen<'_>, wider: &mut [&mut Open], names: &mut Names) {
+        add_seen(&mut self.total, row);
+        let start = self.total.second;
+        if let Some((own, is_new)) = self.own(row, names) {
+            own.count(row, start, row.digest);
+            if is_new {
+                own.owed = has_place(row, wider, names);
             }
-            return;
-        };
-        add(&mut own.row, row);
-        own.row.folded = own.row.folded.max(row.folded);
-        for (wide, owed) in wider.iter_mut().zip(&mut own.owed) {
-            // What is folded into `other` there may come from here under any digest.
-            *owed = row.digest != DigestId::OTHER && if is_new { wide.own(row).is_some() } else { *owed };
-            if !*owed {
-                wide.count_apart(row);
+            if own.owed {
+                return;
             }
+        } else {
+            self.fold_up(row, names);
+        }
+        for wide in wider {
+            wide.count_apart(row, names);
         }
     }
 
-    /// Counts a row, but not in the total, which waits for that of the shortest window.
-    fn count_apart(&mut self, row: &Seen<'_>) {
-        match self.own(row) {
-            Some((own, _)) => {
-                add(&mut own.row, row);
-                own.row.folded = own.row.folded.max(row.folded);
-            }
-            None => self.fold_up(row),
+    /// Counts a row, but not in the total, which waits for that of the window inside.
+    fn count_apart(&mut self, row: &Seen<'_>, names: &mut Names) {
+        let start = self.total.second;
+        if let Some((own, _)) = self.own(row, names) {
+            own.count(row, start, row.digest);
+        } else {
+            self.fold_up(row, names);
         }
     }
 
-    /// The place of a row, made where there is room; true when it is new.
-    fn own(&mut self, row: &Seen<'_>) -> Option<(&mut Own, bool)> {
+    /// The place of a row, made where there is room; true when it is new. Who found none never finds one.
+    fn own(&mut self, row: &Seen<'_>, names: &mut Names) -> Option<(&mut Own, bool)> {
         let has_room = self.own < ROWS_MAX;
         let digest = number(row.digest);
         let of_digest = if has_room { self.rows.entry(digest).or_default() } else { self.rows.get_mut(&digest)? };
-        let found = of_digest.iter().position(|own| own.row.schema == row.schema && own.row.user == row.user);
+        let found = of_digest.iter().position(|own| *own.schema == *row.schema && *own.user == *row.user);
         if let Some(at) = found {
             return Some((&mut of_digest[at], false));
         }
         if !has_room {
             return None;
         }
-        let mine = empty(&self.total.instance, row, self.total.second, row.schema, row.user);
         self.own += 1;
-        of_digest.push(Own { row: mine, owed: [false; WIDER] });
+        // Nearly always the only one of its digest: room for four would be most of what a window takes.
+        of_digest.reserve_exact(1);
+        of_digest.push(Own::new(names.of(row.schema), names.of(row.user), row.source));
         of_digest.last_mut().map(|own| (own, true))
     }
 
     /// Counts a row that has no place of its own.
-    fn fold_up(&mut self, row: &Seen<'_>) {
+    fn fold_up(&mut self, row: &Seen<'_>, names: &mut Names) {
         if self.folded.len() < FOLDED_MAX {
             self.folded.insert(row.digest);
         }
         let folded = u32::try_from(self.folded.len()).unwrap_or(u32::MAX);
         let others = self.rows.entry(number(DigestId::OTHER)).or_default();
-        let at = others.iter().position(|own| own.row.schema.is_empty() && own.row.user.is_empty());
+        let at = others.iter().position(|own| own.schema.is_empty() && own.user.is_empty());
         let at = at.unwrap_or_else(|| {
-            let mine = empty(&self.total.instance, row, self.total.second, "", "");
-            others.push(Own { row: Row { digest: DigestId::OTHER, ..mine }, owed: [false; WIDER] });
+            others.push(Own::new(names.of(""), names.of(""), row.source));
             self.own += 1;
             others.len() - 1
         });
-        let other = &mut others[at].row;
-        add(other, row);
-        other.folded = other.folded.max(row.folded).max(folded);
+        let sum = others[at].count(row, self.total.second, DigestId::OTHER);
+        sum.folded = sum.folded.max(folded);
     }
 
-    /// Takes over what a shorter window, the `at`th around which it lies, owes it.
-    pub(super) fn take_over(&mut self, closed: &Open, at: usize) {
-        sum(&mut self.total, &closed.total);
+    /// Takes over what the window inside that has closed owes it.
+    pub(super) fn take_over(&mut self, closed: &Open) {
+        add_sum(&mut self.total, &closed.total);
         for (digest, own) in closed.rows.iter().flat_map(|(digest, all)| all.iter().map(move |own| (digest, own))) {
-            let mine = self.rows.get_mut(digest).into_iter().flatten();
-            let mut mine = mine.filter(|mine| mine.row.schema == own.row.schema && mine.row.user == own.row.user);
-            if own.owed[at]
-                && let Some(mine) = mine.next()
-            {
-                sum(&mut mine.row, &own.row);
+            let Some(sum) = own.sum.as_deref().filter(|_| own.owed) else { continue };
+            let mut mine = self.rows.get_mut(digest).into_iter().flatten();
+            if let Some(mine) = mine.find(|mine| mine.schema == own.schema && mine.user == own.user) {
+                mine.take_over(sum, self.total.second);
             }
         }
     }
@@ -184,31 +209,82 @@ impl Open {
         self.shown_revision = self.revision;
     }
 
-    /// The total and the rows, of an open window at most `live` of them.
-    pub(super) fn rows(&self, live: usize) -> Vec<&Row> {
-        let mut rows: Vec<&Row> = self.rows.values().flatten().map(|own| &own.row).collect();
-        rows.sort_unstable_by(|a, b| (&a.schema, &a.user, a.digest).cmp(&(&b.schema, &b.user, b.digest)));
-        if !self.closed && rows.len() > live {
-            rows.sort_by(|a, b| b.rt_sum_us.cmp(&a.rt_sum_us).then_with(|| a.digest.cmp(&b.digest)));
+    /// The total and the rows, of an open window at most `live` of them: those with the most response time first.
+    pub(super) fn rows(&self, live: usize) -> Vec<Shown<'_>> {
+        let rows = self.rows.values().flatten().filter_map(|own| Some((own, own.sum.as_deref()?)));
+        let mut rows: Vec<(&Own, &Sum)> = rows.collect();
+        if self.closed || rows.len() <= live {
+            rows.sort_unstable_by(|a, b| place(*a).cmp(&place(*b)));
+        } else {
+            rows.sort_unstable_by(|a, b| {
+                let slowest = b.1.rt_sum_us.cmp(&a.1.rt_sum_us);
+                slowest.then(a.1.digest.cmp(&b.1.digest)).then_with(|| place(*a).cmp(&place(*b)))
+            });
             rows.truncate(live);
         }
-        rows.insert(0, &self.total);
-        rows
+        let total = self.total.with(&*self.instance, "", "", |times| times);
+        let shown =
+            rows.into_iter().map(|(own, sum)| sum.with(&*self.instance, &*own.schema, &*own.user, |times| times));
+        std::iter::once(total).chain(shown).collect()
     }
+}
+
+/// What the rows of a window differ in.
+fn place<'a>((own, sum): (&'a Own, &Sum)) -> (&'a str, &'a str, DigestId) {
+    (&own.schema, &own.user, sum.digest)
+}
+
+impl Own {
+    fn new(schema: Arc<str>, user: Arc<str>, source: Source) -> Self {
+        Self { schema, user, source, owed: false, sum: None }
+    }
+
+    fn count(&mut self, row: &Seen<'_>, start: i64, digest: DigestId) -> &mut Sum {
+        let Self { source, sum, .. } = self;
+        let sum = sum.get_or_insert_with(|| Box::new(empty(row, start, digest, *source)));
+        add_seen(sum, row);
+        sum.folded = sum.folded.max(row.folded);
+        sum
+    }
+
+    /// Adds the sum of the window inside.
+    fn take_over(&mut self, part: &Sum, start: i64) {
+        match &mut self.sum {
+            Some(sum) => {
+                add_sum(sum, part);
+                sum.folded = sum.folded.max(part.folded);
+            }
+            None => self.sum = Some(Box::new(Sum { second: start, source: self.source, ..part.clone() })),
+        }
+    }
+}
+
+/// Makes a place for a row in each of these windows, the next wider one first; true when all of them have room for it.
+fn has_place(row: &Seen<'_>, windows: &mut [&mut Open], names: &mut Names) -> bool {
+    let Some((next, around)) = windows.split_first_mut() else { return true };
+    let owed = has_place(row, around, names);
+    let Some((own, is_new)) = next.own(row, names) else { return false };
+    // What is folded into `other` there may come from here under any digest.
+    let owed = owed && row.digest != DigestId::OTHER;
+    if is_new {
+        own.owed = owed;
+    }
+    owed
 }
 
 fn number(digest: DigestId) -> u128 {
     u128::from_be_bytes(digest.0)
 }
 
-fn empty(instance: &InstanceId, row: &Seen<'_>, start: i64, schema: &str, user: &str) -> Row {
+/// A row without counts that knows as much as `row` does.
+fn empty(row: &Seen<'_>, start: i64, digest: DigestId, source: Source) -> Sum {
     Row {
         second: start,
-        instance: instance.clone(),
-        schema: schema.to_owned(),
-        user: user.to_owned(),
-        digest: row.digest,
-        source: row.source,
+        instance: (),
+        schema: (),
+        user: (),
+        digest,
+        source,
         sample_factor: 1,
         count: 0,
         errors: 0,
@@ -227,33 +303,26 @@ fn empty(instance: &InstanceId, row: &Seen<'_>, start: i64, schema: &str, user: 
     }
 }
 
-/// Adds `row`, multiplied by its sample factor. What one side does not know, the sum does not know.
-fn add(sum: &mut Row, row: &Seen<'_>) {
-    let factor = row.sample_factor.clamp(1, FACTOR_MAX);
-    let times = |value: u64| value.saturating_mul(u64::from(factor));
-    let plus = |a: &mut u64, b: u64| *a = a.saturating_add(times(b));
-    let maybe = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(times(b?)));
-    extend_range(sum, row.count, row.rt_min_us, row.rt_max_us);
-    plus(&mut sum.count, row.count);
-    plus(&mut sum.errors, row.errors);
-    plus(&mut sum.rows_sent, row.rows_sent);
-    plus(&mut sum.rows_affected, row.rows_affected);
-    plus(&mut sum.bytes_in, row.bytes_in);
-    plus(&mut sum.bytes_out, row.bytes_out);
-    plus(&mut sum.rt_sum_us, row.rt_sum_us);
-    sum.rows_examined = maybe(sum.rows_examined, row.rows_examined);
-    sum.lock_us = maybe(sum.lock_us, row.lock_us);
-    sum.rt_first.merge_packed(&row.rt_first, u64::from(factor));
-    sum.rt_last.merge_packed(&row.rt_last, u64::from(factor));
-    // The coarsest sampling in the window: above 1, its counts are estimates.
-    sum.sample_factor = sum.sample_factor.max(factor);
+/// Adds `row`, multiplied by its sample factor.
+fn add_seen(sum: &mut Sum, row: &Seen<'_>) {
+    let factor = u64::from(row.sample_factor.clamp(1, FACTOR_MAX));
+    add(sum, row, factor, |times, more| times.merge_packed(more, factor));
 }
 
 /// Adds a sum of rows, which are multiplied already.
-fn sum(sum: &mut Row, part: &Row) {
-    let plus = |a: &mut u64, b: u64| *a = a.saturating_add(b);
-    let maybe = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-    extend_range(sum, part.count, part.rt_min_us, part.rt_max_us);
+fn add_sum(sum: &mut Sum, part: &Sum) {
+    add(sum, part, 1, Sketch::merge);
+}
+
+/// Adds the counts of `part`, `factor` times over. What one side does not know, the sum does not know.
+fn add<I, T, S>(sum: &mut Sum, part: &Row<I, T, S>, factor: u64, merge: impl Fn(&mut Sketch, &S)) {
+    let times = |value: u64| value.saturating_mul(factor);
+    let plus = |a: &mut u64, b: u64| *a = a.saturating_add(times(b));
+    let maybe = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(times(b?)));
+    if part.count > 0 {
+        sum.rt_min_us = if sum.count == 0 { part.rt_min_us } else { sum.rt_min_us.min(part.rt_min_us) };
+        sum.rt_max_us = sum.rt_max_us.max(part.rt_max_us);
+    }
     plus(&mut sum.count, part.count);
     plus(&mut sum.errors, part.errors);
     plus(&mut sum.rows_sent, part.rows_sent);
@@ -263,18 +332,10 @@ fn sum(sum: &mut Row, part: &Row) {
     plus(&mut sum.rt_sum_us, part.rt_sum_us);
     sum.rows_examined = maybe(sum.rows_examined, part.rows_examined);
     sum.lock_us = maybe(sum.lock_us, part.lock_us);
-    sum.rt_first.merge(&part.rt_first);
-    sum.rt_last.merge(&part.rt_last);
-    sum.sample_factor = sum.sample_factor.max(part.sample_factor);
-    sum.folded = sum.folded.max(part.folded);
-}
-
-/// The shortest and the longest response time with those of `count` more statements.
-fn extend_range(sum: &mut Row, count: u64, min_us: u64, max_us: u64) {
-    if count > 0 {
-        sum.rt_min_us = if sum.count == 0 { min_us } else { sum.rt_min_us.min(min_us) };
-        sum.rt_max_us = sum.rt_max_us.max(max_us);
-    }
+    merge(&mut sum.rt_first, &part.rt_first);
+    merge(&mut sum.rt_last, &part.rt_last);
+    // The coarsest sampling in the window: above 1, its counts are estimates.
+    sum.sample_factor = sum.sample_factor.max(part.sample_factor.clamp(1, FACTOR_MAX));
 }
 
 #[cfg(test)]

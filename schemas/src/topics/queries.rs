@@ -4,6 +4,7 @@
 
 mod read;
 
+use std::borrow::Borrow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -61,17 +62,18 @@ impl Source {
     }
 }
 
-/// One row: what one digest did in one second on one instance, by schema and user.
+/// One row: what one digest did in one second on one instance, by schema and user. It holds its own copy of every text and of the
+/// response times, or refers to where they are.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct Row<Instance = InstanceId, Text = String, Times = Sketch> {
     /// Seconds since 1970-01-01 UTC, in which the statements ended.
     pub second: i64,
-    /// The instance.
-    pub instance: InstanceId,
+    /// The instance, by a legal id.
+    pub instance: Instance,
     /// The default schema of the sessions; empty when none or unknown.
-    pub schema: String,
+    pub schema: Text,
     /// The account's user name; empty when unknown.
-    pub user: String,
+    pub user: Text,
     /// The digest, or a reserved id.
     pub digest: DigestId,
     /// Where the numbers come from.
@@ -101,11 +103,46 @@ pub struct Row {
     /// Longest response time.
     pub rt_max_us: u64,
     /// Response times to the first response packet.
-    pub rt_first: Sketch,
+    pub rt_first: Times,
     /// Response times to the last response packet.
-    pub rt_last: Sketch,
+    pub rt_last: Times,
     /// How many digests this row folds; 0 unless it is `other`.
     pub folded: u32,
+}
+
+impl<Instance, Text, Times> Row<Instance, Text, Times> {
+    /// The same measures under these names, with `times` of the response times.
+    pub fn with<'a, I, T, S>(
+        &'a self,
+        instance: I,
+        schema: T,
+        user: T,
+        times: impl Fn(&'a Times) -> S,
+    ) -> Row<I, T, S> {
+        Row {
+            second: self.second,
+            instance,
+            schema,
+            user,
+            digest: self.digest,
+            source: self.source,
+            sample_factor: self.sample_factor,
+            count: self.count,
+            errors: self.errors,
+            rows_sent: self.rows_sent,
+            rows_affected: self.rows_affected,
+            rows_examined: self.rows_examined,
+            lock_us: self.lock_us,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            rt_sum_us: self.rt_sum_us,
+            rt_min_us: self.rt_min_us,
+            rt_max_us: self.rt_max_us,
+            rt_first: times(&self.rt_first),
+            rt_last: times(&self.rt_last),
+            folded: self.folded,
+        }
+    }
 }
 
 /// Bytes that are no batch of this topic, or of `windows`, whose batches are made here too.
@@ -199,25 +236,32 @@ pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
 }
 
 /// The columns that [`fields`] names.
-pub(super) fn columns(rows: &[&Row]) -> Result<Vec<ArrayRef>, BadBatch> {
-    let numbers =
-        |get: fn(&Row) -> u64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt64Array>()) };
-    let maybes =
-        |get: fn(&Row) -> Option<u64>| -> ArrayRef { Arc::new(rows.iter().map(|r| get(r)).collect::<UInt64Array>()) };
-    let texts =
-        |get: fn(&Row) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r)))) };
-    let smalls =
-        |get: fn(&Row) -> u32| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>()) };
-    let sketches = |get: fn(&Row) -> &Sketch| -> Result<ArrayRef, BadBatch> { Ok(Arc::new(sketches(rows, get)?)) };
+pub(super) fn columns<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
+    rows: &[&Row<I, T, S>],
+) -> Result<Vec<ArrayRef>, BadBatch> {
+    let numbers = |get: fn(&Row<I, T, S>) -> u64| -> ArrayRef {
+        Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt64Array>())
+    };
+    let maybes = |get: fn(&Row<I, T, S>) -> Option<u64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|r| get(r)).collect::<UInt64Array>())
+    };
+    let texts = |get: fn(&Row<I, T, S>) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r))))
+    };
+    let smalls = |get: fn(&Row<I, T, S>) -> u32| -> ArrayRef {
+        Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>())
+    };
+    let times =
+        |get: fn(&Row<I, T, S>) -> &Sketch| -> Result<ArrayRef, BadBatch> { Ok(Arc::new(sketches(rows, get)?)) };
     let mut digests = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
     for row in rows {
         digests.append_value(row.digest.0)?;
     }
     Ok(vec![
         Arc::new(rows.iter().map(|r| Some(r.second)).collect::<Int64Array>()),
-        texts(|r| r.instance.as_str()),
-        texts(|r| &r.schema),
-        texts(|r| &r.user),
+        texts(|r| r.instance.as_ref()),
+        texts(|r| r.schema.as_ref()),
+        texts(|r| r.user.as_ref()),
         Arc::new(digests.finish()),
         texts(|r| r.source.as_str()),
         smalls(|r| r.sample_factor),
@@ -232,14 +276,14 @@ pub(super) fn columns(rows: &[&Row]) -> Result<Vec<ArrayRef>, BadBatch> {
         numbers(|r| r.rt_sum_us),
         numbers(|r| r.rt_min_us),
         numbers(|r| r.rt_max_us),
-        sketches(|r| &r.rt_first)?,
-        sketches(|r| &r.rt_last)?,
+        times(|r| r.rt_first.borrow())?,
+        times(|r| r.rt_last.borrow())?,
         smalls(|r| r.folded),
     ])
 }
 
 /// All sketches of a column, one behind the other.
-fn sketches(rows: &[&Row], get: fn(&Row) -> &Sketch) -> Result<BinaryArray, BadBatch> {
+fn sketches<I, T, S>(rows: &[&Row<I, T, S>], get: fn(&Row<I, T, S>) -> &Sketch) -> Result<BinaryArray, BadBatch> {
     let mut bytes = Vec::with_capacity(rows.len() * SKETCH_BYTES);
     let lengths: Vec<usize> = rows
         .iter()

@@ -3,6 +3,7 @@
 //! on its own and holds everything since the start of its window: of two revisions the higher one is right, the other is to be
 //! forgotten, never added. Counts are already multiplied by the sample factors of what they were made of.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
@@ -10,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::queries::{BadBatch, Columns, Row, columns, fields, read, rows_of, sealed};
 use crate::ids::{DigestId, EventId};
+use crate::sketch::Sketch;
 
 /// The widths in seconds: 10 to watch, 60 to compare, 3,600 to remember.
 pub const WIDTHS: [u32; 3] = [10, 60, 3_600];
@@ -81,11 +83,17 @@ pub struct Revision {
 }
 
 /// The rows of one window, as [`encode`] writes them.
-pub fn encode_one(of: Revision, rows: &[&Row]) -> Result<Vec<u8>, BadBatch> {
+pub fn encode_one<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
+    of: Revision,
+    rows: &[&Row<I, T, S>],
+) -> Result<Vec<u8>, BadBatch> {
     with_parts(rows, std::iter::repeat_n(of, rows.len()))
 }
 
-fn with_parts(rows: &[&Row], of: impl Iterator<Item = Revision> + Clone) -> Result<Vec<u8>, BadBatch> {
+fn with_parts<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
+    rows: &[&Row<I, T, S>],
+    of: impl Iterator<Item = Revision> + Clone,
+) -> Result<Vec<u8>, BadBatch> {
     let mut columns = columns(rows)?;
     columns.push(Arc::new(of.clone().map(|one| Some(one.width_seconds)).collect::<UInt32Array>()));
     columns.push(Arc::new(of.clone().map(|one| Some(one.revision)).collect::<UInt32Array>()));
@@ -120,7 +128,6 @@ mod tests {
 
     use super::*;
     use crate::ids::InstanceId;
-    use crate::sketch::Sketch;
     use crate::topics::queries::{self, Source};
 
     fn row(start: i64, count: u64) -> Row {

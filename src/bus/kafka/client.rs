@@ -18,8 +18,9 @@ pub(super) const RECORD_BYTES_MAX: &str = "2097152";
 /// 9 MiB for an answer of a broker, a fetch and its frame, also once a batch is decompressed: ours hold 1 MiB, and a bomb of 100
 /// times its size stays outside.
 const ANSWER_BYTES_MAX: &str = "9437184";
-/// 8 MiB per fetch, and 16 MiB of fetched records that wait per reader: a process has up to eight readers within its 256 MiB.
-const FETCH_BYTES_MAX: &str = "8388608";
+/// 1 MiB per fetch as it is packed, since all of it is unpacked at once: instances that are alike pack thirty to one, and 8 MiB
+/// were 240. And 16 MiB of fetched records that wait per reader: a process has up to eight readers within its 256 MiB.
+const FETCH_BYTES_MAX: &str = "1048576";
 const FETCHED_KIBIBYTES_MAX: &str = "16384";
 /// 10 s until a broker that does not answer counts as away: longer than any pause of a healthy one.
 const SOCKET_TIMEOUT_MS: &str = "10000";

@@ -32,6 +32,8 @@ const DECISION_KIBIBYTES_MAX: &str = "16384";
 const DATA_LINGER_MS: &str = "20";
 /// 1 MiB per batch of data: what a topic takes at once.
 const DATA_BATCH_BYTES: &str = "1000000";
+/// Level 1 of zstd: windows take 25 % of their size, at level 3 they take 24 % and two thirds more of a core's time.
+const DATA_LEVEL: &str = "1";
 
 type Sender = ThreadedProducer<Delivered>;
 
@@ -106,6 +108,7 @@ fn data(client: &Client) -> Result<Sender, Error> {
         .set("linger.ms", DATA_LINGER_MS)
         .set("batch.size", DATA_BATCH_BYTES)
         .set("compression.type", "zstd")
+        .set("compression.level", DATA_LEVEL)
         .set("message.timeout.ms", DATA_TIMEOUT_MS)
         .set("queue.buffering.max.kbytes", DATA_KIBIBYTES_MAX);
     made(client, config)

@@ -23,6 +23,8 @@ use crate::bus::{Assignment, Error, From, Polled, Reader};
 
 /// 500 records a poll, as the local bus gives: several topics share a reader fairly.
 const POLL_RECORDS_MAX: usize = 500;
+/// 4 MiB of values a poll: they are copies of what waits in the library, and 500 batches of `queries` may be 25 MiB and more.
+const POLL_BYTES_MAX: usize = 4 << 20;
 /// 1 ms: without any wait the library hands out a single event, and that may be a line of its log.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// 5 s between looks whether every partition moves that has more to read; one that stood at two of them is sought again.
@@ -285,11 +287,16 @@ impl KafkaReader {
             self.look()?;
         }
         let mut wait = if out.is_empty() { wait.max(LEAST_WAIT) } else { Duration::ZERO };
-        while out.len() < POLL_RECORDS_MAX {
+        let mut bytes = 0;
+        while out.len() < POLL_RECORDS_MAX && bytes < POLL_BYTES_MAX {
             let polled = self.consumer.poll(wait).map(|one| one.map(|message| taken(&self.topics, &message)));
             match polled {
                 None => break,
-                Some(Ok(taken)) => self.keep(taken, out),
+                Some(Ok(taken)) => {
+                    let value = taken.as_ref().and_then(|record| record.value.as_ref());
+                    bytes += value.map_or(0, |value| value.len());
+                    self.keep(taken, out);
+                }
                 Some(Err(error)) => self.failed(&error)?,
             }
             if !out.is_empty() {

@@ -1,5 +1,6 @@
 //! Sums that wait for the shortest window against sums that do not.
 
+use millrace_schemas::ids::InstanceId;
 use millrace_schemas::topics::queries::{Source, encode, with_rows};
 
 use super::*;
@@ -7,8 +8,9 @@ use super::*;
 /// More digests than have rows of their own, so that some are folded, in each window others.
 const DIGESTS: u64 = 2_600;
 const ROWS: u64 = 12_000;
-/// Three windows of 10 s in one of a minute and one of an hour.
-const SHORTEST: u64 = 3;
+/// An hour of two minutes of three windows of 10 s each.
+const MINUTES: usize = 2;
+const SHORTEST: usize = 3;
 
 fn instance() -> InstanceId {
     InstanceId::parse("db1").expect("legal")
@@ -57,8 +59,8 @@ fn row(at: u64) -> Row {
     }
 }
 
-fn sums(open: &Open) -> Vec<Row> {
-    open.rows(usize::MAX).into_iter().cloned().collect()
+fn sums(open: &Open) -> Vec<Shown<'_>> {
+    open.rows(usize::MAX)
 }
 
 #[test]
@@ -66,28 +68,45 @@ fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
     let rows: Vec<Row> = (0..ROWS).map(row).collect();
     let bytes = encode(&rows).expect("encodes");
     with_rows(&bytes, |rows| {
-        let new = || Open::new(&instance(), &rows[0], 0, 0);
-        let (mut shortest, mut wider) = ([(); SHORTEST as usize].map(|()| new()), [(); WIDER].map(|()| new()));
-        let (mut alone, mut alone_wide) = (shortest.clone(), new());
+        let mut names = Names::default();
+        let mut new = || Open::new(&rows[0], 0, 0, &mut names);
+        let mut hour = new();
+        let mut minutes = [(); MINUTES].map(|()| new());
+        let mut shortest = [(); MINUTES].map(|()| [(); SHORTEST].map(|()| new()));
+        let (mut alone_hour, mut alone_minutes, mut alone) = (hour.clone(), minutes.clone(), shortest.clone());
         for (at, row) in rows.iter().enumerate() {
+            let chance = dice(at as u64, 0) % 10;
             // Each in its time, and some in the window before, which is open for a while yet.
-            let late = usize::from(dice(at as u64, 0).is_multiple_of(5));
-            let window = (at / (ROWS / SHORTEST) as usize).saturating_sub(late);
-            let [first, second] = &mut wider;
-            shortest[window].count(row, &mut [first, second]);
-            alone[window].count(row, &mut []);
-            alone_wide.count(row, &mut []);
-        }
-        for (at, wide) in wider.iter_mut().enumerate() {
-            for open in &shortest {
-                wide.take_over(open, at);
+            let window = (at * MINUTES * SHORTEST / rows.len()).saturating_sub(usize::from(chance < 2));
+            let (in_hour, in_minute) = (window / SHORTEST, window % SHORTEST);
+            let minute = &mut minutes[in_hour];
+            match chance {
+                // So late that only the wider windows are open, or only the widest.
+                2 => minute.count(row, &mut [&mut hour], &mut names),
+                3 => hour.count(row, &mut [], &mut names),
+                _ => shortest[in_hour][in_minute].count(row, &mut [minute, &mut hour], &mut names),
             }
-            assert_eq!(sums(wide), sums(&alone_wide));
+            alone_hour.count(row, &mut [], &mut names);
+            if chance != 3 {
+                alone_minutes[in_hour].count(row, &mut [], &mut names);
+                if chance != 2 {
+                    alone[in_hour][in_minute].count(row, &mut [], &mut names);
+                }
+            }
         }
-        for (open, alone) in shortest.iter().zip(&alone) {
-            assert_eq!(sums(open), sums(alone));
+        for (minute, inside) in minutes.iter_mut().zip(&shortest) {
+            for open in inside {
+                minute.take_over(open);
+            }
+            hour.take_over(minute);
         }
-        let other = alone_wide.rows(usize::MAX).into_iter().find(|row| row.digest == DigestId::OTHER);
+        assert_eq!(sums(&hour), sums(&alone_hour));
+        assert_eq!(minutes.each_ref().map(sums), alone_minutes.each_ref().map(sums));
+        assert_eq!(
+            shortest.as_flattened().iter().map(sums).collect::<Vec<_>>(),
+            alone.as_flattened().iter().map(sums).collect::<Vec<_>>()
+        );
+        let other = alone_hour.rows(usize::MAX).into_iter().find(|row| row.digest == DigestId::OTHER);
         assert!(other.is_some_and(|other| other.folded > 1_000), "hardly anything is folded");
     })
     .expect("reads");

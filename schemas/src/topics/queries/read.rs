@@ -15,33 +15,8 @@ use super::{BadBatch, CHECKSUM_BYTES, Row, SCHEMA, Source};
 use crate::ids::{DigestId, InstanceId};
 use crate::sketch::{Packed, Sketch};
 
-/// A row where it lies in its batch: the measures of [`Row`].
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)] // each is described in `Row`
-pub struct Seen<'a> {
-    pub second: i64,
-    /// A legal id.
-    pub instance: &'a str,
-    pub schema: &'a str,
-    pub user: &'a str,
-    pub digest: DigestId,
-    pub source: Source,
-    pub sample_factor: u32,
-    pub count: u64,
-    pub errors: u64,
-    pub rows_sent: u64,
-    pub rows_affected: u64,
-    pub rows_examined: Option<u64>,
-    pub lock_us: Option<u64>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub rt_sum_us: u64,
-    pub rt_min_us: u64,
-    pub rt_max_us: u64,
-    pub rt_first: Packed<'a>,
-    pub rt_last: Packed<'a>,
-    pub folded: u32,
-}
+/// A row where it lies in its batch.
+pub type Seen<'a> = Row<&'a str, &'a str, Packed<'a>>;
 
 impl Seen<'_> {
     /// A copy that stands for itself.
@@ -51,29 +26,8 @@ impl Seen<'_> {
             sketch.merge_packed(packed, 1);
             sketch
         };
-        Ok(Row {
-            second: self.second,
-            instance: InstanceId::parse(self.instance)?,
-            schema: self.schema.to_owned(),
-            user: self.user.to_owned(),
-            digest: self.digest,
-            source: self.source,
-            sample_factor: self.sample_factor,
-            count: self.count,
-            errors: self.errors,
-            rows_sent: self.rows_sent,
-            rows_affected: self.rows_affected,
-            rows_examined: self.rows_examined,
-            lock_us: self.lock_us,
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            rt_sum_us: self.rt_sum_us,
-            rt_min_us: self.rt_min_us,
-            rt_max_us: self.rt_max_us,
-            rt_first: unpacked(&self.rt_first),
-            rt_last: unpacked(&self.rt_last),
-            folded: self.folded,
-        })
+        let instance = InstanceId::parse(self.instance)?;
+        Ok(self.with(instance, self.schema.to_owned(), self.user.to_owned(), unpacked))
     }
 }
 
