@@ -54,7 +54,7 @@ impl<'a> Outbox<'a> {
     }
 
     /// Sends what it has, once what was sent before is done.
-    pub(super) fn send(&mut self) -> Result<(), Stopped> {
+    fn send(&mut self) -> Result<(), Stopped> {
         if self.made.is_empty() {
             return Ok(());
         }

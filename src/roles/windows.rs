@@ -91,7 +91,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                     if let Some(pane) = panes.get_mut(&record.partition) {
                         let mut out = pane.take(record, metrics);
                         skip_old_loads(&mut out, now(), metrics);
-                        if outbox.put(out).is_err() {
+                        if let Err(Stopped) = outbox.put(out) {
                             return Ok(()); // not stored: who takes them up closes them again
                         }
                     }
@@ -107,7 +107,8 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
             count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
         }
         skip_old_loads(&mut out, now(), metrics);
-        if outbox.put(out).and_then(|()| outbox.send()).is_err() {
+        // What finds another append on its way goes with the next poll, at the latest.
+        if let Err(Stopped) = outbox.put(out) {
             return Ok(());
         }
         lag.note_all(&polled);
