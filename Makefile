@@ -8,10 +8,10 @@ SERVER ?= mariadb
 export SERVER KEEP BUS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka prove-kafka servers bench fmt lint doc deps clean
+.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest fmt lint doc deps clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, KEEP=1)
 	@exec scripts/demo.sh
@@ -30,6 +30,10 @@ servers: ## unpack both servers and Kafka and make their templates, without inst
 
 bench: deps ## the benchmarks, built for release
 	@exec scripts/cargo.sh bench --workspace --locked
+
+bench-digest: ## slow logs and digests against pt-query-digest and sqlparser, on the same bytes in the same run
+	@scripts/build-deps.sh --peers
+	@exec scripts/cargo.sh bench --locked --bench slowlog
 
 fmt: ## format the source
 	@exec scripts/cargo.sh fmt --all

@@ -1,7 +1,7 @@
 #!/bin/bash
-# build-deps.sh [--test] [--kafka]   makes sure that everything is there that a build needs; with --test also what `make test`
-# needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too, unless
-# MILLRACE_KAFKA=none leaves those tests out).
+# build-deps.sh [--test] [--kafka] [--peers]   makes sure that everything is there that a build needs; with --test also what
+# `make test` needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too, unless
+# MILLRACE_KAFKA=none leaves those tests out), with --peers what benchmarks measure against (`make bench-digest`).
 #
 # It looks for what a package provides, not for the package, so any distribution that has the pieces will do.
 # What is missing is installed with apt when that is possible without a question (root, or sudo without a password);
@@ -10,7 +10,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-with_tests=no with_kafka=no
+with_tests=no with_kafka=no with_peers=no
 for option in "$@"; do
     case $option in
         --test)
@@ -18,8 +18,9 @@ for option in "$@"; do
             [ "${MILLRACE_KAFKA:-}" = none ] || with_kafka=yes
             ;;
         --kafka) with_kafka=yes ;;
+        --peers) with_peers=yes ;;
         *)
-            echo "usage: build-deps.sh [--test] [--kafka]" >&2
+            echo "usage: build-deps.sh [--test] [--kafka] [--peers]" >&2
             exit 2
             ;;
     esac
@@ -72,6 +73,7 @@ find_missing() {
         # Tests cut the network of a namespace, which only root may make; for others a proxy stands in.
         if [ "$(id -u)" = 0 ]; then need iproute2 command -v ip; fi
     fi
+    if [ $with_peers = yes ]; then need percona-toolkit command -v pt-query-digest; fi
 }
 
 java_of_17() {

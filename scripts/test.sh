@@ -56,8 +56,8 @@ if [ "${MILLRACE_KAFKA:-}" = none ]; then
     cat "$log"
     set -- "$@" --skip real_kafka::
 fi
-# Whole fleets with brokers and servers of their own come afterwards, one after the other: beside other tests they would starve
-# them, and be starved. One failing binary must not hide the others' results.
+# Whole fleets with brokers and servers of their own come afterwards: beside all other tests they would starve them, and be
+# starved. One failing binary must not hide the others' results.
 scripts/cargo.sh test --workspace --locked --no-fail-fast "$@" --skip fleets::real_kafka:: 2>&1 | tee "$log"
 code=${PIPESTATUS[0]}
 if [ "${MILLRACE_KAFKA:-}" != none ]; then
