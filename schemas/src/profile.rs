@@ -71,6 +71,9 @@ pub struct Profile {
     pub groups: Vec<Group>,
     /// What is not listed: beyond the limit, or folded to bound memory.
     pub other: Option<Other>,
+    /// What changed from an earlier profile; null without one.
+    #[serde(default)]
+    pub comparison: Option<Comparison>,
 }
 
 /// One file that was read.
@@ -120,7 +123,7 @@ pub struct Gaps {
     pub unknown_statements: u64,
 }
 
-/// What statements did, in sum. All sums are exact; quantiles and the deviation are within 1 %.
+/// What statements did, in sum. All sums are exact; quantiles are within 1 %.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measures {
     /// Statements, those that sampling left out put back.
@@ -137,10 +140,12 @@ pub struct Measures {
     pub max_us: u64,
     /// Average call.
     pub mean_us: u64,
-    /// Standard deviation.
-    pub stddev_us: u64,
     /// Half of the calls took no longer.
     pub p50_us: u64,
+    /// Where the median of very many such calls would lie at least, but for one case in a thousand.
+    pub p50_low_us: u64,
+    /// Where it would lie at most.
+    pub p50_high_us: u64,
     /// 95 % took no longer.
     pub p95_us: u64,
     /// 99 % took no longer.
@@ -300,7 +305,7 @@ pub struct Other {
 pub struct Comparison {
     /// The file of the earlier profile.
     pub base: String,
-    /// By how many per cent the average call must change to count.
+    /// By how many per cent the median must change to count.
     pub threshold_percent: f64,
     /// Seconds of the earlier profile.
     pub base_seconds: f64,
@@ -324,14 +329,14 @@ pub struct Comparison {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// Its average call takes longer.
+    /// Half of its calls take longer than before.
     #[default]
     Slower,
     /// The earlier profile has none of it.
     New,
     /// This profile has none of it.
     Gone,
-    /// Its average call takes less time.
+    /// Half of its calls take less time than before.
     Faster,
 }
 
@@ -344,7 +349,7 @@ pub struct Change {
     pub key: String,
     /// What the digest is; null in groups by something else.
     pub digest: Option<Class>,
-    /// The average call now, in those of before.
+    /// The median now, in those of before.
     pub ratio: Option<f64>,
     /// What it was.
     pub base: Option<Measured>,

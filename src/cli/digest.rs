@@ -1,7 +1,10 @@
 //! `millrace digest FILE...`: which statements took the time, from slow logs and captures, as text, JSON or a page. Literals are
 //! masked unless they are asked for.
 
+mod compare;
 mod figures;
+mod html;
+mod plots;
 mod progress;
 mod read;
 mod span;
@@ -11,16 +14,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use millrace_collectors::slow_log::Dialect;
-use millrace_processors::profile::{Classes, Filter, Limit, Tally, Wish};
+use millrace_processors::profile::{Classes, Filter, Limit, THRESHOLD_PERCENT, Tally, Wish};
 use millrace_schemas::profile::{GroupBy, OrderBy, Profile};
 
 use self::progress::Progress;
 use self::read::Reader;
 use self::span::When;
-use super::End;
 use super::input::{Place, places};
 use super::logs::Written;
 use super::output::say;
+use super::{End, Negative};
 
 /// What `--help` says below the options.
 const MORE_HELP: &str = "\
@@ -88,6 +91,12 @@ pub(super) struct Arguments {
     /// Show the literals of the samples.
     #[arg(long)]
     show_literals: bool,
+    /// Say what changed since an earlier profile, made with `-o json --limit all`. Exit code 1: something became slower.
+    #[arg(long, value_name = "BASE.json")]
+    compare: Option<PathBuf>,
+    /// By how many per cent the median must change to be called slower or faster.
+    #[arg(long, value_name = "PERCENT", default_value_t = THRESHOLD_PERCENT, value_parser = threshold)]
+    threshold: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -96,12 +105,17 @@ enum Form {
     Text,
     /// One JSON value; `schemas/src/golden/profile.schema.json` is its schema.
     Json,
+    /// One page with plots, which needs nothing else.
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Order {
+    /// Time in all.
     Time,
+    /// Calls.
     Count,
+    /// The longest call.
     Max,
     /// Rows examined.
     Rows,
@@ -128,9 +142,12 @@ enum Type {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let named: Vec<PathBuf> = arguments.read.iter().chain(&arguments.files).cloned().collect();
     let places = places(&named)?;
+    let group_by = arguments.group_by.into();
+    let base =
+        arguments.compare.as_ref().map(|file| compare::base(file, group_by).map(|base| (file, base))).transpose()?;
     let total = places.iter().map(Place::bytes).sum();
     let mut reader = Reader {
-        tally: Tally::new(arguments.group_by.into(), arguments.order_by.into()),
+        tally: Tally::new(group_by, arguments.order_by.into()),
         inputs: Vec::new(),
         kind: arguments.kind,
         dialect: arguments.dialect.map(Dialect::from),
@@ -147,20 +164,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let Reader { tally, inputs, progress, .. } = reader;
     drop(progress);
-    let profile = tally.profile(Wish {
-        inputs,
+    let wish = |limit| Wish {
+        inputs: inputs.clone(),
         filter: arguments.filter.as_ref().map(|filter| filter.as_str().to_owned()),
-        limit: arguments.limit,
+        limit,
         show_literals: arguments.show_literals,
-    });
-    if !profile.inputs.is_empty() && profile.inputs.iter().all(|input| input.error.is_some() && input.entries == 0) {
+    };
+    let mut profile = tally.profile(wish(arguments.limit));
+    if !inputs.is_empty() && inputs.iter().all(|input| input.error.is_some() && input.entries == 0) {
         return Err(End::Usage("none of the files can be read".to_owned()).into());
+    }
+    if let Some((file, base)) = &base {
+        profile.comparison = Some(compare::with(base, file, &tally.profile(wish(Limit::All)), arguments.threshold));
     }
     match arguments.output {
         Form::Text => say(&text::report(&profile))?,
         Form::Json => say(&serde_json::to_string(&profile)?)?,
+        Form::Html => say(&html::report(&profile))?,
     }
-    whole(&profile)
+    whole(&profile)?;
+    // Regressions are the answer that was asked for; what could not be read comes before, since it may hide some.
+    if profile.comparison.is_some_and(|comparison| comparison.regressions > 0) { Err(Negative.into()) } else { Ok(()) }
 }
 
 /// Whether everything could be read.
@@ -194,6 +218,11 @@ fn limit(text: &str) -> Result<Limit, String> {
         None => return Err(wrong()),
     };
     if (0.0..=100.0).contains(&percent) { Ok(Limit::Share(percent, most)) } else { Err(wrong()) }
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse::<f64>().ok().filter(|percent| (0.0..=10_000.0).contains(percent));
+    percent.ok_or_else(|| format!("'{text}' is no threshold: give per cent, 0 to 10000"))
 }
 
 impl From<Order> for OrderBy {

@@ -136,10 +136,6 @@ impl Group {
     pub(super) fn name(&self) -> (Option<[u8; 16]>, &str) {
         (self.class.as_ref().map(|class| class.digest_id.0), &self.name)
     }
-
-    pub(super) fn is_partial(&self) -> bool {
-        self.partial
-    }
 }
 
 impl Kept {

@@ -35,7 +35,7 @@ pub struct Wish {
 impl Tally {
     /// The profile of what was taken.
     pub fn profile(&self, wish: Wish) -> Profile {
-        let mut ranked: Vec<&Group> = self.groups.values().collect();
+        let mut ranked: Vec<&Group> = self.groups.values().map(Box::as_ref).collect();
         ranked.sort_by_key(|group| (Reverse(group.sums.weight(self.order_by)), group.name()));
         let listed = self.listed(&ranked, wish.limit);
         let (listed, rest) = ranked.split_at(listed);
@@ -54,6 +54,7 @@ impl Tally {
             load: self.load.load_like(&self.load),
             groups: (1..).zip(listed).map(|(rank, group)| group.told(rank, whole, wish.show_literals)).collect(),
             other: self.rest(rest),
+            comparison: None,
         }
     }
 
@@ -76,8 +77,8 @@ impl Tally {
     }
 
     fn rest(&self, rest: &[&Group]) -> Option<Other> {
-        let back = |(key, group): (&u128, &Group)| group.is_partial() && self.folded.contains(&short(*key));
-        let came_back = self.groups.iter().filter(|one| back(*one)).count();
+        let back = |key: &&u128| self.folded.binary_search(&short(**key)).is_ok();
+        let came_back = self.groups.keys().filter(back).count();
         let folded = (self.folded.len() - came_back) as u64;
         let groups = rest.len() as u64 + folded;
         if groups == 0 && self.other.calls == 0 {

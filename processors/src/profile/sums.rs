@@ -9,6 +9,9 @@ use super::{Observed, Times, plausible};
 /// `ER_QUERY_INTERRUPTED`, MariaDB's `ER_STATEMENT_TIMEOUT`, MySQL's `ER_QUERY_TIMEOUT`.
 const KILLED: [u32; 3] = [1317, 1969, 3024];
 
+/// 3 standard errors: of a thousand medians about one lies further off by chance.
+const STANDARD_ERRORS: f64 = 3.0;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sums {
     pub(super) calls: u64,
@@ -117,6 +120,8 @@ impl Sums {
             let value = self.times.quantile(q).unwrap_or(0);
             value.clamp(self.min_us.unwrap_or(0), self.max_us)
         };
+        // The median's place among n calls is spread by half the root of n; entries, since what sampling puts back is no evidence.
+        let around = 0.5 * STANDARD_ERRORS / (self.entries.max(1) as f64).sqrt();
         let mean = if timed == 0 { 0.0 } else { self.time_us as f64 / timed as f64 };
         let examined = self.rows_examined.filter(|_| self.rows_sent > 0);
         Measures {
@@ -127,8 +132,9 @@ impl Sums {
             min_us: self.min_us.unwrap_or(0),
             max_us: self.max_us,
             mean_us: mean.round() as u64,
-            stddev_us: deviation(&self.times, mean).round() as u64,
             p50_us: quantile(0.5),
+            p50_low_us: quantile(0.5 - around),
+            p50_high_us: quantile(0.5 + around),
             p95_us: quantile(0.95),
             p99_us: quantile(0.99),
             lock_time_us: self.lock_us,
@@ -162,15 +168,6 @@ fn add(sum: &mut Option<u64>, more: Option<u64>) {
     if let Some(more) = more {
         *sum = Some(sum.unwrap_or(0).saturating_add(more));
     }
-}
-
-fn deviation(times: &Sketch, mean: f64) -> f64 {
-    let (mut calls, mut squares) = (0.0, 0.0);
-    for (us, n) in times.buckets() {
-        calls += n as f64;
-        squares += n as f64 * (us as f64 - mean).powi(2);
-    }
-    if calls < 2.0 { 0.0 } else { (squares / (calls - 1.0)).sqrt() }
 }
 
 /// Ratios are printed with three places: more would be noise.

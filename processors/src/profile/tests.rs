@@ -111,7 +111,7 @@ fn folding_loses_nothing() {
         *sums = (sums.0 + 1, sums.1 + us);
     }
     assert!(tally.bytes <= tally.bytes_max);
-    assert_eq!(tally.bytes, tally.groups.values().map(Group::bytes).sum::<usize>());
+    assert_eq!(tally.bytes, tally.groups.values().map(|group| group.bytes()).sum::<usize>());
     let profile = tally.profile(wish(Limit::Groups(10)));
     let other = profile.other.expect("most are folded");
     let listed: u64 = profile.groups.iter().map(|group| group.measures.time_us).sum();

@@ -16,52 +16,45 @@ const EVERY: u64 = 1 << 10;
 pub(super) struct Progress {
     /// Bytes read of all files, as they are on disk.
     pub(super) read: Arc<AtomicU64>,
-    total: Option<u64>,
     begun: Instant,
     calls: u64,
-    bar: Option<ProgressBar>,
+    bar: ProgressBar,
     watched: bool,
 }
 
 impl Progress {
     /// A bar for so many bytes; none where the end is not known.
     pub(super) fn new(total: Option<u64>) -> Self {
-        let watched = std::io::stderr().is_terminal();
-        Self { read: Arc::default(), total, begun: Instant::now(), calls: 0, bar: None, watched }
+        let template = match total {
+            Some(_) => "reading {wide_bar} {percent:>3}%  {bytes_per_sec}  {eta} left",
+            None => "reading {spinner} {bytes}  {bytes_per_sec}",
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is a constant");
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_style(style);
+        Self { read: Arc::default(), begun: Instant::now(), calls: 0, bar, watched: std::io::stderr().is_terminal() }
     }
 
     /// Called for every entry.
     pub(super) fn tick(&mut self) {
         self.calls += 1;
-        if !self.watched || !self.calls.is_multiple_of(EVERY) || self.begun.elapsed() < QUIET {
+        if !self.watched || !self.calls.is_multiple_of(EVERY) {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| bar(self.total));
-        bar.set_position(self.read.load(Ordering::Relaxed));
+        // Hidden at first, but told from the beginning on: so the rate is right when it shows.
+        self.bar.set_position(self.read.load(Ordering::Relaxed));
+        if self.bar.is_hidden() && self.begun.elapsed() > QUIET {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 
     /// Lets `say` write to standard error.
     pub(super) fn aside(&self, say: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
-        }
+        self.bar.suspend(say);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
     }
-}
-
-fn bar(total: Option<u64>) -> ProgressBar {
-    let template = match total {
-        Some(_) => "reading {wide_bar} {percent:>3}%  {bytes_per_sec}  {eta} left",
-        None => "reading {spinner} {bytes}  {bytes_per_sec}",
-    };
-    let style = ProgressStyle::with_template(template).expect("the template is a constant");
-    ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style)
 }

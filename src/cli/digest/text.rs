@@ -32,6 +32,9 @@ pub(super) fn report(profile: &Profile) -> String {
         return out;
     }
     overall(&mut out, profile);
+    if let Some(comparison) = &profile.comparison {
+        out.push_str(&super::compare::text(comparison, COLUMNS));
+    }
     table(&mut out, profile);
     for group in &profile.groups {
         section(&mut out, profile, group);
@@ -142,7 +145,7 @@ fn latency(measures: &Measures) -> String {
     )
 }
 
-fn rows(measures: &Measures) -> String {
+pub(super) fn rows(measures: &Measures) -> String {
     let sent = count(measures.rows_sent);
     let mut text = match (measures.rows_examined, measures.rows_examined_per_row_sent) {
         (None, _) => format!("{sent} sent"),
@@ -337,8 +340,8 @@ pub(super) fn names(names: &Names, calls: u64) -> String {
     told.join(", ")
 }
 
-fn sample(out: &mut String, profile: &Profile, sample: &Sample) {
-    let file = profile.inputs.get(sample.input as usize).map_or("", |input| input.file.as_str());
+/// How long a sample took, and where it is.
+pub(super) fn place_of(profile: &Profile, sample: &Sample) -> String {
     let mut place = match (&sample.ts, sample.query_time_us) {
         (Some(ts), Some(us)) => format!("{} at {}", duration(us), stamp(ts)),
         _ => "the first of it".to_owned(),
@@ -347,9 +350,14 @@ fn sample(out: &mut String, profile: &Profile, sample: &Sample) {
         let _ = write!(place, ", offset {offset}");
     }
     if profile.inputs.len() > 1 {
-        let _ = write!(place, " of {file}");
+        let file = profile.inputs.get(sample.input as usize).map_or("", |input| input.file.as_str());
+        let _ = write!(place, " of {}", harmless(file));
     }
-    field(out, "sample", &place);
+    place
+}
+
+fn sample(out: &mut String, profile: &Profile, sample: &Sample) {
+    field(out, "sample", &place_of(profile, sample));
     let lines = wrapped(&sample.sql, COLUMNS - 4);
     for line in lines.iter().take(SAMPLE_LINES) {
         let _ = writeln!(out, "    {line}");

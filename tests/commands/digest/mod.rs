@@ -336,3 +336,85 @@ async fn logs_of_a_real_mysql_are_exact() {
 async fn logs_of_a_real_mariadb_are_exact() {
     real_logs_are_exact(Flavour::MariaDb, "log-slow-verbosity=query_plan,innodb,explain").await;
 }
+
+/// The page loads nothing, runs nothing, and shows what a log holds as text.
+#[test]
+fn the_page_needs_nothing_else_and_escapes_what_it_shows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = log(folder.path());
+    let evil = "select '</script><img src=x onerror=alert(1)>' from `</style><script>alert(2)</script>`";
+    let added = fs::read_to_string(&log).expect("readable") + &entry(8, "<b>user</b>", "2.000000", evil);
+    fs::write(&log, added).expect("writable");
+    let arguments = ["-o", "html", "--limit", "all"];
+    let output = run(&arguments, &[&log]);
+    assert!(output.status.success(), "{output:?}");
+    let page = text(&output);
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    for barred in
+        ["<script", "</script", "<b>user", "<img", "http:", "https:", "@import", "url(", "planted", "alert(1)"]
+    {
+        assert!(!page.contains(barred), "'{barred}' is in the page");
+    }
+    assert!(page.contains("&lt;/style&gt;&lt;script&gt;alert(2)") && page.contains("&lt;b&gt;user"), "{page}");
+    assert_eq!(page.matches("<section").count(), 4);
+    for plot in ["Statements at once over time", "Shares of the time", "Calls by duration", "Its load over time"] {
+        assert!(page.contains(&format!("aria-label=\"{plot}\"")), "{plot}");
+    }
+    assert!(page.contains("Literals are masked."));
+    let shown = text(&run(&[&arguments[..], &["--show-literals"]].concat(), &[&log]));
+    assert!(shown.contains("&lt;/script&gt;&lt;img src=x") && !shown.contains("<script"), "{shown}");
+    assert!(shown.contains("Samples show their literals"));
+}
+
+/// A log of `calls` statements on each table, each of which takes so long.
+fn repeated(path: &Path, tables: &[(&str, u32)]) {
+    let of = |(table, us): &(&str, u32)| -> String {
+        let one =
+            |call: u32| entry(call % 60, "app", &format!("0.{:06}", us + call % 7), &format!("select * from {table}"));
+        (0..40).map(one).collect()
+    };
+    fs::write(path, tables.iter().map(of).collect::<String>()).expect("writable");
+}
+
+#[test]
+fn what_changed_since_an_earlier_profile_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [before, now, base] = ["before.log", "now.log", "base.json"].map(|name| folder.path().join(name));
+    repeated(&before, &[("same", 1_000), ("worse", 1_000), ("better", 2_000), ("gone", 500)]);
+    repeated(&now, &[("same", 1_100), ("worse", 1_400), ("better", 1_000), ("fresh", 500)]);
+    let kept = run(&["-o", "json", "--limit", "all"], &[&before]);
+    fs::write(&base, &kept.stdout).expect("writable");
+    let base_name = base.to_str().expect("text");
+    let output = run(&["--compare", base_name], &[&now]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report = text(&output);
+    assert_fits(&report);
+    assert!(report.contains("1 slower, 1 new, 1 gone, 1 faster, 1 the same."), "{report}");
+    let row = report.lines().find(|line| line.starts_with("slower")).expect("a slower one");
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((words[2], words[4], &words[6..8]), ("ms", "ms", &["40", "40"][..]), "{row}");
+    assert!(words[5].starts_with("1.3") || words[5].starts_with("1.4"), "40 % slower, within 2 %: {row}");
+    let found = profile(&["--compare", base_name], &[&now]);
+    let changes = found["comparison"]["changes"].as_array().expect("changes");
+    let kinds: Vec<_> = changes.iter().map(|change| (&change["kind"], &change["digest"]["tables"][0])).collect();
+    let expected = [("slower", "worse"), ("new", "fresh"), ("gone", "gone"), ("faster", "better")];
+    assert_eq!(
+        kinds,
+        expected.map(|(kind, table)| (json!(kind), json!(table))).iter().map(|(a, b)| (a, b)).collect::<Vec<_>>()
+    );
+    let page = text(&run(&["-o", "html", "--compare", base_name], &[&now]));
+    assert!(page.contains("Compared with") && page.contains("SELECT * FROM `worse`"));
+    // A higher threshold, or the log itself: nothing became slower.
+    assert_eq!(run(&["--compare", base_name, "--threshold", "50"], &[&now]).status.code(), Some(0));
+    assert_eq!(run(&["--compare", base_name], &[&before]).status.code(), Some(0));
+    // What is no base is named.
+    let told = |arguments: &[&str]| {
+        let output = run(arguments, &[&now]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(told(&["--compare", base_name, "--group-by", "user"]).contains("grouped by Digest"));
+    assert!(told(&["--compare", before.to_str().expect("text")]).contains("it is no JSON"));
+    fs::write(&base, "{\"schema_version\":9}").expect("writable");
+    assert!(told(&["--compare", base_name]).contains("schema_version 9, this program reads 1"));
+}
