@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millrace_collectors::slow_log::{Dialect, Found, SlowEntry};
-use millrace_collectors::wire::{Batch, Books, Server, read_file};
+use millrace_collectors::wire::{Batch, Books, CaptureError, Server, read_file};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times};
 use millrace_schemas::digest::DigestId;
 use millrace_schemas::ids::InstanceId;
@@ -182,15 +182,18 @@ impl Reader<'_> {
         }
         let servers = servers(self.ports);
         let mut texts = Texts::default();
-        let books = decoded(bytes, &servers, |batch| {
+        let mut books = Books::default();
+        let outcome = decoded(bytes, &servers, |batch| {
+            books.add(&batch.books);
             texts.learn(&batch);
             for row in &batch.rows {
                 input.entries += 1;
                 self.row(row, &texts);
                 self.progress.tick();
             }
-        })?;
+        });
         input.gaps = Some(gaps(&books));
+        outcome?;
         if books.captured == 0 && books.frames > 0 {
             let ports: Vec<String> = self.ports.iter().map(ToString::to_string).collect();
             return Err(format!(
@@ -278,24 +281,22 @@ impl Texts {
 }
 
 /// Decodes a capture. The library that reads them wants a file; unpacked bytes come to it through a pipe.
-fn decoded(
-    mut bytes: Box<dyn BufRead + Send>,
-    servers: &[Server],
-    mut take: impl FnMut(Batch),
-) -> Result<Books, String> {
+fn decoded(mut bytes: Box<dyn BufRead + Send>, servers: &[Server], mut take: impl FnMut(Batch)) -> Result<(), String> {
     let (reader, mut writer) = io::pipe().map_err(|error| format!("no pipe can be made: {error}"))?;
     let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
     let fed = std::thread::spawn(move || io::copy(&mut bytes, &mut writer));
-    let books = read_file(&path, servers, |batch| {
+    let read = read_file(&path, servers, |batch| {
         take(batch);
         true
     });
     drop(reader);
     let fed = fed.join().expect("copying bytes does not panic");
-    match (books, fed) {
+    match (read, fed) {
         // The file's own trouble comes before what the library makes of its cut end.
         (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
-        (Ok(books), _) => Ok(books),
+        (Ok(_), _) => Ok(()),
+        // The path is that of the pipe, which tells nobody anything.
+        (Err(CaptureError::File { reason, .. }), _) => Err(reason),
         (Err(error), _) => Err(error.to_string()),
     }
 }

@@ -89,18 +89,17 @@ fn read(entries: u64, unreadable: u64) -> String {
 /// What a capture does not tell.
 fn missing(out: &mut String, gaps: &Gaps) {
     let parts = [
-        (gaps.missing_bytes, "bytes were not captured"),
-        (gaps.encrypted_bytes, "bytes are encrypted"),
-        (gaps.unusable_bytes, "bytes could not be used"),
-        (gaps.unanswered, "requests without an answer"),
-        (gaps.unknown_statements, "executions of statements prepared before"),
+        (gaps.missing_bytes, "byte", "not captured"),
+        (gaps.encrypted_bytes, "byte", "encrypted"),
+        (gaps.unusable_bytes, "byte", "captured but of no use"),
+        (gaps.unanswered, "request", "without an answer, counted without a time"),
+        (gaps.unknown_statements, "execution", "of statements that were prepared before"),
     ];
-    let _ = write!(out, "  {} bytes captured", count(gaps.captured_bytes));
-    let told: Vec<String> =
-        parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))).collect();
-    out.push_str(if told.is_empty() { ", nothing is missing\n" } else { "; of it or beside it:\n" });
-    for line in told {
-        let _ = writeln!(out, "    {line}");
+    let lacking = parts.iter().any(|(n, ..)| *n > 0);
+    let end = if lacking { "; what the numbers lack:" } else { ", nothing is missing" };
+    let _ = writeln!(out, "  {} captured{end}", some(gaps.captured_bytes, "byte"));
+    for (n, thing, which) in parts.into_iter().filter(|(n, ..)| *n > 0) {
+        let _ = writeln!(out, "    {} {which}", some(n, thing));
     }
 }
 

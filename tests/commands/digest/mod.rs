@@ -418,3 +418,49 @@ fn what_changed_since_an_earlier_profile_is_said() {
     fs::write(&base, "{\"schema_version\":9}").expect("writable");
     assert!(told(&["--compare", base_name]).contains("schema_version 9, this program reads 1"));
 }
+
+/// The project's own capture of a real session: whole, packed, cut inside a packet, of another port, and asked what it cannot tell.
+#[test]
+fn captures_are_read_as_logs_are() {
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("collectors/tests/data/mysql97-text.pcap");
+    let found = profile(&["--port", "33999", "--limit", "all"], &[&capture]);
+    assert_eq!(
+        (&found["inputs"][0]["kind"], &found["inputs"][0]["gaps"]["missing_bytes"]),
+        (&json!("capture"), &json!(0))
+    );
+    let groups = found["groups"].as_array().expect("groups");
+    let of = |text: &str| {
+        let found = groups.iter().find(|group| group["digest"]["digest_text"] == text);
+        found.map(|group| {
+            [&group["calls"], &group["errors"], &group["rows_sent"], &group["rows_affected"]].map(Value::as_u64)
+        })
+    };
+    assert_eq!(of("SELECT * FROM `demo` WHERE `id` IN (...)"), Some([Some(2), Some(0), Some(3), Some(0)]));
+    assert_eq!(of("UPDATE `demo` SET `c` = ? WHERE `id` = ?"), Some([Some(1), Some(0), Some(0), Some(1)]));
+    assert_eq!(groups[0]["users"]["named"][0]["name"], json!("app"));
+    assert_eq!(found["overall"]["rows_examined"], Value::Null, "the wire does not tell");
+    assert_fits(&text(&run(&["--port", "33999"], &[&capture])));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let bytes = fs::read(&capture).expect("readable");
+    let packed = folder.path().join("trace.zst");
+    fs::write(&packed, zstd::encode_all(&bytes[..], 1).expect("packs")).expect("writable");
+    assert_eq!(profile(&["--port", "33999"], &[&packed])["overall"], found["overall"]);
+    let cut = folder.path().join("cut.pcap");
+    fs::write(&cut, &bytes[..bytes.len() - 150]).expect("writable");
+    let output = run(&["--port", "33999", "-o", "json"], &[&cut]);
+    let part: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(part["overall"]["calls"].as_u64() > Some(5), "what came before the cut counts: {part}");
+    assert!(part["inputs"][0]["error"].as_str().expect("why").contains("truncated dump file"), "{part}");
+
+    for (arguments, why) in [
+        (&["--port", "3306"][..], "is of a server on port 3306: name the port with --port"),
+        (&["--filter", "query_time > 1s"], "'query_time' cannot be asked of a capture"),
+        (&["--type", "slowlog"], "nothing in it looks like an entry"),
+    ] {
+        let output = run(arguments, &[&capture]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && told.contains(why), "{told}");
+    }
+}
