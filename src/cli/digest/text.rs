@@ -359,7 +359,7 @@ fn sample(out: &mut String, profile: &Profile, sample: &Sample) {
     field(out, "sample", &place_of(profile, sample));
     let lines = wrapped(&sample.sql, COLUMNS - 4);
     for line in lines.iter().take(SAMPLE_LINES) {
-        let _ = writeln!(out, "    {line}");
+        let _ = writeln!(out, "{}", format!("    {line}").trim_end());
     }
     if sample.cut || lines.len() > SAMPLE_LINES {
         let _ = writeln!(out, "    … ({} bytes in all)", count(sample.bytes));

@@ -233,7 +233,7 @@ fn what_was_forged_is_flagged_and_harmless() {
     let log = folder.path().join("slow.log");
     let forged = entry(9, "fake", "9.900000", "select 1");
     let wide = format!(
-        "select '{}' from 表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表 \u{1b}[2J",
+        "select\n\n'{}' from 表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表表 \u{1b}[2J",
         "x".repeat(9_000)
     );
     let entries = [
