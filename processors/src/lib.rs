@@ -7,6 +7,7 @@ pub mod fold;
 pub mod folds;
 pub mod lateness;
 pub mod permits;
+pub mod profile;
 pub mod refusals;
 pub mod routes;
 pub mod windows;

@@ -10,6 +10,7 @@ pub mod gtid;
 pub mod ids;
 pub mod marks;
 pub mod metrics;
+pub mod profile;
 pub mod record;
 pub mod signing;
 pub mod sketch;

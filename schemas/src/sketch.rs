@@ -140,6 +140,18 @@ impl Sketch {
         self.zeros == 0 && self.counts.is_empty()
     }
 
+    /// Durations and how many were counted, the shortest first: each within 1 % of those it stands for.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let filled = self.counts.iter().enumerate().filter(|(_, n)| *n > 0);
+        let zeros = (self.zeros > 0).then_some((0, self.zeros));
+        zeros.into_iter().chain(filled.map(|(at, n)| (middle(usize::from(self.first) + at), n)))
+    }
+
+    /// Bytes that it takes beside itself.
+    pub fn heap_bytes(&self) -> usize {
+        self.counts.heap_bytes()
+    }
+
     /// The lowest buckets were merged: low quantiles may be too high.
     pub fn collapsed(&self) -> bool {
         self.collapsed

@@ -14,6 +14,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::gtid::GtidSet;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
+use millrace_schemas::profile::{Profile, SCHEMA_VERSION};
 use millrace_schemas::signing::{SIGNATURE, Signer};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal::Fact;
@@ -205,4 +206,23 @@ fn a_signed_heartbeat_with_its_headers_fits_the_journal_budget() {
     let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     let bytes = RECORD_FRAME_BYTES + record.value.expect("a value").len() + record.key.len() + headers;
     assert!(bytes <= 1_500, "{bytes} bytes: the journal may grow by 1.5 KB per instance and second");
+}
+
+/// A profile that was kept is compared with later ones, so its form is a promise too.
+#[test]
+fn the_profile_has_its_schema_and_every_one_ever_released_is_read() {
+    let schema = serde_json::to_string_pretty(&schemars::schema_for!(Profile)).expect("JSON") + "\n";
+    let file = folder().join("profile.schema.json");
+    if writing() {
+        fs::write(&file, &schema).expect("writable");
+    }
+    let known = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(
+        known, schema,
+        "the schema of profiles changed: run with MILLRACE_GOLDEN=write and note it in CHANGELOG.md"
+    );
+    let released = fs::read(folder().join("profile.1.json")).expect("readable");
+    let profile: Profile = serde_json::from_slice(&released).expect("a profile");
+    assert_eq!(profile.schema_version, SCHEMA_VERSION);
+    assert_eq!((profile.overall.calls, profile.groups.len()), (7, 3));
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 
@@ -64,22 +66,49 @@ fn in_folder(folder: &Path) -> io::Result<Vec<Place>> {
 
 impl Place {
     /// Opens it, unpacked.
-    pub(super) fn open(&self) -> io::Result<Box<dyn BufRead>> {
+    pub(super) fn open(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        self.open_counted(&Arc::default())
+    }
+
+    /// The same; `read` counts the bytes of the file as they are read, packed as they are.
+    pub(super) fn open_counted(&self, read: &Arc<AtomicU64>) -> io::Result<Box<dyn BufRead + Send>> {
+        let read = Arc::clone(read);
         match self {
-            Self::Stdin => unpacked(io::stdin()),
-            Self::File(path) => unpacked(File::open(path)?),
+            Self::Stdin => unpacked(Counted { raw: io::stdin(), read }),
+            Self::File(path) => unpacked(Counted { raw: File::open(path)?, read }),
+        }
+    }
+
+    /// How long the file is, where that is known.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Stdin => None,
+            Self::File(path) => path.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len()),
         }
     }
 }
 
-fn unpacked(raw: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
+struct Counted<R> {
+    raw: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.raw.read(into)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+fn unpacked(raw: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let mut raw = BufReader::with_capacity(READ_BYTES, raw);
     let mut start = Vec::new();
     // A pipe may give its first bytes one by one.
     (&mut raw).take(XZ.len() as u64).read_to_end(&mut start)?;
     let packed = start.clone();
     let whole = io::Cursor::new(start).chain(raw);
-    let plain: Box<dyn Read> = match packed {
+    let plain: Box<dyn Read + Send> = match packed {
         start if start.starts_with(GZIP) => Box::new(flate2::read::MultiGzDecoder::new(whole)),
         start if start.starts_with(ZSTD) => Box::new(zstd::stream::read::Decoder::new(whole)?),
         start if start.starts_with(XZ) => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, XZ_KIBIBYTES_MAX)),

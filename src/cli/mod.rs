@@ -3,12 +3,14 @@
 
 mod cluster;
 mod dead;
+mod digest;
 mod doctor;
 mod events;
 mod fingerprint;
 mod input;
 mod journal;
 mod key;
+mod logs;
 mod output;
 mod site;
 mod slowlog;
@@ -101,6 +103,9 @@ enum Command {
     Topics(topics::Arguments),
     /// Read statements from standard input, one a line, and say the digest of each.
     Fingerprint(fingerprint::Arguments),
+    /// Profile slow logs and captures: which statements took the time. Exit code 1: `--compare` found regressions; 3: parts could
+    /// not be read.
+    Digest(digest::Arguments),
     /// Read slow logs of MySQL, Percona Server and MariaDB: one line of JSON per entry. Exit code 3: parts could not be read.
     Slowlog(slowlog::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
@@ -146,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Events(arguments) => events::run(&arguments),
         Command::Topics(arguments) => topics::run(&arguments),
         Command::Fingerprint(arguments) => fingerprint::run(&arguments),
+        Command::Digest(arguments) => digest::run(&arguments),
         Command::Slowlog(arguments) => slowlog::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -1,25 +1,24 @@
 //! `millrace slowlog FILE...`: the entries of slow logs, one line of JSON each, in the order of the files; with `-f` also what is
 //! added to them. Literals are masked unless they are asked for. What cannot be read is told on standard error, with its place.
 
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use millrace_collectors::slow_log::{Dialect, Entries, Follower, Found, SlowEntry, Start, Unreadable};
+use millrace_collectors::slow_log::{Dialect, Follower, Found, SlowEntry, Start};
 use millrace_schemas::digest::{DigestId, Scanner, mask};
 use serde::Serialize;
 
 use super::End;
 use super::input::{Place, places};
+use super::logs::{Unread, Written, beginning, oddities, read};
 use super::output::{complain, told, write_line};
 
 /// The layout of a line.
 const SCHEMA_VERSION: u32 = 1;
 /// 250 ms between looks at files that are followed: a person sees no delay.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// 20 places of one file that cannot be read are named; more are counted.
-const NAMED_MAX: u64 = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,15 +43,6 @@ pub(super) struct Arguments {
 enum Form {
     /// One JSON object per entry.
     Jsonl,
-}
-
-/// Who wrote a log, as options name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Written {
-    /// MySQL and Percona Server.
-    Mysql,
-    /// MariaDB.
-    Mariadb,
 }
 
 /// One entry, as a JSON line.
@@ -104,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut closed = 0;
     for place in &places {
-        if let Err(error) = read(place, arguments.dialect(), &mut teller) {
+        if let Err(error) = read_one(place, arguments.dialect(), &mut teller) {
             complain(&format!("{place} cannot be read further: {error}"));
             closed += 1;
         }
@@ -125,44 +115,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 impl Arguments {
     fn dialect(&self) -> Option<Dialect> {
-        self.dialect.map(|written| match written {
-            Written::Mysql => Dialect::MySql,
-            Written::Mariadb => Dialect::MariaDb,
-        })
+        self.dialect.map(Dialect::from)
     }
 }
 
-fn read<W: Write>(place: &Place, dialect: Option<Dialect>, teller: &mut Teller<W>) -> io::Result<()> {
+fn read_one<W: Write>(place: &Place, dialect: Option<Dialect>, teller: &mut Teller<W>) -> io::Result<()> {
     let mut input = place.open()?;
-    let (before, mut named) = (teller.entries, 0);
+    let (before, mut unread) = (teller.entries, Unread::default());
     let file = place.to_string();
-    let (start, written) = beginning(input.as_mut())?;
-    let empty = start.is_empty();
-    let mut entries = Entries::new(dialect.or(written).unwrap_or(Dialect::MySql), 0);
-    entries.take(&start, &mut |found| teller.take(&file, found, &mut named));
-    let outcome = loop {
-        let bytes = match input.fill_buf() {
-            Ok([]) => break Ok(()),
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => break Err(error),
-        };
-        entries.take(bytes, &mut |found| teller.take(&file, found, &mut named));
-        let read = bytes.len();
-        input.consume(read);
-        if teller.failed.is_some() {
-            return Ok(());
-        }
-    };
-    entries.end(&mut |found| teller.take(&file, found, &mut named));
-    if named > NAMED_MAX {
-        complain(&format!("{file}: {} more parts cannot be read", named - NAMED_MAX));
-    }
-    if teller.entries == before && named == 0 && !empty && outcome.is_ok() {
+    let log = read(input.as_mut(), dialect, &mut |found| {
+        teller.take(&file, found, &mut unread);
+        teller.failed.is_none()
+    });
+    unread.end(&file);
+    if teller.entries == before && unread.parts == 0 && !log.empty && log.outcome.is_ok() {
         teller.unreadable += 1;
         complain(&format!("{file}: nothing in it looks like an entry of a slow log"));
     }
-    outcome
+    log.outcome
 }
 
 /// Reads what is there and what comes, until interrupted.
@@ -176,33 +146,18 @@ fn follow<W: Write>(places: &[Place], dialect: Option<Dialect>, teller: &mut Tel
             Some(dialect) => dialect,
             None => written_in(place)?,
         };
-        followers.push((place.to_string(), Follower::new(path, dialect, Start::Beginning), 0));
+        followers.push((place.to_string(), Follower::new(path, dialect, Start::Beginning), Unread::default()));
     }
     loop {
         let mut more = false;
-        for (file, follower, named) in &mut followers {
-            let polled = follower.poll(|found| teller.take(file, found, named))?;
+        for (file, follower, unread) in &mut followers {
+            let polled = follower.poll(|found| teller.take(file, found, unread))?;
             more |= polled.more || polled.rotated;
             told(teller.written())?;
         }
         told(teller.out.flush())?;
         if !more {
             std::thread::sleep(LOOK_EVERY);
-        }
-    }
-}
-
-/// Reads until it is known who wrote the log, or its beginning does not tell.
-fn beginning(input: &mut dyn BufRead) -> io::Result<(Vec<u8>, Option<Dialect>)> {
-    let mut start = Vec::new();
-    loop {
-        let bytes = input.fill_buf()?;
-        let read = bytes.len();
-        start.extend_from_slice(bytes);
-        input.consume(read);
-        let written = Dialect::of_log(&start);
-        if written.is_some() || read == 0 || start.len() >= Dialect::START_BYTES {
-            return Ok((start, written));
         }
     }
 }
@@ -217,7 +172,7 @@ fn written_in(place: &Place) -> anyhow::Result<Dialect> {
 }
 
 impl<W: Write> Teller<W> {
-    fn take(&mut self, file: &str, found: Found, named: &mut u64) {
+    fn take(&mut self, file: &str, found: Found, unread: &mut Unread) {
         match found {
             Found::Entry(entry) => {
                 self.entries += 1;
@@ -226,12 +181,9 @@ impl<W: Write> Teller<W> {
                     self.failed.get_or_insert(error);
                 }
             }
-            Found::Unreadable(Unreadable { offset, bytes, reason }) => {
+            Found::Unreadable(part) => {
                 self.unreadable += 1;
-                *named += 1;
-                if *named <= NAMED_MAX {
-                    complain(&format!("{file}: {bytes} bytes at offset {offset} cannot be read: {reason}"));
-                }
+                unread.tell(file, &part);
             }
         }
     }
@@ -244,13 +196,6 @@ impl<W: Write> Teller<W> {
     fn line<'a>(&mut self, file: &'a str, entry: &'a SlowEntry) -> Line<'a> {
         let admin = entry.admin_command.is_some();
         let digest = if admin { DigestId::ADMIN } else { self.scanner.id_of(&entry.sql) };
-        let text = String::from_utf8_lossy(&entry.sql);
-        let flags = [
-            (entry.sql.len() as u64 != entry.sql_bytes, "truncated"),
-            (entry.header_inside, "header_inside"),
-            (matches!(text, std::borrow::Cow::Owned(_)), "invalid_utf8"),
-            (admin, "admin_command"),
-        ];
         let attributes = entry.attributes.iter().map(|(name, value)| (name.clone(), value.clone().into()));
         Line {
             schema_version: SCHEMA_VERSION,
@@ -268,11 +213,15 @@ impl<W: Write> Teller<W> {
             bytes_sent: entry.bytes_sent,
             error: entry.error,
             attributes: attributes.collect(),
-            sql: if admin || self.show_literals { text.into_owned() } else { mask(&entry.sql) },
+            sql: if admin || self.show_literals {
+                String::from_utf8_lossy(&entry.sql).into_owned()
+            } else {
+                mask(&entry.sql)
+            },
             digest_id: digest.to_string(),
             source_file: file,
             offset: entry.offset,
-            flags: flags.into_iter().filter_map(|(is, name)| is.then_some(name)).collect(),
+            flags: oddities(entry).collect(),
         }
     }
 }

@@ -170,7 +170,8 @@ pub fn run(
     Ok(())
 }
 
-/// Decodes a capture file; a batch per second of the capture goes to `emit`, until it returns false. Returns the books.
+/// Decodes a capture file; a batch per second of the capture goes to `emit`, until it returns false. Returns the books. Of a file
+/// that ends inside a packet everything before goes to `emit` too.
 pub fn read_file(path: &Path, servers: &[Server], mut emit: impl FnMut(Batch) -> bool) -> Result<Books, CaptureError> {
     let failed = |error: &PcapError| CaptureError::File { path: path.display().to_string(), reason: error.to_string() };
     let mut capture = Capture::<Offline>::from_file(path).map_err(|error| failed(&error))?;
@@ -181,11 +182,11 @@ pub fn read_file(path: &Path, servers: &[Server], mut emit: impl FnMut(Batch) ->
     let mut decoder = Decoder::new(servers);
     let mut reported = Reported::default();
     let mut second = None;
-    loop {
+    let outcome = loop {
         let packet = match capture.next_packet() {
             Ok(packet) => packet,
-            Err(PcapError::NoMorePackets) => break,
-            Err(error) => return Err(failed(&error)),
+            Err(PcapError::NoMorePackets) => break Ok(()),
+            Err(error) => break Err(failed(&error)),
         };
         let ts_us = packet_us(packet.header);
         // Packets are nearly in order: a second is closed when the next is over, as late packets count in the open one.
@@ -199,10 +200,10 @@ pub fn read_file(path: &Path, servers: &[Server], mut emit: impl FnMut(Batch) ->
         }
         second = Some(second.map_or(due, |second: i64| second.max(due)));
         decoder.packet(ts_us, packet.data, link_type);
-    }
+    };
     let flushed = decoder.finish();
     emit(reported.batch(&mut decoder, flushed, Kernel::default()));
-    Ok(decoder.books())
+    outcome.map(|()| decoder.books())
 }
 
 fn open(live: &Live) -> Result<Capture<Active>, CaptureError> {

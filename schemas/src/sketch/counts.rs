@@ -52,6 +52,11 @@ impl Counts {
         each!(self, all => get(all, at))
     }
 
+    /// Bytes that they take beside themselves.
+    pub(super) fn heap_bytes(&self) -> usize {
+        each!(self, all => heap_bytes(all))
+    }
+
     /// How many places are filled.
     pub(super) fn filled(&self) -> usize {
         each!(self, all => all.iter().filter(|n| **n != 0).count())
@@ -146,6 +151,10 @@ fn add_while_they_fit<T: Copy + Into<u64> + TryFrom<u64>>(
         counts[at] = fits;
         None
     })
+}
+
+fn heap_bytes<T>(all: &Vec<T>) -> usize {
+    all.capacity() * size_of::<T>()
 }
 
 fn get<T: Copy + Into<u64>>(counts: &[T], at: usize) -> u64 {

@@ -1,0 +1,162 @@
+//! Statements that have something in common, and what is told of them beside their sums.
+
+use std::sync::Arc;
+
+use millrace_schemas::digest::mask;
+use millrace_schemas::profile::{Class, Group as Told, Sample};
+use millrace_schemas::time::Timestamp;
+
+use super::load::Series;
+use super::names::NameCounts;
+use super::sums::{Sums, rounded};
+use super::{Observed, Times, class};
+
+/// 4 KiB of a sample: as much as a person reads; the place in the log leads to the rest.
+const SAMPLE_BYTES_MAX: usize = 4 << 10;
+
+#[derive(Debug)]
+pub(super) struct Group {
+    name: Box<str>,
+    class: Option<Arc<Class>>,
+    pub(super) sums: Sums,
+    partial: bool,
+    users: NameCounts,
+    hosts: NameCounts,
+    schemas: NameCounts,
+    flags: NameCounts,
+    codes: NameCounts,
+    load: Series,
+    sample: Option<Kept>,
+}
+
+/// The sample at hand.
+#[derive(Debug)]
+struct Kept {
+    sql: Box<[u8]>,
+    bytes: u64,
+    masked: bool,
+    /// When it ended and how long it took; none where the input does not tell of single statements.
+    ran: Option<(Timestamp, u64)>,
+    input: u64,
+    offset: Option<u64>,
+}
+
+impl Group {
+    pub(super) fn new(name: &str, class: Option<Arc<Class>>, partial: bool) -> Self {
+        Group {
+            name: name.into(),
+            class,
+            sums: Sums::default(),
+            partial,
+            users: NameCounts::default(),
+            hosts: NameCounts::default(),
+            schemas: NameCounts::default(),
+            flags: NameCounts::default(),
+            codes: NameCounts::default(),
+            load: Series::default(),
+            sample: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, one: &Observed<'_>) {
+        let calls = one.calls.saturating_mul(one.factor);
+        self.sums.add(one);
+        self.load.add(one);
+        for (names, name) in [(&mut self.users, one.user), (&mut self.hosts, one.host), (&mut self.schemas, one.schema)]
+        {
+            if !name.is_empty() {
+                names.add(name, calls);
+            }
+        }
+        for flag in one.flags {
+            self.flags.add(flag, calls);
+        }
+        if one.error_code != 0 {
+            self.codes.add(&one.error_code.to_string(), calls);
+        }
+        self.keep(one);
+    }
+
+    /// Keeps the slowest statement; of inputs that do not tell of single ones, the first.
+    fn keep(&mut self, one: &Observed<'_>) {
+        let ran = match one.times {
+            Times::One(us) => Some((one.ended, us)),
+            Times::Many { .. } => None,
+        };
+        let known = self.sample.as_ref().map(|kept| kept.ran.map(|(_, us)| us));
+        let better = known.is_none_or(|known| ran.is_some_and(|(_, us)| known.is_none_or(|known| us > known)));
+        if !better || one.text.sql.is_empty() {
+            return;
+        }
+        let sql = &one.text.sql[..one.text.sql.len().min(SAMPLE_BYTES_MAX)];
+        let text = one.text;
+        self.sample = Some(Kept {
+            sql: sql.into(),
+            bytes: text.bytes,
+            masked: text.masked,
+            ran,
+            input: text.input,
+            offset: text.offset,
+        });
+    }
+
+    /// What it takes, beside the texts that others share.
+    pub(super) fn bytes(&self) -> usize {
+        let names = [&self.users, &self.hosts, &self.schemas, &self.flags, &self.codes];
+        let names: usize = names.into_iter().map(NameCounts::bytes).sum();
+        let class = self.class.as_ref().map_or(0, |class| class::bytes(class));
+        let sample = self.sample.as_ref().map_or(0, |kept| kept.sql.len());
+        size_of::<Self>() + self.name.len() + class + self.sums.heap_bytes() + names + self.load.bytes() + sample
+    }
+
+    /// What is said of it; `whole` are all statements, with their load.
+    pub(super) fn told(&self, rank: u64, whole: (&Sums, &Series), show_literals: bool) -> Told {
+        let (overall, load) = whole;
+        let id = self.class.as_ref().map(|class| class.digest_id.to_string());
+        Told {
+            rank,
+            key: id.unwrap_or_else(|| self.name.to_string()),
+            digest: self.class.as_deref().cloned(),
+            share_of_time: share(&self.sums, overall),
+            calls_per_second: rounded(self.sums.calls as f64 / overall.seconds()),
+            measures: self.sums.measures(),
+            partial: self.partial,
+            users: self.users.names(),
+            hosts: self.hosts.names(),
+            schemas: self.schemas.names(),
+            flags: self.flags.names(),
+            error_codes: self.codes.names(),
+            latency: self.sums.latency(),
+            load: self.load.load_like(load),
+            sample: self.sample.as_ref().map(|kept| kept.told(show_literals)),
+        }
+    }
+
+    /// Orders groups that weigh the same.
+    pub(super) fn name(&self) -> (Option<[u8; 16]>, &str) {
+        (self.class.as_ref().map(|class| class.digest_id.0), &self.name)
+    }
+}
+
+impl Kept {
+    fn told(&self, show_literals: bool) -> Sample {
+        let masked = self.masked || !show_literals;
+        let sql = if masked { mask(&self.sql) } else { String::from_utf8_lossy(&self.sql).into_owned() };
+        Sample {
+            sql,
+            masked,
+            cut: self.sql.len() as u64 != self.bytes,
+            bytes: self.bytes,
+            ts: self.ran.map(|(at, _)| at.to_string()),
+            query_time_us: self.ran.map(|(_, us)| us),
+            input: self.input,
+            offset: self.offset,
+        }
+    }
+}
+
+/// The part of all time, to six places.
+pub(super) fn share(part: &Sums, whole: &Sums) -> f64 {
+    let share = if whole.time_us == 0 { 0.0 } else { part.time_us as f64 / whole.time_us as f64 };
+    (share * 1e6).round() / 1e6
+}
