@@ -196,7 +196,7 @@ impl<W: Write> Teller<W> {
     fn line<'a>(&mut self, file: &'a str, entry: &'a SlowEntry) -> Line<'a> {
         let admin = entry.admin_command.is_some();
         let digest = if admin { DigestId::ADMIN } else { self.scanner.id_of(&entry.sql) };
-        let attributes = entry.attributes.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+        let attributes = entry.attributes.pairs().map(|(name, value)| (name.to_owned(), value.into()));
         Line {
             schema_version: SCHEMA_VERSION,
             ts: entry.ts.to_string(),

@@ -60,9 +60,9 @@ fn reads_relatives_of_mysql() {
     let entry = &entries[0];
     assert_eq!((entry.ts, entry.schema.as_str()), (Timestamp(1_795_251_707_500_000), "shop"));
     assert_eq!((entry.error, entry.rows_affected, entry.bytes_sent), (Some(1062), Some(2), Some(77)));
-    let attributes: Vec<&str> = entry.attributes.iter().map(|(name, _)| name.as_str()).collect();
+    let attributes: Vec<&str> = entry.attributes.pairs().map(|(name, _)| name).collect();
     assert_eq!(attributes[..3], ["Killed", "Tmp_tables", "Tmp_disk_tables"]);
-    assert_eq!(entry.attributes.last(), Some(&("InnoDB_IO_r_wait".to_owned(), "0.000120".to_owned())));
+    assert_eq!(entry.attributes.pairs().last(), Some(("InnoDB_IO_r_wait", "0.000120")));
 }
 
 #[test]

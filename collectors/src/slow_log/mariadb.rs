@@ -15,7 +15,7 @@ pub(super) fn header(line: &str, entry: &mut SlowEntry) -> Option<()> {
         return mysql::user_host(account, entry);
     }
     if let Some(plan) = line.strip_prefix("explain: ") {
-        entry.attributes.push(("explain".to_owned(), plan.to_owned()));
+        entry.attributes.push("explain", plan);
         return Some(());
     }
     if line.starts_with("Thread_id: ") {
@@ -59,7 +59,7 @@ mod tests {
         }
         assert_eq!((entry.schema.as_str(), entry.thread, entry.rows_affected), ("my shop", Some(93), Some(7)));
         assert_eq!((entry.query_time_us, entry.lock_time_us), (226, 102));
-        let names: Vec<&str> = entry.attributes.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = entry.attributes.pairs().map(|(name, _)| name).collect();
         assert_eq!(names, ["QC_hit", "Full_scan", "Full_join", "explain"]);
     }
 

@@ -81,7 +81,7 @@ pub struct SlowEntry {
     /// The error that it ended with, where the server says so; 0 is success.
     pub error: Option<u32>,
     /// Everything else that the header says, in its order.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Attributes,
     /// The command, when it is no statement: `Quit`, `Ping`.
     pub admin_command: Option<String>,
     /// The statement as it was sent, without the semicolon that the server adds; its beginning when it is long.
@@ -92,6 +92,33 @@ pub struct SlowEntry {
     pub header_inside: bool,
     /// Where in the file the entry begins.
     pub offset: u64,
+}
+
+/// Names and values of a header, in its order. All in one text, since an entry has some twenty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attributes {
+    text: String,
+    /// Where each name ends in the text, and where its value does.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Attributes {
+    /// Adds a name with its value.
+    pub fn push(&mut self, name: &str, value: &str) {
+        self.text.push_str(name);
+        let name_end = self.text.len();
+        self.text.push_str(value);
+        self.ends.push((name_end, self.text.len()));
+    }
+
+    /// All names with their values.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ends.iter().scan(0, |begin, (name_end, end)| {
+            let pair = (&self.text[*begin..*name_end], &self.text[*name_end..*end]);
+            *begin = *end;
+            Some(pair)
+        })
+    }
 }
 
 /// A part of the log that is no entry.

@@ -50,7 +50,7 @@ pub(super) fn pair(key: &str, value: &str, entry: &mut SlowEntry) -> Option<()> 
         // Percona Server calls it the last one.
         "Errno" | "Last_errno" => entry.error = Some(value.parse().ok()?),
         "Schema" => value.clone_into(&mut entry.schema),
-        _ => entry.attributes.push((key.to_owned(), value.to_owned())),
+        _ => entry.attributes.push(key, value),
     }
     Some(())
 }
@@ -81,7 +81,8 @@ mod tests {
         assert_eq!(header(line, &mut entry), Some(()));
         assert_eq!((entry.query_time_us, entry.lock_time_us, entry.rows_sent), (600_061, 3, 1));
         assert_eq!((entry.error, entry.bytes_sent, entry.thread), (Some(1317), Some(24), Some(144)));
-        assert_eq!(entry.attributes[0], ("Killed".into(), "0".into()));
+        assert_eq!(entry.attributes.pairs().next(), Some(("Killed", "0")));
+        assert_eq!(entry.attributes.pairs().last(), Some(("Start", "2026-11-21T09:01:47.011007Z")));
         assert_eq!(header("Query_time: soon", &mut entry), None);
         assert_eq!(header("Time: yesterday", &mut entry), None);
     }

@@ -1,6 +1,8 @@
 //! The text of statements in a log: whether a literal or a comment is open where a line ends, and numbers as headers write
 //! them. Pure and without memory beyond one state.
 
+use memchr::{memchr, memchr2};
+
 /// What is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Open {
@@ -14,6 +16,18 @@ enum Open {
     /// Up to the end of the line.
     LineComment,
 }
+
+/// Bytes that may open something where nothing is open.
+const OPENS: [bool; 256] = {
+    let mut opens = [false; 256];
+    let bytes = b"'\"`#-*";
+    let mut at = 0;
+    while at < bytes.len() {
+        opens[bytes[at] as usize] = true;
+        at += 1;
+    }
+    opens
+};
 
 /// Follows a statement byte by byte.
 #[derive(Debug, Clone, Default)]
@@ -29,9 +43,26 @@ impl Lexical {
     }
 
     pub(super) fn take(&mut self, bytes: &[u8]) {
-        for (at, byte) in bytes.iter().enumerate() {
-            let next = bytes.get(at + 1).copied();
-            self.byte(*byte, next);
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            // Whatever changes nothing is passed over; the first byte that may is looked at.
+            let passed = match self.open {
+                Open::Nothing => rest.iter().position(|byte| OPENS[usize::from(*byte)]),
+                Open::Quote(quote) => memchr2(quote, b'\\', rest),
+                Open::Escape(_) => Some(0),
+                Open::Comment => memchr(b'/', rest),
+                Open::LineComment => memchr(b'\n', rest),
+            };
+            let passed = passed.unwrap_or(rest.len());
+            if passed > 0 {
+                at += passed;
+                self.last = bytes[at - 1];
+            }
+            if let Some(byte) = bytes.get(at) {
+                at += 1;
+                self.byte(*byte, bytes.get(at).copied());
+            }
         }
     }
 
@@ -66,30 +97,19 @@ pub(super) fn micros(seconds: &str) -> Option<u64> {
     if part.len() > 6 || !part.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    let digits = part.bytes().chain(std::iter::repeat(b'0')).take(6);
+    let part = digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part)
 }
 
 /// The pairs of a header line: `Key: value  Key: value`. A key without a value has an empty one.
-pub(super) fn pairs(line: &str) -> Vec<(&str, &str)> {
-    let mut pairs: Vec<(&str, &str)> = Vec::new();
-    let mut expects = false;
-    for word in line.split_ascii_whitespace() {
-        match word.strip_suffix(':') {
-            Some(key) if !key.is_empty() => {
-                pairs.push((key, ""));
-                expects = true;
-            }
-            _ if expects => {
-                if let Some(last) = pairs.last_mut() {
-                    last.1 = word;
-                }
-                expects = false;
-            }
-            _ => {}
-        }
-    }
-    pairs
+pub(super) fn pairs(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    let key_of = |word: &'_ str| word.len() > 1 && word.ends_with(':');
+    let mut words = line.split_ascii_whitespace().peekable();
+    std::iter::from_fn(move || {
+        let key = words.find(|word| key_of(word))?;
+        Some((&key[..key.len() - 1], words.next_if(|word| !key_of(word)).unwrap_or("")))
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +135,23 @@ mod tests {
         check("select 1--'x", true);
     }
 
+    /// Cut anywhere, a statement leaves the same open.
+    #[test]
+    fn it_is_the_same_in_one_piece_and_byte_by_byte() {
+        let text = br#"select 'it''s \' -- no' , `a\` /*/ ' */ , "x\"" -- it's
+            # "
+            from t -- "
+            where a = b--1 and c = '\\' /* ** / */ + '-- "#;
+        for end in 0..=text.len() {
+            let (mut whole, mut single) = (Lexical::default(), Lexical::default());
+            whole.take(&text[..end]);
+            for at in 0..end {
+                single.byte(text[at], text[..end].get(at + 1).copied());
+            }
+            assert_eq!((whole.open, whole.last), (single.open, single.last), "{end}");
+        }
+    }
+
     #[test]
     fn reads_numbers_and_pairs() {
         assert_eq!(micros("0.000061"), Some(61));
@@ -122,6 +159,8 @@ mod tests {
         assert_eq!(micros("3"), Some(3_000_000));
         assert_eq!(micros("x.1"), None);
         assert_eq!(micros("99999999999999999999.1"), None);
-        assert_eq!(pairs("Thread_id: 9  Schema:   QC_hit: No"), [("Thread_id", "9"), ("Schema", ""), ("QC_hit", "No")]);
+        let check = |line, expected: &[(&str, &str)]| assert_eq!(pairs(line).collect::<Vec<_>>(), expected, "{line}");
+        check("Thread_id: 9  Schema:   QC_hit: No", &[("Thread_id", "9"), ("Schema", ""), ("QC_hit", "No")]);
+        check("a : b: : c d: e f g:", &[("b", ":"), ("d", "e"), ("g", "")]);
     }
 }

@@ -122,8 +122,8 @@ impl Reader<'_> {
         }
         let mut flags: Vec<&str> = oddities(entry).collect();
         let mut factor = self.factor;
-        for (name, value) in &entry.attributes {
-            if let Some((_, flag)) = FLAGS.iter().find(|(known, _)| known == name) {
+        for (name, value) in entry.attributes.pairs() {
+            if let Some((_, flag)) = FLAGS.iter().find(|(known, _)| *known == name) {
                 let is = value == "Yes" || value.parse::<u64>().is_ok_and(|count| count > 0);
                 if is && !flags.contains(flag) {
                     flags.push(flag);
