@@ -1,7 +1,7 @@
 //! The bus of tests: a seeded world in memory with several partitions, that on request duplicates appends, loses their
 //! answers, shows records late, and goes away. The same seed and calls give the same bytes. Its clock is set by the test.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -344,10 +344,11 @@ impl Reader for MemoryReader {
         Ok(())
     }
 
-    fn is_at_end(&mut self, of: u32) -> Result<bool, Error> {
+    fn unread(&mut self) -> Result<BTreeSet<u32>, Error> {
         let world = self.bus.world();
-        let of_it = self.positions.iter().filter(|((_, partition), (_, held))| *partition == of && *held);
-        Ok(of_it.into_iter().all(|((topic, partition), (next, _))| *next >= world.end(*topic, *partition)))
+        let held = self.positions.iter().filter(|(_, (_, held))| *held);
+        let more = held.filter(|((topic, partition), (next, _))| *next < world.end(*topic, *partition));
+        Ok(more.map(|((_, partition), _)| *partition).collect())
     }
 }
 

@@ -10,7 +10,7 @@ pub mod local;
 pub mod memory;
 pub mod signed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -250,9 +250,8 @@ pub trait Reader: Send {
     fn poll(&mut self, wait: Duration) -> Result<Vec<Polled>, Error>;
     /// For groups and owners: everything before `next` has been dealt with.
     fn commit(&mut self, topic: Topic, partition: u32, next: u64) -> Result<(), Error>;
-    /// True when everything that the bus has by now in this partition of its topics was read. Who acts on what it read asks
-    /// first.
-    fn is_at_end(&mut self, partition: u32) -> Result<bool, Error>;
+    /// The partitions that it holds and of which the bus has more by now than was read. Who acts on what it read asks first.
+    fn unread(&mut self) -> Result<BTreeSet<u32>, Error>;
 }
 
 /// The state of one key of a processor, with the input offset that it stands for.

@@ -3,7 +3,7 @@
 //! as [`Polled::Refused`], counted, so that positions move on and nothing is done.
 //! It never holds a refused record back or changes one: whoever tells of it shows what was there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,8 +145,8 @@ impl Reader for SignedReader {
         self.reader.commit(topic, partition, next)
     }
 
-    fn is_at_end(&mut self, partition: u32) -> Result<bool, Error> {
-        self.reader.is_at_end(partition)
+    fn unread(&mut self) -> Result<BTreeSet<u32>, Error> {
+        self.reader.unread()
     }
 }
 

@@ -94,10 +94,13 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>
 
 /// Whether everything that is there was read; not when that cannot be asked.
 fn has_read_all(reader: &mut dyn Reader, partition: u32) -> bool {
-    reader.is_at_end(partition).unwrap_or_else(|error| {
-        tracing::warn!(%error, partition, "nothing is begun: whether everything was read cannot be asked");
-        false
-    })
+    match reader.unread() {
+        Ok(unread) => !unread.contains(&partition),
+        Err(error) => {
+            tracing::warn!(%error, partition, "nothing is begun: whether everything was read cannot be asked");
+            false
+        }
+    }
 }
 
 impl Shelves {

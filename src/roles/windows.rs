@@ -31,8 +31,9 @@ use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
 const WAIT: Duration = Duration::from_millis(500);
 /// 2 s between two looks: four times what a look takes in a silence.
 const STOOD_STILL: Duration = Duration::from_secs(2);
-/// 8 s, shorter than any silence that means something.
-const ASK_AFTER: Duration = Duration::from_secs(8);
+/// 1 s between questions whether there is more to read where nothing comes: a broker that does not answer one is found out long
+/// before any silence means something.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// 5 s between snapshots.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
 /// 1 min: six windows of an instance. Nine instances that are made up for at once then tell 54 loads, about what the journal of a
@@ -61,7 +62,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
     let mut panes: BTreeMap<u32, Pane> = BTreeMap::new();
     let mut stored = Instant::now();
     let mut looked: Option<Instant> = None;
-    let mut advanced = Instant::now();
+    let (mut advanced, mut asked) = (Instant::now(), Instant::now());
     let mut outbox = Outbox::new(bus, "windows", stop);
     while !stop.load(Ordering::Relaxed) {
         let polled = match reader.poll(WAIT) {
@@ -102,7 +103,11 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
         if advance {
             advanced = Instant::now();
         }
-        let mut out = if advance { in_silence(&mut panes, reader.as_mut()) } else { Vec::new() };
+        if asked.elapsed() >= ASK_EVERY {
+            doubt_silence(&mut panes, reader.as_mut());
+            asked = Instant::now();
+        }
+        let mut out = if advance { in_silence(&mut panes) } else { Vec::new() };
         for pane in panes.values_mut() {
             count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
         }
@@ -126,19 +131,25 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
     Ok(())
 }
 
-/// What closes and is revised because nothing comes any more.
-fn in_silence(panes: &mut BTreeMap<u32, Pane>, reader: &mut dyn Reader) -> Vec<NewRecord> {
-    let mut out = Vec::new();
-    for (partition, pane) in panes.iter_mut().filter(|(_, pane)| pane.windows.is_open()) {
-        // A broker that stands still looks like silence; one that says that there is nothing more does not.
-        if pane.heard.elapsed() >= ASK_AFTER && !reader.is_at_end(*partition).unwrap_or(false) {
+/// A broker that stands still looks like silence; one that says all the while that there is nothing more does not. Where it does
+/// not say so now, silence begins anew.
+fn doubt_silence(panes: &mut BTreeMap<u32, Pane>, reader: &mut dyn Reader) {
+    let is_quiet = |pane: &Pane| pane.windows.is_open() && pane.heard.elapsed() >= ASK_EVERY;
+    if !panes.values().any(is_quiet) {
+        return;
+    }
+    let unread = reader.unread();
+    for (partition, pane) in panes.iter_mut().filter(|(_, pane)| is_quiet(pane)) {
+        if unread.as_ref().map_or(true, |unread| unread.contains(partition)) {
             pane.heard = Instant::now();
         }
-        if pane.heard.elapsed() >= WAIT {
-            out.extend(pane.windows.advance(pane.heard.elapsed()));
-        }
     }
-    out
+}
+
+/// What closes and is revised because nothing comes any more.
+fn in_silence(panes: &mut BTreeMap<u32, Pane>) -> Vec<NewRecord> {
+    let quiet = panes.values_mut().filter(|pane| pane.windows.is_open() && pane.heard.elapsed() >= WAIT);
+    quiet.flat_map(|pane| pane.windows.advance(pane.heard.elapsed())).collect()
 }
 
 /// Stores the windows under the own name, since one that stood still may store after its successor has; and only then says how
@@ -277,52 +288,5 @@ fn parsed_digest(record: &Record) -> Option<(Subject, Option<EventId>, Entry)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use millrace_schemas::ids::ClusterId;
-    use millrace_schemas::marks::Sequence;
-    use millrace_schemas::topics::journal::Load;
-
-    use super::*;
-
-    fn record(fact: Fact) -> NewRecord {
-        Event {
-            id: EventId::derive(&["load"]),
-            source: "windows.1/queries/0".to_owned(),
-            sequence: Sequence::default(),
-            at: Timestamp::ZERO,
-            appended: Timestamp::ZERO,
-            subject: Subject::cluster(ClusterId::parse("shop").expect("legal")),
-            cause: None,
-            payload: fact,
-        }
-        .to_record()
-    }
-
-    #[test]
-    fn a_load_of_long_ago_is_skipped_and_counted() {
-        const NOW: i64 = 1_700_000_000;
-        let check = |ended_seconds_ago: i64, kept: bool| {
-            let start = Timestamp((NOW - ended_seconds_ago - 10) * 1_000_000);
-            let load = Load { start, width_seconds: 10, statements: 1, errors: 0, p50_us: 1, p99_us: 1 };
-            let mut out = vec![record(Fact::Load(load)), record(Fact::Tick {})];
-            let metrics = Registry::new();
-            skip_old_loads(&mut out, Timestamp(NOW * 1_000_000), &metrics);
-            assert_eq!(out.len(), 1 + usize::from(kept), "ended {ended_seconds_ago} s ago");
-            assert_eq!(metrics.get(&LOADS_SKIPPED, &["shop"]) as u64, u64::from(!kept));
-        };
-        check(-5, true);
-        check(3, true);
-        check(60, true);
-        check(61, false);
-        check(86_400, false);
-    }
-
-    #[test]
-    fn what_windows_drop_is_counted_once() {
-        let (metrics, mut counted) = (Registry::new(), Dropped::default());
-        count_dropped(&mut counted, Dropped { late: 3, ahead: 0, beyond: 1 }, &metrics);
-        count_dropped(&mut counted, Dropped { late: 5, ahead: 0, beyond: 1 }, &metrics);
-        let rows = ["late", "ahead", "beyond"].map(|reason| metrics.get(&WINDOW_ROWS_DROPPED, &[reason]) as u64);
-        assert_eq!(rows, [5, 0, 1]);
-    }
-}
+#[path = "windows_tests.rs"]
+mod tests;

@@ -76,8 +76,7 @@ impl KafkaLab {
     fn held(&self, topic: Topic) -> Vec<millrace_schemas::record::Record> {
         let mut reader = self.bus.reader(Assignment::Manual(vec![(topic, From::Start)])).expect("a reader");
         let mut items = Vec::new();
-        let ended = |reader: &mut dyn millrace::bus::Reader| (0..PARTITIONS).all(|at| reader.is_at_end(at) == Ok(true));
-        while items.is_empty() || !ended(reader.as_mut()) {
+        while items.is_empty() || reader.unread() != Ok([].into()) {
             items.extend(reader.poll(Duration::from_millis(50)).expect("the bus is there"));
         }
         records(&items)

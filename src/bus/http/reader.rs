@@ -2,7 +2,7 @@
 //! is unavailable, and the next one opens it anew where it stood: manual assignments by what was read, groups by what they
 //! committed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,15 +116,20 @@ impl Reader for HttpReader {
         }
     }
 
-    fn is_at_end(&mut self, of: u32) -> Result<bool, Error> {
-        for ((topic, _), next) in self.next.iter().filter(|((_, partition), _)| *partition == of) {
-            match self.line.ask(Request::Ends(*topic), Duration::ZERO)? {
-                Answer::Ends(ends) if ends.get(of as usize).is_some_and(|end| end > next) => return Ok(false),
-                Answer::Ends(_) => {}
+    fn unread(&mut self) -> Result<BTreeSet<u32>, Error> {
+        let mut unread = BTreeSet::new();
+        let topics: BTreeSet<Topic> = self.next.keys().map(|(topic, _)| *topic).collect();
+        for topic in topics {
+            let ends = match self.line.ask(Request::Ends(topic), Duration::ZERO)? {
+                Answer::Ends(ends) => ends,
                 other => return Err(self.line.unexpected(&other)),
-            }
+            };
+            let held = self.next.iter().filter(|((of, _), _)| *of == topic);
+            let more =
+                held.filter(|((_, partition), next)| ends.get(*partition as usize).is_some_and(|end| end > *next));
+            unread.extend(more.map(|((_, partition), _)| *partition));
         }
-        Ok(true)
+        Ok(unread)
     }
 }
 

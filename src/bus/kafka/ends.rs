@@ -22,31 +22,42 @@ pub(super) fn metadata(asks: &BaseConsumer<Told>, topic: Option<&str>) -> Result
     led(ASK_WITHIN, || asks.fetch_metadata(topic, ASK_WITHIN))
 }
 
-/// The first offset that is kept of each partition of the topic with this full name, and the one after the last: two questions
-/// to each broker, however many partitions there are. Each answer must come `within`, also where a partition has no leader.
-pub(super) fn ranges(
+/// Which offset of a partition is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Edge {
+    /// The first that is kept.
+    First,
+    /// The one after the last.
+    End,
+}
+
+/// That offset of each partition of the topic with this full name: one question to each broker, however many partitions there
+/// are. The answer must come `within`, also where a partition has no leader.
+pub(super) fn edges(
     client: &Client,
     asks: &BaseConsumer<Told>,
     topic: &str,
     partitions: u32,
+    edge: Edge,
     within: Duration,
-) -> Result<Vec<(u64, u64)>, Error> {
-    let [first, end] = [Offset::Beginning, Offset::End].map(|which| {
-        led(within, || offsets(asks, topic, partitions, which, within)).map_err(|error| client.explain_to(asks, &error))
-    });
-    let (first, end) = (first?, end?);
+) -> Result<Vec<u64>, Error> {
+    let found = led(within, || offsets(asks, topic, partitions, edge, within));
+    let found = found.map_err(|error| client.explain_to(asks, &error))?;
     client.why.answered();
-    Ok(first.into_iter().zip(end).collect())
+    Ok(found)
 }
 
-/// Where each partition has its first or last offset.
 fn offsets(
     asks: &BaseConsumer<Told>,
     topic: &str,
     partitions: u32,
-    which: Offset,
+    edge: Edge,
     within: Duration,
 ) -> Result<Vec<u64>, KafkaError> {
+    let which = match edge {
+        Edge::First => Offset::Beginning,
+        Edge::End => Offset::End,
+    };
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition as i32, which)?;

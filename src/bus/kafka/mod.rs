@@ -24,6 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 
 use self::client::{Client, Told};
+use self::ends::Edge;
 use self::producer::{Batch, Producers};
 use self::reader::KafkaReader;
 use super::{Assignment, Bus, Error, Reader, Receipt, Snapshot, tally, too_large};
@@ -85,20 +86,16 @@ impl Shared {
         Ok(partition_of(key, self.partitions(topic)?) as i32)
     }
 
+    /// One offset of each partition of a topic.
+    fn edges(&self, topic: &str, edge: Edge, within: Duration) -> Result<Vec<u64>, Error> {
+        let partitions = self.partitions(topic)?;
+        ends::edges(&self.client, &self.asks, &self.client.topic(topic), partitions, edge, within)
+    }
+
     /// The first offset that is kept of each partition of a topic, and the one after the last.
     fn ranges(&self, topic: &str) -> Result<Vec<(u64, u64)>, Error> {
-        self.ranges_within(topic, ASK_WITHIN)
-    }
-
-    fn ranges_within(&self, topic: &str, within: Duration) -> Result<Vec<(u64, u64)>, Error> {
-        let partitions = self.partitions(topic)?;
-        ends::ranges(&self.client, &self.asks, &self.client.topic(topic), partitions, within)
-    }
-
-    /// The same of one partition.
-    fn range(&self, topic: &str, partition: u32) -> Result<(u64, u64), Error> {
-        let none = || Error::Unavailable(format!("the topic {topic} has no partition {partition}"));
-        self.ranges(topic)?.get(partition as usize).copied().ok_or_else(none)
+        let first = self.edges(topic, Edge::First, ASK_WITHIN)?;
+        Ok(first.into_iter().zip(self.edges(topic, Edge::End, ASK_WITHIN)?).collect())
     }
 
     /// Fails when no broker answers.
@@ -147,7 +144,7 @@ impl Bus for KafkaBus {
     }
 
     fn ends(&self, topic: Topic) -> Result<Vec<u64>, Error> {
-        Ok(self.0.ranges(topic.name())?.into_iter().map(|(_, end)| end).collect())
+        self.0.edges(topic.name(), Edge::End, ASK_WITHIN)
     }
 
     fn save(&self, snapshots: Vec<Snapshot>) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Change, Told};
+use super::ends::Edge;
 use super::unreadable::{end_of_unreadable, is_unreadable};
 use super::{ASK_WITHIN, LIFE_WITHIN, Shared, is_away};
 use crate::bus::{Assignment, Error, From, Polled, Reader};
@@ -255,15 +256,23 @@ impl Reader for KafkaReader {
             .map_err(|error| self.bus.client.explain(&error))
     }
 
-    fn is_at_end(&mut self, partition: u32) -> Result<bool, Error> {
-        for ((topic, _), next) in self.next.iter().filter(|((_, at), _)| *at == partition) {
-            let (low, high) = self.bus.range(topic.name(), partition)?;
-            // What is not kept any more will not come.
-            if high > low.max(*next) {
-                return Ok(false);
+    fn unread(&mut self) -> Result<BTreeSet<u32>, Error> {
+        let mut unread = BTreeSet::new();
+        for topic in self.topics.values() {
+            let held = self.next.range((*topic, 0)..=(*topic, u32::MAX));
+            let ends = self.bus.edges(topic.name(), Edge::End, ASK_WITHIN)?;
+            let end = |partition: u32| ends.get(partition as usize).copied().unwrap_or(0);
+            let more: Vec<(u32, u64)> =
+                held.map(|((_, at), next)| (*at, *next)).filter(|(at, next)| end(*at) > *next).collect();
+            if more.is_empty() {
+                continue;
             }
+            // What is not kept any more will not come.
+            let first = self.bus.edges(topic.name(), Edge::First, ASK_WITHIN)?;
+            let is_kept = |at: u32| first.get(at as usize).is_some_and(|first| end(at) > *first);
+            unread.extend(more.into_iter().map(|(at, _)| at).filter(|at| is_kept(*at)));
         }
-        Ok(true)
+        Ok(unread)
     }
 }
 
@@ -317,13 +326,13 @@ impl KafkaReader {
         // Who moves needs no question to the brokers.
         let stands = |(place, next): &&((Topic, u32), u64)| self.stood.get(place).is_some_and(|(at, _)| at == next);
         let standing: BTreeSet<Topic> = places.iter().filter(stands).map(|((topic, _), _)| *topic).collect();
-        let ask = |topic: Topic| Some((topic, self.bus.ranges_within(topic.name(), LIFE_WITHIN).ok()?));
-        let ranges: BTreeMap<Topic, Vec<(u64, u64)>> = standing.into_iter().filter_map(ask).collect();
+        let ask = |topic: Topic| Some((topic, self.bus.edges(topic.name(), Edge::End, LIFE_WITHIN).ok()?));
+        let ends: BTreeMap<Topic, Vec<u64>> = standing.into_iter().filter_map(ask).collect();
         for (place, next) in places {
             let (topic, partition) = place;
             let stood = self.stood.get(&place).copied();
-            let range = ranges.get(&topic).and_then(|ranges| ranges.get(partition as usize));
-            let more = stood.is_some_and(|(before, _)| before == next) && range.is_some_and(|(_, end)| *end > next);
+            let end = ends.get(&topic).and_then(|ends| ends.get(partition as usize));
+            let more = stood.is_some_and(|(before, _)| before == next) && end.is_some_and(|end| *end > next);
             self.stood.insert(place, (next, more));
             if more && stood.is_some_and(|(_, more)| more) {
                 tracing::warn!(%topic, partition, next, "nothing comes though there is more to read: it is sought again");

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::ASK_WITHIN;
 use super::client::{Client, RECORD_BYTES_MAX, Told};
-use super::ends::{metadata, ranges};
+use super::ends::{Edge, edges, metadata};
 use crate::bus::Error;
 use crate::config;
 
@@ -190,7 +190,7 @@ impl Topics {
         // ask another.
         for topic in topics {
             let left = until.saturating_duration_since(Instant::now()).max(ASK_WITHIN);
-            ranges(&self.client, &self.asks, &topic.name, topic.partitions, left)?;
+            edges(&self.client, &self.asks, &topic.name, topic.partitions, Edge::End, left)?;
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Shared;
+use super::ends::Edge;
+use super::{ASK_WITHIN, Shared};
 use crate::bus::Error;
 
 /// 3 s for the first answer of a fetch.
@@ -26,7 +27,8 @@ pub(super) fn is_unreadable(error: &KafkaError) -> bool {
 
 /// The first offset after `next` that can be read, when the one at `next` cannot.
 pub(super) fn end_of_unreadable(bus: &Shared, topic: &str, partition: u32, next: u64) -> Result<Option<u64>, Error> {
-    let (_, end) = bus.range(topic, partition)?;
+    let ends = bus.edges(topic, Edge::End, ASK_WITHIN)?;
+    let end = ends.get(partition as usize).copied().unwrap_or(0);
     if next >= end || reads(bus, topic, partition, next)? {
         return Ok(None);
     }

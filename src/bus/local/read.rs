@@ -1,6 +1,6 @@
 //! Readers of the local bus: from the records in memory while they keep up, from the file where they are behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -219,8 +219,10 @@ impl Reader for LocalReader {
         answer.recv().map_err(|_| closed())?
     }
 
-    fn is_at_end(&mut self, _: u32) -> Result<bool, Error> {
-        Ok(self.positions.iter().all(|(topic, at)| !at.held || at.next >= self.end(*topic)))
+    fn unread(&mut self) -> Result<BTreeSet<u32>, Error> {
+        // Each topic has one partition here.
+        let more = self.positions.iter().any(|(topic, at)| at.held && at.next < self.end(*topic));
+        Ok(more.then_some(0).into_iter().collect())
     }
 }
 

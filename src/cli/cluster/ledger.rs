@@ -269,11 +269,7 @@ impl Ledger {
             if !self.poll()?.is_empty() {
                 last = Instant::now();
             }
-            let mut at_end = true;
-            for partition in 0..self.bus.partitions(Topic::Journal)? {
-                at_end = at_end && self.reader.is_at_end(partition)?;
-            }
-            if at_end {
+            if self.reader.unread()?.is_empty() {
                 return Ok(());
             }
             if last.elapsed() > READ_WITHIN {
