@@ -215,6 +215,14 @@ impl Fleet {
         kill_process(self.pid(name), Signal::CONT).expect("it is our child");
     }
 
+    /// Fails when a role has ended that nobody ended.
+    pub(super) fn all_run(&mut self) {
+        let ended = |(name, role): (&String, &mut Running)| Some((name.clone(), role.child.try_wait().ok().flatten()?));
+        let ended: Vec<_> = self.running.iter_mut().filter_map(ended).collect();
+        let logs: Vec<String> = ended.iter().map(|(name, _)| self.log(name)).collect();
+        assert!(ended.is_empty(), "ended by themselves: {ended:?}\n{}", logs.join("\n"));
+    }
+
     /// Notes how much memory each role has had.
     pub(super) fn weigh(&mut self) {
         for (name, role) in &self.running {

@@ -7,6 +7,7 @@ mod kills;
 mod network;
 mod outages;
 mod poison;
+mod returning;
 mod secured;
 mod storms;
 mod trusted;

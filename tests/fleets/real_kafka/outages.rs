@@ -53,6 +53,7 @@ async fn a_broker_that_was_away_or_stood_still_cost_nothing_that_was_acknowledge
     tokio::time::sleep(still).await;
     fleet.kafka.resume(1);
     tokio::time::sleep(Duration::from_secs(5)).await;
+    fleet.all_run();
     only_what_was_asked_for(&fleet);
     let gaps = gaps(&fleet);
     assert!(gaps >= fleet.spec.members.len(), "{gaps} gaps were told by the agents\n{}", fleet.logs());
@@ -90,6 +91,7 @@ async fn three_brokers_lose_one_after_the_other_and_no_acknowledged_record() {
         fleet.kafka.start_again(broker).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+    fleet.all_run();
     let (facts, rows) = (facts.stop(), rows.stop());
     println!("three brokers: a leader killed for {} s, then all restarted in turn:", away.as_secs());
     println!("  {}", facts.check(&fleet.told(Topic::Journal)));
