@@ -1,6 +1,7 @@
 //! What watches: wire capture, slow logs, servers, hosts, heartbeats; writes facts, changes nothing.
 pub mod host;
 pub mod log_in;
+pub mod performance_schema;
 pub mod process;
 pub mod pulse;
 pub mod server;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::rows::Row;
 
 /// 10,000 digests: the size of the server's own table by default; rows beyond it are in its "other" row anyway.
-const DIGESTS_MAX: usize = 10_000;
+pub const DIGESTS_MAX: usize = 10_000;
 
 /// What a server counted of one digest in one schema since it started, or since its table was emptied.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -137,6 +137,11 @@ impl Tally {
         Tally { group_by, order_by, bytes_max: GROUPS_BYTES_MAX, ..Tally::default() }
     }
 
+    /// Says between which times all of it happened, where statements themselves do not tell.
+    pub fn span(&mut self, from: Timestamp, to: Timestamp) {
+        self.overall.seen(plausible(from), plausible(to));
+    }
+
     /// Counts what a filter left out.
     pub fn leave_out(&mut self, entries: u64) {
         self.filtered += entries;

@@ -104,6 +104,8 @@ pub enum InputKind {
     MariadbSlowLog,
     /// Captured packets.
     Capture,
+    /// A server's own counters between two looks. It tells sums: latencies are those of each digest's average call.
+    PerformanceSchema,
 }
 
 /// What a capture does not tell.

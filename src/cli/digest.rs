@@ -1,9 +1,10 @@
-//! `millrace digest FILE...`: which statements took the time, from slow logs and captures, as text, JSON or a page. Literals are
-//! masked unless they are asked for.
+//! `millrace digest FILE...`: which statements took the time, from slow logs and captures, as text, JSON or a page; `--from SERVER`:
+//! which take it now. Literals are masked unless they are asked for.
 
 mod compare;
 mod figures;
 mod html;
+mod live;
 mod plots;
 mod progress;
 mod read;
@@ -36,13 +37,15 @@ Filters:
   and, or, not, ( )   'or' binds weakest; a quote in a text is doubled
   Example: user = 'app' and query_time > 500ms and not (schema = 'test' or table ~ '^tmp_')
   A statement of which a log does not say the value (its error, say) fits no comparison.
-  Captures are summed by second and digest: ask them for user, schema, digest, kind, table, text.
+  Captures are summed by second and digest: ask them for user, schema, digest, kind, table, text;
+  a server (--from) for schema, digest, kind, table, text.
 
 Times: 2026-11-21T09:00:00Z, '2026-11-21 09:00' (local), 1h (ago). --until is not included.
 
 Examples:
   millrace digest /var/log/mysql/slow.log
   millrace digest --since 1h --order-by rows --limit 5 /var/log/mysql/
+  millrace digest --from db1 --user monitor -p --interval 5s
   millrace digest -o html slow.log.1.gz slow.log > report.html
   millrace digest -o json --limit all slow.log > base.json; millrace digest --compare base.json new.log";
 
@@ -50,12 +53,35 @@ Examples:
 #[command(after_long_help = MORE_HELP)]
 pub(super) struct Arguments {
     /// Slow logs and captures, also packed (gzip, zstd, xz); a folder is all files in it, `-` is standard input.
-    #[arg(required_unless_present = "read", value_name = "FILE")]
+    #[arg(required_unless_present_any = ["read", "from"], conflicts_with = "from", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The same, as capture tools name it.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "from")]
     read: Vec<PathBuf>,
-    /// The form of the answer.
+    /// Watch a server by its own counters (performance_schema) instead: HOST, HOST:PORT, the path of its socket, or
+    /// mysql://USER@HOST:PORT.
+    #[arg(long, value_name = "SERVER", conflicts_with_all = ["since", "until", "compare"])]
+    from: Option<String>,
+    /// How long each profile of a server is.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = live::interval)]
+    interval: std::time::Duration,
+    /// How many profiles of a server; without it until you stop it.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// The account at the server; else that of the DSN, of the option file, or your own name.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Ask for the account's password.
+    #[arg(short = 'p', long)]
+    ask_password: bool,
+    /// The file with the account's password (chmod 600).
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// An option file of the servers' own clients, for user and password in its [client] section; without it ~/.my.cnf. The
+    /// variable MYSQL_PWD is read too.
+    #[arg(long, value_name = "FILE")]
+    defaults_file: Option<PathBuf>,
+    /// The form of the answer; of a server one line of JSON per interval.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
     /// What the first group has most of.
@@ -140,6 +166,9 @@ enum Type {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some(server) = &arguments.from {
+        return live::run(arguments, server);
+    }
     let named: Vec<PathBuf> = arguments.read.iter().chain(&arguments.files).cloned().collect();
     let places = places(&named)?;
     let group_by = arguments.group_by.into();

@@ -10,6 +10,7 @@ mod fingerprint;
 mod input;
 mod journal;
 mod key;
+mod login;
 mod logs;
 mod output;
 mod site;

@@ -2,7 +2,6 @@
 //! account that all of them know. Out: a tree, JSON or a graph, and an exit code: 0 healthy, 1 something is broken, 2 wrong
 //! usage, 3 part could not be asked. It only reads; a server that does not answer costs a bounded time and is called unknown.
 
-mod dsn;
 mod judge;
 #[cfg(test)]
 mod samples;
@@ -19,9 +18,9 @@ use millrace_mysql::{Account, Address, GtidSet, Session, Target, status};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::login::{Login, Place};
 use super::output::say;
 use super::{End, Negative};
-use dsn::{Login, Place};
 use judge::Report;
 use walk::{AT_ONCE, Node, Seen, Walk};
 

@@ -115,10 +115,10 @@ impl Filter {
         self.root.fits(one, class)
     }
 
-    /// An error if it asks for what only single statements have: captures give sums by second and digest.
+    /// An error if it asks for what only single statements have: captures and servers give sums by digest.
     pub fn check_for_sums(&self) -> Result<(), BadFilter> {
         let Some((column, name)) = self.root.single() else { return Ok(()) };
-        let what = format!("'{name}' cannot be asked of a capture, whose statements are summed by second and digest");
+        let what = format!("'{name}' cannot be asked of a capture or a server, whose statements are summed by digest");
         Err(BadFilter { filter: self.text.clone(), column, what })
     }
 }

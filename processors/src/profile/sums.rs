@@ -88,7 +88,7 @@ impl Sums {
         self.max_us = self.max_us.max(max_us);
     }
 
-    fn seen(&mut self, first: Option<Timestamp>, last: Option<Timestamp>) {
+    pub(super) fn seen(&mut self, first: Option<Timestamp>, last: Option<Timestamp>) {
         self.first = self.first.into_iter().chain(first).min();
         self.last = self.last.max(last);
     }

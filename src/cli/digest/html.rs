@@ -106,6 +106,7 @@ fn kind(kind: InputKind) -> &'static str {
         InputKind::MysqlSlowLog => "MySQL slow log",
         InputKind::MariadbSlowLog => "MariaDB slow log",
         InputKind::Capture => "capture",
+        InputKind::PerformanceSchema => "performance_schema",
     }
 }
 

@@ -42,6 +42,58 @@ pub(super) fn report(profile: &Profile) -> String {
     out
 }
 
+/// What a server did in an interval: the whole, and a line for each group.
+pub(super) fn live(profile: &Profile) -> String {
+    let mut out = String::new();
+    head(&mut out, profile);
+    let all = &profile.overall;
+    if let (Some(first), Some(last)) = (&all.first_seen, &all.last_seen) {
+        let _ = writeln!(out, "{}, {}", span(first, last), duration((profile.seconds * 1e6) as u64));
+    }
+    let _ = writeln!(
+        out,
+        "\n  {}, {:.2} at once on average; {}",
+        rate(all.calls as f64 / profile.seconds),
+        profile.concurrency,
+        rows(all)
+    );
+    let others = others(all);
+    if !others.is_empty() {
+        let _ = writeln!(out, "  {others}");
+    }
+    let digest = if profile.group_by == GroupBy::Digest { "digest    " } else { "" };
+    let what = named(profile.group_by);
+    let _ = writeln!(
+        out,
+        "\n{:>4}  {digest}{:>6} {:>9} {:>7} {:>7} {:>7}  {what}",
+        "rank", "share", "calls/s", "mean", "lock", "errors"
+    );
+    for group in &profile.groups {
+        let id = group.digest.as_ref().map_or(String::new(), |class| format!("{:.8}  ", class.digest_id.to_string()));
+        let row = per_second(&group.rank.to_string(), &id, group.share_of_time, &group.measures, profile.seconds);
+        let room = COLUMNS.saturating_sub(row.chars().count());
+        let _ = writeln!(out, "{row}{}", fitted(&title(group, profile.group_by), room));
+    }
+    if let Some(other) = &profile.other {
+        let blank = if digest.is_empty() { "" } else { "          " };
+        let row = per_second("", blank, other.share_of_time, &other.measures, profile.seconds);
+        let _ = writeln!(out, "{row}{} other", count(other.groups));
+    }
+    out
+}
+
+fn per_second(rank: &str, id: &str, share: f64, measures: &Measures, seconds: f64) -> String {
+    let each = |sum: u64| sum.checked_div(measures.calls).unwrap_or(0);
+    format!(
+        "{rank:>4}  {id}{:>6} {:>9} {:>7} {:>7} {:>7}  ",
+        percent(share),
+        three(measures.calls as f64 / seconds),
+        duration(measures.mean_us),
+        duration(each(measures.lock_time_us.unwrap_or(0))),
+        measures.errors.map_or(String::new(), short),
+    )
+}
+
 fn head(out: &mut String, profile: &Profile) {
     for input in profile.inputs.iter().take(FILES) {
         let _ = writeln!(out, "{}", fitted(&harmless(&input.file), COLUMNS));
@@ -75,6 +127,9 @@ fn what_it_is(input: &Input) -> String {
         InputKind::MysqlSlowLog => "MySQL slow log",
         InputKind::MariadbSlowLog => "MariaDB slow log",
         InputKind::Capture => return format!("capture, {} rows of a second and digest", count(input.entries)),
+        InputKind::PerformanceSchema => {
+            return format!("performance_schema, {}", some(input.entries, "digest"));
+        }
     };
     format!("{kind}, {}", read(input.entries, input.unreadable))
 }
@@ -194,13 +249,7 @@ fn load(out: &mut String, load: &Load) {
 }
 
 fn table(out: &mut String, profile: &Profile) {
-    let what = match profile.group_by {
-        GroupBy::Digest => "statement",
-        GroupBy::Table => "table",
-        GroupBy::User => "user",
-        GroupBy::Host => "host",
-        GroupBy::Schema => "schema",
-    };
+    let what = named(profile.group_by);
     let digest = if profile.group_by == GroupBy::Digest { "digest    " } else { "" };
     let _ = writeln!(
         out,
@@ -218,6 +267,17 @@ fn table(out: &mut String, profile: &Profile) {
         let row = figures("", blank, other.share_of_time, &other.measures);
         let _ = writeln!(out, "{row}{} other", count(other.groups));
         folded(out, other);
+    }
+}
+
+/// What a group is called.
+fn named(by: GroupBy) -> &'static str {
+    match by {
+        GroupBy::Digest => "statement",
+        GroupBy::Table => "table",
+        GroupBy::User => "user",
+        GroupBy::Host => "host",
+        GroupBy::Schema => "schema",
     }
 }
 

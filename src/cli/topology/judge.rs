@@ -8,8 +8,8 @@ use millrace_mysql::status::{Channel, SemiSync, Server, Status};
 use millrace_mysql::{Flavour, GtidError, GtidSet};
 use serde::Serialize;
 
-use super::dsn::Place;
 use super::walk::{Node, SERVERS_MAX, Seen, source_place};
+use crate::cli::login::Place;
 
 /// A server's message or a GTID set is shown with at most this many characters: enough to know it, short enough for a screen.
 const SHOWN_CHARS_MAX: usize = 300;

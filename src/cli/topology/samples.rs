@@ -7,8 +7,8 @@ use millrace_mysql::status::source::AttachedReplicas;
 use millrace_mysql::status::{Channel, SemiSync, Server, Source, Status};
 use millrace_mysql::{Dialect, Flavour, GtidSet, Version};
 
-use super::dsn::Place;
 use super::walk::{Node, Seen};
+use crate::cli::login::Place;
 
 /// The `server_uuid` of MySQL's first server in these tests.
 const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";

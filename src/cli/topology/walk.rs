@@ -8,7 +8,7 @@ use millrace_mysql::GtidSet;
 use millrace_mysql::status::source::{Attached, AttachedReplicas};
 use millrace_mysql::status::{Channel, Server, Status};
 
-use super::dsn::Place;
+use crate::cli::login::Place;
 
 /// 200 servers: larger than any one replication set in use, and at 16 at once and 8 s each still over within two minutes even
 /// if nobody answers.

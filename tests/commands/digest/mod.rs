@@ -1,5 +1,6 @@
 //! `millrace digest` as people use it: over logs of real servers and over ones that are made to be difficult.
 
+mod live;
 mod samples;
 mod schema;
 
@@ -25,11 +26,16 @@ fn text(output: &Output) -> String {
 fn profile(arguments: &[&str], files: &[&Path]) -> Value {
     let output = run(&[&["-o", "json"], arguments].concat(), files);
     let profile: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/src/golden/profile.schema.json");
-    let schema: Value = serde_json::from_slice(&fs::read(golden).expect("the schema")).expect("JSON");
-    assert_eq!(schema::broken(&schema, &profile), Vec::<String>::new(), "the answer obeys its schema");
+    assert_eq!(schema_of_profile(&profile), Vec::<String>::new(), "the answer obeys its schema");
     assert!(output.stdout.starts_with(b"{\"schema_version\":1,"));
     profile
+}
+
+/// What in a profile breaks its schema.
+fn schema_of_profile(profile: &Value) -> Vec<String> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/src/golden/profile.schema.json");
+    let schema: Value = serde_json::from_slice(&fs::read(golden).expect("the schema")).expect("JSON");
+    schema::broken(&schema, profile)
 }
 
 /// An entry as MySQL writes it.

@@ -1,6 +1,6 @@
-//! Where the walk begins and who asks: a DSN (`mysql://USER@HOST:PORT`) and an option file in, a [`Login`] out.
-//! A password is never taken from the command line nor from the environment, since both are seen by others, and never repeated
-//! in a message. One from an option file goes on in a file that lies in memory and is gone with the process.
+//! Which server is asked, and who asks: a DSN (`mysql://USER@HOST:PORT`), a host or a socket and an option file in, a [`Login`] or
+//! a [`Target`] out. A password is never taken from the command line, and never repeated in a message. One from an option file, the
+//! environment or a prompt goes on in a file that lies in memory and is gone with the process.
 
 use std::fmt;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use millrace_mysql::Account;
+use millrace_mysql::{Account, Address, Target};
 use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
 
 /// What both families listen on unless told otherwise.
@@ -53,6 +53,10 @@ pub(super) enum DsnError {
     NoUser,
     #[error("the option file {path}: {why}")]
     Options { path: String, why: String },
+    #[error(
+        "the password cannot be taken: {0}; write it to a file, run chmod 600 on that, and give --password-file FILE"
+    )]
+    Secret(String),
 }
 
 /// What a DSN says.
@@ -226,6 +230,66 @@ impl Login {
     }
 }
 
+/// The variable in which the servers' own clients take a password. It is seen by who may see this process' environment.
+const PASSWORD_VARIABLE: &str = "MYSQL_PWD";
+
+/// How a server is named on the command line, and who asks it.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    /// `mysql://USER@HOST:PORT`, `HOST`, `HOST:PORT` or the path of a socket.
+    pub(super) server: &'a str,
+    pub(super) user: Option<&'a str>,
+    pub(super) password_file: Option<&'a Path>,
+    pub(super) defaults_file: Option<&'a Path>,
+    /// Ask for the password at the terminal.
+    pub(super) prompt: bool,
+}
+
+/// A server and who asks it; the password stays readable while this is kept.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) target: Target,
+    _secret: Option<File>,
+}
+
+impl Asked<'_> {
+    /// Puts together what the command line, the option file, the environment and a prompt say, in that order.
+    pub(super) fn known(&self) -> Result<Known, DsnError> {
+        let own = std::env::home_dir().map(|home| home.join(".my.cnf")).filter(|file| file.exists());
+        let file = self.defaults_file.map(Path::to_owned).or(own);
+        let read = file.as_deref().map(Options::load).transpose()?.unwrap_or_default();
+        let (named, address) = address_of(self.server)?;
+        let user = named.or(self.user.map(str::to_owned)).or(read.user).or_else(|| std::env::var("USER").ok());
+        let user = user.filter(|user| !user.is_empty()).ok_or(DsnError::NoUser)?;
+        let password = if self.password_file.is_some() {
+            None
+        } else if self.prompt {
+            let asked = rpassword::prompt_password(format!("password of {user} at {address}: "));
+            Some(asked.map_err(|error| DsnError::Secret(error.to_string()))?)
+        } else {
+            read.password.or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
+        };
+        let (password_file, secret) = match password {
+            None => (self.password_file.map(Path::to_owned), None),
+            Some(password) => {
+                let (file, path) = in_memory(&password).map_err(|error| DsnError::Secret(error.to_string()))?;
+                (Some(path), Some(file))
+            }
+        };
+        let target = Target::new("server", address, Account { user, password_file });
+        Ok(Known { target, _secret: secret })
+    }
+}
+
+fn address_of(server: &str) -> Result<(Option<String>, Address), DsnError> {
+    if server.starts_with('/') {
+        return Ok((None, Address::Socket(server.into())));
+    }
+    let dsn = if server.contains("://") { Dsn::parse(server)? } else { Dsn { user: None, place: place_of(server)? } };
+    let Place { host, port } = dsn.place;
+    Ok((dsn.user, Address::Tcp { host, port }))
+}
+
 /// A file in memory with the password, and the path by which this process reads it: sessions take passwords from files only.
 fn in_memory(password: &str) -> std::io::Result<(File, PathBuf)> {
     let mut file = File::from(memfd_create("millrace-password", MemfdFlags::CLOEXEC)?);
@@ -291,6 +355,20 @@ mod tests {
         let secret = login.account.password_file.clone().unwrap();
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "s3cret\n");
         assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_server_is_named_by_host_socket_or_dsn() {
+        let check = |text: &str, user: Option<&str>, address: &str| {
+            let (named, found) = address_of(text).unwrap();
+            assert_eq!((named.as_deref(), found.to_string().as_str()), (user, address), "{text}");
+        };
+        check("db1", None, "db1:3306");
+        check("db1:3307", None, "db1:3307");
+        check("[::1]:3307", None, "[::1]:3307");
+        check("/run/mysqld/mysqld.sock", None, "/run/mysqld/mysqld.sock");
+        check("mysql://millrace@db1:3307", Some("millrace"), "db1:3307");
+        assert!(address_of("mysql://u:s3cret@db1").unwrap_err().to_string().contains("--password-file"));
     }
 
     #[test]
