@@ -1,6 +1,8 @@
 //! `millrace digest FILE...`: which statements took the time, from slow logs and captures, as text, JSON or a page. Literals are
 //! masked unless they are asked for.
 
+mod batch;
+mod chunks;
 mod compare;
 mod figures;
 mod html;
@@ -10,6 +12,7 @@ mod read;
 mod span;
 mod text;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -156,6 +159,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         until: arguments.until.map(|when| when.0),
         factor: arguments.sample_factor,
         ports: &arguments.port,
+        threads: std::thread::available_parallelism().map_or(1, NonZero::get),
         classes: Classes::new(),
         progress: Progress::new(total),
     };
