@@ -1,6 +1,6 @@
 //! How fast slow logs are read and their statements digested, against what people use today, on the same bytes in the same run:
 //! `millrace digest` on one core against pt-query-digest on one core; the digest alone against sqlparser's tokenizer; two cores
-//! against one; and the memory that a million digests take.
+//! against one; what statements that somebody made to hurt take; and the memory that a million digests take.
 //! `cargo bench --bench slowlog`; with `--test` (as `cargo test --benches` runs it) only some megabytes.
 //! `MILLRACE_SAMPLES=DIR` takes the slow logs (`*.slow.log.zst`) of a folder instead of one that it makes up.
 #![allow(clippy::print_stdout)] // the numbers are what it is for
@@ -33,6 +33,9 @@ const TIMES_PEER: f64 = 80.0;
 const TIMES_TOKENIZER: f64 = 12.0;
 const TIMES_ONE_CORE: f64 = 1.7;
 const MEMORY_MIB: f64 = 64.0;
+const HARD_MS_A_MIB: f64 = 10.0;
+/// 16 MiB: four times what a server takes by default.
+const HARD_BYTES: usize = 16 << 20;
 
 fn main() {
     let short = std::env::args().any(|argument| argument == "--test");
@@ -43,6 +46,7 @@ fn main() {
         whole(&name, &log, &repeated(folder.path(), "peer", &sample, bytes.min(PEER_BYTES)));
         alone(&name, &statements(&sample), if short { TURN / 20 } else { TURN });
     }
+    hard(if short { HARD_BYTES / 16 } else { HARD_BYTES });
     million(folder.path(), if short { DIGESTS / 100 } else { DIGESTS });
 }
 
@@ -141,9 +145,9 @@ fn repeated(folder: &Path, name: &str, sample: &[u8], bytes: u64) -> PathBuf {
 fn statements(sample: &[u8]) -> Vec<Vec<u8>> {
     let dialect = Dialect::of_log(&sample[..sample.len().min(Dialect::START_BYTES)]).unwrap_or(Dialect::MySql);
     let (mut entries, mut all) = (Entries::new(dialect, 0), Vec::new());
-    let mut take = |found| {
+    let mut take = |found: Found<'_>| {
         if let Found::Entry(entry) = found {
-            all.push(entry.sql);
+            all.push(entry.sql.clone());
         }
     };
     entries.take(sample, &mut take);
@@ -207,6 +211,42 @@ fn alone(name: &str, statements: &[Vec<u8>], turn: Duration) {
         "{name}: digest alone: {ours:.0} MB/s; sqlparser's tokenizer: {peer:.0} MB/s; {times:.1} x; goal of {TIMES_TOKENIZER} x: {}",
         held(times >= TIMES_TOKENIZER)
     );
+}
+
+/// Statements that are long or deep, or end in what is never closed: the time grows with the bytes and nothing else.
+fn hard(bytes: usize) {
+    let filled = |start: &str, part: &str, end: &str| {
+        let mut sql = start.to_owned();
+        while sql.len() + part.len() + end.len() < bytes {
+            sql.push_str(part);
+        }
+        sql + end
+    };
+    let statements = [
+        ("a long literal", filled("SELECT '", "abcdefgh ", "'")),
+        ("a literal of quotes", filled("SELECT '", "''\\'", "'")),
+        ("an unclosed literal", filled("SELECT '", "abc \\' ", "")),
+        ("an unclosed name", filled("SELECT `", "abc `` ", "")),
+        ("an unclosed comment", filled("SELECT /*", "* / ", "")),
+        ("comments that are code", filled("SELECT ", "/*!50000 ", "1")),
+        ("rows", filled("INSERT INTO t VALUES (0, 'x')", ", (1, 'abc''d')", "")),
+        ("rows with calls", filled("INSERT INTO t VALUES (0, NOW())", ", (1, NOW())", "")),
+        ("a list", filled("SELECT 1 IN (1", ", -1", ")")),
+        ("charsets without strings", filled("SELECT ", "_utf8 ", "")),
+        ("functions without arguments", filled("SELECT ", "count  ", "")),
+        ("10,000 parentheses", format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000))),
+    ];
+    let mut scanner = Scanner::new();
+    for (name, sql) in &statements {
+        let began = Instant::now();
+        black_box(scanner.id_of(black_box(sql.as_bytes())));
+        let ms = began.elapsed().as_secs_f64() * 1e3 / (sql.len() as f64 / 1024.0 / 1024.0);
+        println!(
+            "{name}: {:.2} MiB, {ms:.2} ms a MiB; goal of {HARD_MS_A_MIB} ms: {}",
+            sql.len() as f64 / 1024.0 / 1024.0,
+            held(ms <= HARD_MS_A_MIB)
+        );
+    }
 }
 
 /// MB a second of CPU-bound work over `bytes`, the best of its rounds: what disturbs a round only makes it slower.

@@ -105,13 +105,12 @@ impl Deltas {
         if rise.count == 0 {
             return;
         }
-        let (digest, text) = match (&row.digest, &row.text) {
-            (Some(_), Some(text)) => match server_text(text) {
-                // Preparing and closing are no executions; those have a row of their own.
-                (Some(ServerPrefix::Prepare | ServerPrefix::Deallocate), _) => return,
-                (_, text) => (self.scanner.id_of(text.as_bytes()), text.to_owned()),
-            },
-            _ => {
+        let told = row.digest.as_ref().and(row.text.as_deref()).map(server_text);
+        let (digest, text) = match told {
+            // Preparing and closing are no executions; those have a row of their own.
+            Some((Some(ServerPrefix::Prepare | ServerPrefix::Deallocate), _)) => return,
+            Some((_, text)) => (self.scanner.id_of(text.as_bytes()), text.to_owned()),
+            None => {
                 found.beyond += rise.count;
                 (DigestId::OTHER, String::new())
             }

@@ -19,8 +19,8 @@ fn check(name: &str, dialect: Dialect) {
     assert_eq!(Dialect::of_log(&log), Some(dialect));
     let (mut entries, mut unreadable): (Vec<SlowEntry>, _) = (Vec::new(), Vec::new());
     let mut reader = Entries::new(dialect, 0);
-    let mut found = |found| match found {
-        Found::Entry(entry) => entries.push(*entry),
+    let mut found = |found: Found<'_>| match found {
+        Found::Entry(entry) => entries.push(entry.clone()),
         Found::Unreadable(part) => unreadable.push(part),
     };
     for part in log.chunks(100_000) {

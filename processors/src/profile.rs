@@ -12,13 +12,14 @@ mod report;
 mod sums;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use millrace_schemas::digest::DigestId;
 use millrace_schemas::profile::{Class, GroupBy, OrderBy};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
-use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 pub use class::Classes;
 pub use compare::{THRESHOLD_PERCENT, compare};
@@ -121,7 +122,7 @@ pub struct Tally {
     load: Series,
     filtered: u64,
     /// By a hash of the key; listed in an order of their own, never in that of the map.
-    groups: HashMap<u128, Box<Group>, Xxh3DefaultBuilder>,
+    groups: HashMap<u128, Box<Group>, BuildHasherDefault<Spread>>,
     /// What the groups take.
     bytes: usize,
     other: Sums,
@@ -176,15 +177,11 @@ impl Tally {
 
     fn count(&mut self, key: u128, name: &str, one: &Observed<'_>, class: Option<&mut dyn FnMut() -> Arc<Class>>) {
         let Tally { groups, folded, folded_more, .. } = self;
-        let mut new = false;
         let group = groups.entry(key).or_insert_with(|| {
-            new = true;
             let partial = *folded_more || folded.binary_search(&short(key)).is_ok();
             Box::new(Group::new(name, class.map(|class| class()), partial))
         });
-        let before = if new { 0 } else { group.bytes() };
-        group.add(one);
-        self.bytes = self.bytes + group.bytes() - before;
+        self.bytes += group.add(one);
     }
 
     /// Folds the groups that matter least into `other`, until half of the memory is free.
@@ -212,6 +209,26 @@ impl Tally {
         #[allow(clippy::stable_sort_primitive)] // merges the long sorted run and what was added in one pass
         self.folded.sort();
         self.folded.dedup();
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64 ^ (key >> 64) as u64;
     }
 }
 

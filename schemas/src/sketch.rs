@@ -42,6 +42,29 @@ static UPPER: [u64; BUCKETS] = {
     bounds
 };
 
+/// The first bucket that a value of so many bits can be in: a look at the 35 of its octave finds it.
+static BY_BITS: [u16; 66] = {
+    let mut first = [0_u16; 66];
+    let (mut bits, mut index) = (1, 0);
+    while bits < 66 {
+        // The least value of so many bits.
+        let least = if bits == 65 { u64::MAX } else { 1 << (bits - 1) };
+        while UPPER[index] < least {
+            index += 1;
+        }
+        first[bits] = index as u16;
+        bits += 1;
+    }
+    first
+};
+
+/// The bucket of a value that is not 0.
+fn bucket(value: u64) -> usize {
+    let bits = (u64::BITS - value.leading_zeros()) as usize;
+    let (first, last) = (usize::from(BY_BITS[bits]), usize::from(BY_BITS[bits + 1]));
+    first + UPPER[first..last].partition_point(|bound| *bound < value)
+}
+
 /// Counts of durations by size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
@@ -90,8 +113,7 @@ impl Sketch {
             self.zeros = self.zeros.saturating_add(n);
             return;
         }
-        let index = UPPER.partition_point(|bound| *bound < value_us);
-        self.add_to(index, n);
+        self.add_to(bucket(value_us), n);
     }
 
     /// Adds all counts of another sketch; the order of merging does not matter.

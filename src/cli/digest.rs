@@ -1,6 +1,8 @@
 //! `millrace digest FILE...`: which statements took the time, from slow logs and captures, as text, JSON or a page; `--from SERVER`:
 //! which take it now. Literals are masked unless they are asked for.
 
+mod batch;
+mod chunks;
 mod compare;
 mod figures;
 mod html;
@@ -11,6 +13,7 @@ mod read;
 mod span;
 mod text;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -185,6 +188,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         until: arguments.until.map(|when| when.0),
         factor: arguments.sample_factor,
         ports: &arguments.port,
+        threads: std::thread::available_parallelism().map_or(1, NonZero::get),
         classes: Classes::new(),
         progress: Progress::new(total),
     };

@@ -41,14 +41,14 @@ pub(super) struct Log {
 }
 
 /// Reads a log to its end, or until `take` returns false.
-pub(super) fn read(input: &mut dyn BufRead, dialect: Option<Dialect>, take: &mut dyn FnMut(Found) -> bool) -> Log {
+pub(super) fn read(input: &mut dyn BufRead, dialect: Option<Dialect>, take: &mut dyn FnMut(Found<'_>) -> bool) -> Log {
     let (start, written) = match beginning(input) {
         Ok(beginning) => beginning,
         Err(error) => return Log { dialect: dialect.unwrap_or(Dialect::MySql), empty: true, outcome: Err(error) },
     };
     let dialect = dialect.or(written).unwrap_or(Dialect::MySql);
     let go_on = Cell::new(true);
-    let mut take = |found| go_on.set(go_on.get() && take(found));
+    let mut take = |found: Found<'_>| go_on.set(go_on.get() && take(found));
     let mut entries = Entries::new(dialect, 0);
     entries.take(&start, &mut take);
     let outcome = loop {
@@ -105,13 +105,20 @@ impl Unread {
     }
 }
 
+/// What can be odd about an entry.
+pub(super) const ODDITIES: [&str; 4] = ["truncated", "header_inside", "invalid_utf8", "admin_command"];
+
+/// Which of them are.
+pub(super) fn odd(entry: &SlowEntry) -> [bool; ODDITIES.len()] {
+    [
+        entry.sql.len() as u64 != entry.sql_bytes,
+        entry.header_inside,
+        std::str::from_utf8(&entry.sql).is_err(),
+        entry.admin_command.is_some(),
+    ]
+}
+
 /// What is odd about an entry.
 pub(super) fn oddities(entry: &SlowEntry) -> impl Iterator<Item = &'static str> {
-    let flags = [
-        (entry.sql.len() as u64 != entry.sql_bytes, "truncated"),
-        (entry.header_inside, "header_inside"),
-        (std::str::from_utf8(&entry.sql).is_err(), "invalid_utf8"),
-        (entry.admin_command.is_some(), "admin_command"),
-    ];
-    flags.into_iter().filter_map(|(is, name)| is.then_some(name))
+    ODDITIES.into_iter().zip(odd(entry)).filter_map(|(name, is)| is.then_some(name))
 }

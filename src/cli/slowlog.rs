@@ -172,11 +172,11 @@ fn written_in(place: &Place) -> anyhow::Result<Dialect> {
 }
 
 impl<W: Write> Teller<W> {
-    fn take(&mut self, file: &str, found: Found, unread: &mut Unread) {
+    fn take(&mut self, file: &str, found: Found<'_>, unread: &mut Unread) {
         match found {
             Found::Entry(entry) => {
                 self.entries += 1;
-                let line = self.line(file, &entry);
+                let line = self.line(file, entry);
                 if let Err(error) = write_line(&mut self.out, &line) {
                     self.failed.get_or_insert(error);
                 }

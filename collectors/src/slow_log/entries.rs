@@ -6,10 +6,12 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use millrace_schemas::time::Timestamp;
 
-use super::text::Lexical;
+use super::fields::Fields;
+use super::mysql::Accounts;
+use super::text::{Lexical, integer};
 use super::{Dialect, Found, SlowEntry, Unreadable, mariadb, mysql};
 
 /// Longest statement that is kept, in bytes. 1 MiB: the digest of a longer one is that of its beginning.
@@ -43,7 +45,14 @@ pub struct Entries {
     lexical: Lexical,
     /// The last bytes of the statement.
     tail: [u8; 2],
-    schema: String,
+    fields: Fields,
+    accounts: Accounts,
+    /// The header had an account.
+    accounted: bool,
+    /// Attributes are kept.
+    attributes: bool,
+    /// The last one that was named; none before.
+    schema: Option<String>,
     /// A line that is not whole yet.
     line: Vec<u8>,
     /// Where the next byte lies in the file.
@@ -72,7 +81,11 @@ impl Entries {
             entry: SlowEntry::default(),
             lexical: Lexical::default(),
             tail: [0; 2],
-            schema: String::new(),
+            fields: Fields::new(dialect == Dialect::MariaDb),
+            accounts: Accounts::default(),
+            accounted: false,
+            attributes: true,
+            schema: None,
             line: Vec::new(),
             offset,
             line_at: offset,
@@ -86,13 +99,43 @@ impl Entries {
         }
     }
 
+    /// Reads entries without their attributes.
+    pub fn without_attributes(dialect: Dialect, offset: u64) -> Self {
+        Entries { attributes: false, ..Entries::new(dialect, offset) }
+    }
+
+    /// Where an entry may begin in a part of a log: the last place behind a semicolon and a line end where a header stands. Whether
+    /// one does begin there, [`Entries::is_outside`] says of who has read the part before it.
+    pub fn last_border(part: &[u8]) -> Option<usize> {
+        const BORDER: &[u8] = b";\n# ";
+        let at = |found: usize| found + BORDER.len() - b"# ".len();
+        memmem::FinderRev::new(BORDER).rfind_iter(part).map(at).find(|at| is_header(&part[*at..]))
+    }
+
+    /// No entry is at hand: who begins to read here finds what this would find.
+    pub fn is_outside(&self) -> bool {
+        self.place == Place::Outside && self.line.is_empty() && !self.continued
+    }
+
+    /// The schema that was named last.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// Goes on behind what `before` has read, as if it had read that.
+    pub fn follow(&mut self, before: &Entries) {
+        if self.schema.is_none() {
+            self.schema.clone_from(&before.schema);
+        }
+    }
+
     /// Where to begin again so that no entry is lost: at the entry at hand.
     pub fn resume_offset(&self) -> u64 {
         if self.place == Place::Outside { self.line_at } else { self.entry.offset }
     }
 
     /// Takes bytes and gives what they complete.
-    pub fn take(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Found)) {
+    pub fn take(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
         while !bytes.is_empty() {
             let (part, rest, ends) = match memchr(b'\n', bytes) {
                 Some(at) => (&bytes[..=at], &bytes[at + 1..], true),
@@ -113,7 +156,7 @@ impl Entries {
         }
     }
 
-    fn whole_line(&mut self, line: &[u8], found: &mut impl FnMut(Found)) {
+    fn whole_line(&mut self, line: &[u8], found: &mut impl FnMut(Found<'_>)) {
         let begins = !std::mem::take(&mut self.continued);
         let at = self.line_at;
         self.line_at = at + line.len() as u64;
@@ -121,14 +164,14 @@ impl Entries {
     }
 
     /// The file ends, or nothing came for a while: an entry that looks whole is given out.
-    pub fn settle(&mut self, found: &mut impl FnMut(Found)) {
+    pub fn settle(&mut self, found: &mut impl FnMut(Found<'_>)) {
         if self.line.is_empty() && self.statement_ended() {
             self.finish(found);
         }
     }
 
     /// The file ends for good: what is at hand is given out or counted.
-    pub fn end(&mut self, found: &mut impl FnMut(Found)) {
+    pub fn end(&mut self, found: &mut impl FnMut(Found<'_>)) {
         if !self.line.is_empty() {
             let line = std::mem::take(&mut self.line);
             self.whole_line(&line, found);
@@ -148,7 +191,7 @@ impl Entries {
         self.place == Place::Statement && !self.lexical.is_open() && self.tail == *b";\n"
     }
 
-    fn line(&mut self, line: &[u8], at: u64, begins: bool, found: &mut impl FnMut(Found)) {
+    fn line(&mut self, line: &[u8], at: u64, begins: bool, found: &mut impl FnMut(Found<'_>)) {
         match self.place {
             Place::Outside => {
                 if begins && is_header(line) {
@@ -174,7 +217,7 @@ impl Entries {
         }
     }
 
-    fn statement_line(&mut self, line: &[u8], at: u64, begins: bool, found: &mut impl FnMut(Found)) {
+    fn statement_line(&mut self, line: &[u8], at: u64, begins: bool, found: &mut impl FnMut(Found<'_>)) {
         if begins && self.statement_ended() && (is_header(line) || is_banner(line)) {
             self.finish(found);
             if is_header(line) {
@@ -208,8 +251,10 @@ impl Entries {
         self.suspected.shrink_to(HEADER_LINE_MAX);
     }
 
-    fn begin(&mut self, line: &[u8], at: u64, found: &mut impl FnMut(Found)) {
-        self.entry = SlowEntry { offset: at, ..SlowEntry::default() };
+    fn begin(&mut self, line: &[u8], at: u64, found: &mut impl FnMut(Found<'_>)) {
+        self.entry.begin(at);
+        self.fields.begin();
+        self.accounted = false;
         self.place = Place::Header;
         self.lexical = Lexical::default();
         self.tail = [0; 2];
@@ -218,13 +263,21 @@ impl Entries {
         self.header(line, found);
     }
 
-    fn header(&mut self, line: &[u8], found: &mut impl FnMut(Found)) {
-        let text = readable(line);
-        let text = text.trim_start_matches('#').trim();
-        self.queried |= text.starts_with("Query_time: ");
-        let read = match self.dialect {
-            Dialect::MySql => mysql::header(text, &mut self.entry),
-            Dialect::MariaDb => mariadb::header(text, &mut self.entry),
+    fn header(&mut self, line: &[u8], found: &mut impl FnMut(Found<'_>)) {
+        let hashes = line.iter().take_while(|byte| **byte == b'#').count();
+        let text = line[hashes..].trim_ascii();
+        self.queried |= text.starts_with(b"Query_time: ");
+        let read = if let Some(account) = text.strip_prefix(b"User@Host: ") {
+            self.accounted = true;
+            self.accounts.take(account, &mut self.entry)
+        } else {
+            if self.attributes && !text.is_empty() && !text.starts_with(b"Time: ") {
+                self.entry.attributes.push_line(&readable(text));
+            }
+            match self.dialect {
+                Dialect::MySql => mysql::header(text, &mut self.entry, &mut self.fields),
+                Dialect::MariaDb => mariadb::header(text, &mut self.entry, &mut self.fields),
+            }
         };
         if read.is_none() {
             self.unreadable("the header cannot be read", self.line_at, found);
@@ -236,11 +289,20 @@ impl Entries {
         if self.timestamp.is_some() {
             return false;
         }
+        if let Some(time) = line.strip_prefix(b"SET timestamp=").and_then(|time| time.strip_suffix(b";\n"))
+            && let Some(whole) = integer(time)
+        {
+            self.timestamp = Some(whole);
+            return true;
+        }
+        if !line.starts_with(b"use ") && !line.starts_with(b"SET ") {
+            return false;
+        }
         let text = readable(line);
         let Some(text) = text.trim_end().strip_suffix(';') else { return false };
         if let Some(schema) = text.strip_prefix("use ") {
             let quoted = schema.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
-            self.schema = quoted.map_or_else(|| schema.to_owned(), |name| name.replace("``", "`"));
+            self.schema = Some(quoted.map_or_else(|| schema.to_owned(), |name| name.replace("``", "`")));
             return true;
         }
         let set = text.strip_prefix("SET ").into_iter().flat_map(|set| set.split(','));
@@ -261,15 +323,17 @@ impl Entries {
         self.entry.sql.extend_from_slice(&line[..room]);
         self.entry.sql_bytes += line.len() as u64;
         self.statement_end = self.line_at;
-        for byte in line.iter().skip(line.len().saturating_sub(2)) {
-            self.tail = [self.tail[1], *byte];
-        }
+        self.tail = match line {
+            [.., before, last] => [*before, *last],
+            [last] => [self.tail[1], *last],
+            [] => self.tail,
+        };
     }
 
-    fn finish(&mut self, found: &mut impl FnMut(Found)) {
+    fn finish(&mut self, found: &mut impl FnMut(Found<'_>)) {
         self.place = Place::Outside;
         self.forget_suspects();
-        let mut entry = std::mem::take(&mut self.entry);
+        let entry = &mut self.entry;
         if !self.queried {
             let bytes = self.statement_end.saturating_sub(entry.offset);
             let reason = "the entry has no query time";
@@ -279,17 +343,23 @@ impl Entries {
         entry.sql_bytes -= 2;
         entry.sql.truncate(usize::try_from(entry.sql_bytes).unwrap_or(usize::MAX).min(SQL_KEPT));
         if entry.schema.is_empty() {
-            entry.schema.clone_from(&self.schema);
+            match &self.schema {
+                Some(schema) => entry.schema.clone_from(schema),
+                None => entry.schema_before = true,
+            }
+        }
+        if !self.accounted {
+            self.accounts.none(entry);
         }
         if self.dialect == Dialect::MariaDb || entry.ts == Timestamp::ZERO {
             let started = self.timestamp.unwrap_or(0).saturating_mul(1_000_000);
             entry.ts = Timestamp(i64::try_from(started.saturating_add(entry.query_time_us)).unwrap_or(i64::MAX));
         }
-        found(Found::Entry(Box::new(entry)));
+        found(Found::Entry(entry));
     }
 
     /// The entry at hand cannot be read up to `end`.
-    fn unreadable(&mut self, reason: &'static str, end: u64, found: &mut impl FnMut(Found)) {
+    fn unreadable(&mut self, reason: &'static str, end: u64, found: &mut impl FnMut(Found<'_>)) {
         self.place = Place::Outside;
         self.forget_suspects();
         let offset = self.entry.offset;
@@ -297,7 +367,7 @@ impl Entries {
     }
 
     /// The header-like lines in the open literal were real: reads again from the first of them.
-    fn give_up(&mut self, reason: &'static str, found: &mut impl FnMut(Found)) {
+    fn give_up(&mut self, reason: &'static str, found: &mut impl FnMut(Found<'_>)) {
         let again = std::mem::take(&mut self.suspected);
         let (at, end) = (self.suspected_at, self.line_at);
         self.unreadable(reason, at, found);

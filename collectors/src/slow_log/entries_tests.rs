@@ -6,8 +6,8 @@ use super::*;
 
 fn read(dialect: Dialect, log: &[u8], chunk: usize) -> (Vec<SlowEntry>, Vec<Unreadable>) {
     let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
-    let mut found = |found| match found {
-        Found::Entry(entry) => entries.push(*entry),
+    let mut found = |found: Found<'_>| match found {
+        Found::Entry(entry) => entries.push(entry.clone()),
         Found::Unreadable(part) => unreadable.push(part),
     };
     let mut reader = Entries::new(dialect, 0);

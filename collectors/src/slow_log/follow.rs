@@ -90,11 +90,11 @@ impl Follower {
     }
 
     /// Reads what was added, up to a budget. A missing file is no error: a server may not have written yet, or is rotating.
-    pub fn poll(&mut self, mut found: impl FnMut(Found)) -> Result<Polled, FollowError> {
+    pub fn poll(&mut self, mut found: impl FnMut(Found<'_>)) -> Result<Polled, FollowError> {
         self.poll_io(&mut found).map_err(|error| FollowError { path: self.path.display().to_string(), error })
     }
 
-    fn poll_io(&mut self, found: &mut impl FnMut(Found)) -> std::io::Result<Polled> {
+    fn poll_io(&mut self, found: &mut impl FnMut(Found<'_>)) -> std::io::Result<Polled> {
         let mut polled = Polled::default();
         if self.open.is_none() && !self.open_file(&mut polled)? {
             return Ok(polled);
@@ -130,7 +130,7 @@ impl Follower {
     }
 
     /// Ends the following: what is at hand is given out or counted.
-    pub fn finish(&mut self, found: &mut impl FnMut(Found)) {
+    pub fn finish(&mut self, found: &mut impl FnMut(Found<'_>)) {
         if let Some(mut open) = self.open.take() {
             open.entries.end(found);
         }
@@ -193,7 +193,7 @@ impl Open {
         }
     }
 
-    fn read(&mut self, found: &mut impl FnMut(Found)) -> std::io::Result<u64> {
+    fn read(&mut self, found: &mut impl FnMut(Found<'_>)) -> std::io::Result<u64> {
         let mut buffer = vec![0; READ_BYTES];
         let mut bytes = 0;
         while bytes < POLL_BYTES_MAX {

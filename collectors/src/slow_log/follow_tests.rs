@@ -108,7 +108,8 @@ fn after_restart(path: &Path, position: Position) -> (Vec<String>, bool) {
     (sqls, first.broken)
 }
 
-fn sql(found: Found) -> Option<String> {
+#[allow(clippy::needless_pass_by_value)] // it is given as it is found
+fn sql(found: Found<'_>) -> Option<String> {
     if let Found::Entry(entry) = found { Some(String::from_utf8_lossy(&entry.sql).into_owned()) } else { None }
 }
 

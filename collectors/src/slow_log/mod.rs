@@ -5,6 +5,7 @@
 //! literal is none. It must never stop at what it cannot read: that is counted, with its place and the reason.
 
 mod entries;
+mod fields;
 mod follow;
 mod mariadb;
 mod mysql;
@@ -14,6 +15,7 @@ mod text;
 use millrace_schemas::time::Timestamp;
 
 pub use entries::Entries;
+pub use fields::Marks;
 pub use follow::{FollowError, Follower, Polled, Start};
 pub use rotation::Position;
 
@@ -80,8 +82,14 @@ pub struct SlowEntry {
     pub bytes_sent: Option<u64>,
     /// The error that it ended with, where the server says so; 0 is success.
     pub error: Option<u32>,
-    /// Everything else that the header says, in its order.
+    /// Everything else that the header says, in its order; nothing where it was not asked for.
     pub attributes: Attributes,
+    /// How it was carried out.
+    pub marks: Marks,
+    /// It stands for so many, because the others were left out when the log was written; 0 where the log does not say.
+    pub sampled: u64,
+    /// The schema was named last before the place where reading began.
+    pub schema_before: bool,
     /// The command, when it is no statement: `Quit`, `Ping`.
     pub admin_command: Option<String>,
     /// The statement as it was sent, without the semicolon that the server adds; its beginning when it is long.
@@ -94,29 +102,41 @@ pub struct SlowEntry {
     pub offset: u64,
 }
 
-/// Names and values of a header, in its order. All in one text, since an entry has some twenty.
+impl SlowEntry {
+    /// Another entry begins in the same place: its account is not told yet, and is most likely the same.
+    fn begin(&mut self, offset: u64) {
+        let SlowEntry { user, host, ip, mut schema, mut attributes, mut sql, .. } = std::mem::take(self);
+        schema.clear();
+        attributes.clear();
+        sql.clear();
+        *self = SlowEntry { user, host, ip, schema, attributes, sql, offset, ..SlowEntry::default() };
+    }
+}
+
+/// Names and values of a header, in its order. They are told apart when they are asked for, since few are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attributes {
-    text: String,
-    /// Where each name ends in the text, and where its value does.
-    ends: Vec<(usize, usize)>,
+    /// The lines that they stand in.
+    lines: String,
 }
 
 impl Attributes {
-    /// Adds a name with its value.
-    pub fn push(&mut self, name: &str, value: &str) {
-        self.text.push_str(name);
-        let name_end = self.text.len();
-        self.text.push_str(value);
-        self.ends.push((name_end, self.text.len()));
+    /// Adds those of a line.
+    fn push_line(&mut self, line: &str) {
+        self.lines.push_str(line);
+        self.lines.push('\n');
+    }
+
+    fn clear(&mut self) {
+        self.lines.clear();
     }
 
     /// All names with their values.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.ends.iter().scan(0, |begin, (name_end, end)| {
-            let pair = (&self.text[*begin..*name_end], &self.text[*name_end..*end]);
-            *begin = *end;
-            Some(pair)
+        self.lines.lines().flat_map(|line| {
+            let plan = line.strip_prefix("explain: ");
+            let of_line = plan.is_none().then(|| fields::pairs(line)).into_iter().flatten();
+            plan.map(|plan| ("explain", plan)).into_iter().chain(of_line.filter(|(name, _)| !fields::has_place(name)))
         })
     }
 }
@@ -134,9 +154,9 @@ pub struct Unreadable {
 
 /// What is found in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// A statement.
-    Entry(Box<SlowEntry>),
+pub enum Found<'a> {
+    /// A statement; its place in memory is that of the next.
+    Entry(&'a SlowEntry),
     /// Something else.
     Unreadable(Unreadable),
 }

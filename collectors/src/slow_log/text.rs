@@ -1,7 +1,8 @@
-//! The text of statements in a log: whether a literal or a comment is open where a line ends, and numbers as headers write
-//! them. Pure and without memory beyond one state.
+//! The text of statements in a log: whether a literal or a comment is open where a line ends, and numbers and times as headers
+//! write them. Pure and without memory beyond one state.
 
 use memchr::{memchr, memchr2};
+use millrace_schemas::time::Timestamp;
 
 /// What is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +17,9 @@ enum Open {
     /// Up to the end of the line.
     LineComment,
 }
+
+/// 16 bytes are looked at in one step.
+const STEP: usize = 16;
 
 /// Bytes that may open something where nothing is open.
 const OPENS: [bool; 256] = {
@@ -48,7 +52,7 @@ impl Lexical {
             let rest = &bytes[at..];
             // Whatever changes nothing is passed over; the first byte that may is looked at.
             let passed = match self.open {
-                Open::Nothing => rest.iter().position(|byte| OPENS[usize::from(*byte)]),
+                Open::Nothing => opening(rest),
                 Open::Quote(quote) => memchr2(quote, b'\\', rest),
                 Open::Escape(_) => Some(0),
                 Open::Comment => memchr(b'/', rest),
@@ -91,29 +95,113 @@ impl Lexical {
     }
 }
 
-/// Seconds with up to six digits behind the point, as microseconds.
-pub(super) fn micros(seconds: &str) -> Option<u64> {
-    let (whole, part) = seconds.split_once('.').unwrap_or((seconds, ""));
-    if part.len() > 6 || !part.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let digits = part.bytes().chain(std::iter::repeat(b'0')).take(6);
-    let part = digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part)
+/// Where the first byte is that may open something. Most statements have few of them, so that whole steps are passed over.
+fn opening(bytes: &[u8]) -> Option<usize> {
+    let any = |step: &[u8; STEP]| {
+        step.iter().fold(0, |any, b| {
+            any | u8::from(*b == b'\'')
+                | u8::from(*b == b'"')
+                | u8::from(*b == b'`')
+                | u8::from(*b == b'#')
+                | u8::from(*b == b'-')
+                | u8::from(*b == b'*')
+        })
+    };
+    let (steps, _) = bytes.as_chunks::<STEP>();
+    let passed = STEP * steps.iter().take_while(|step| any(step) == 0).count();
+    bytes[passed..].iter().position(|byte| OPENS[usize::from(*byte)]).map(|at| passed + at)
 }
 
-/// The pairs of a header line: `Key: value  Key: value`. A key without a value has an empty one.
-pub(super) fn pairs(line: &str) -> impl Iterator<Item = (&str, &str)> {
-    let key_of = |word: &'_ str| word.len() > 1 && word.ends_with(':');
-    let mut words = line.split_ascii_whitespace().peekable();
-    std::iter::from_fn(move || {
-        let key = words.find(|word| key_of(word))?;
-        Some((&key[..key.len() - 1], words.next_if(|word| !key_of(word)).unwrap_or("")))
+/// Seconds with up to six digits behind the point, as microseconds.
+pub(super) fn micros(seconds: &[u8]) -> Option<u64> {
+    let point = seconds.iter().position(|b| *b == b'.').unwrap_or(seconds.len());
+    let (whole, part) = (&seconds[..point], seconds.get(point + 1..).unwrap_or_default());
+    if part.len() > 6 {
+        return None;
+    }
+    let mut micros = 0;
+    for at in 0..6 {
+        let digit = part.get(at).map_or(0, |b| b.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        micros = micros * 10 + u64::from(digit);
+    }
+    integer(whole)?.checked_mul(1_000_000)?.checked_add(micros)
+}
+
+/// A whole number.
+#[inline]
+pub(super) fn integer(text: &[u8]) -> Option<u64> {
+    // 19 digits always fit.
+    if text.is_empty() || text.len() > 19 {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    let mut number = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return std::str::from_utf8(text).ok()?.parse().ok();
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
+}
+
+/// A time as MySQL writes it, `2026-11-21T09:01:47.011068Z`; other forms are left to a reader of all of them.
+pub(super) fn time(text: &[u8]) -> Option<Timestamp> {
+    let by_hand = text.try_into().ok().and_then(usual_time);
+    by_hand.or_else(|| any_time(text))
+}
+
+fn usual_time(text: &[u8; 27]) -> Option<Timestamp> {
+    let marks = [(10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
+    if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+        return None;
+    }
+    let two = |at: usize| digits(&text[at..at + 2]);
+    let (hour, minute, second, micros) = (two(11)?, two(14)?, two(17)?, digits(&text[20..26])?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days(&text[..10])? * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(Timestamp(seconds * 1_000_000 + micros))
+}
+
+/// Digits and nothing else, few enough to fit.
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + i64::from(digit))
     })
+}
+
+fn any_time(text: &[u8]) -> Option<Timestamp> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Days from 1970 to a date of this century or the ones beside it.
+fn days(date: &[u8]) -> Option<i64> {
+    if date[4] != b'-' || date[7] != b'-' {
+        return None;
+    }
+    let (year, month, day) = (digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..])?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let lengths = [31, 28 + i64::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let month = usize::try_from(month - 1).ok().filter(|month| *month < 12)?;
+    if !(1970..2100).contains(&year) || day < 1 || day > lengths[month] {
+        return None;
+    }
+    // 2000 was a leap year, and 2100 is not reached.
+    let leaps = (year - 1969) / 4;
+    let before: i64 = lengths[..month].iter().sum();
+    Some((year - 1970) * 365 + leaps + before + day - 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -153,14 +241,29 @@ mod tests {
     }
 
     #[test]
-    fn reads_numbers_and_pairs() {
-        assert_eq!(micros("0.000061"), Some(61));
-        assert_eq!(micros("12.5"), Some(12_500_000));
-        assert_eq!(micros("3"), Some(3_000_000));
-        assert_eq!(micros("x.1"), None);
-        assert_eq!(micros("99999999999999999999.1"), None);
-        let check = |line, expected: &[(&str, &str)]| assert_eq!(pairs(line).collect::<Vec<_>>(), expected, "{line}");
-        check("Thread_id: 9  Schema:   QC_hit: No", &[("Thread_id", "9"), ("Schema", ""), ("QC_hit", "No")]);
-        check("a : b: : c d: e f g:", &[("b", ":"), ("d", "e"), ("g", "")]);
+    fn reads_numbers() {
+        let check = |text: &str, expected| assert_eq!(micros(text.as_bytes()), expected, "{text}");
+        check("0.000061", Some(61));
+        check("12.5", Some(12_500_000));
+        check("3", Some(3_000_000));
+        check("3.", Some(3_000_000));
+        check("x.1", None);
+        check(".1", None);
+        check("1.0000001", None);
+        check("99999999999999999999.1", None);
+        assert_eq!([integer(b"+7"), integer(b""), integer(b"18446744073709551615")], [Some(7), None, Some(u64::MAX)]);
+    }
+
+    proptest! {
+        /// By hand, times are what the library makes of them.
+        #[test]
+        fn times_are_those_of_all_readers(us in 0_i64..4_102_444_800_000_000, at in 0..27_usize, byte in any::<u8>()) {
+            let text = format!("{}", Timestamp(us));
+            prop_assert_eq!(time(text.as_bytes()), Some(Timestamp(us)), "{}", text);
+            let mut text = format!("{}.{:06}Z", &text[..19], us % 1_000_000).into_bytes();
+            prop_assert_eq!(time(&text), Some(Timestamp(us)));
+            text[at] = byte;
+            prop_assert_eq!(time(&text), any_time(&text), "{}", String::from_utf8_lossy(&text));
+        }
     }
 }

@@ -27,6 +27,10 @@ pub(super) struct Group {
     codes: NameCounts,
     load: Series,
     sample: Option<Kept>,
+    /// What the names take; they seldom change.
+    names_bytes: usize,
+    /// What all of it takes, as it was counted last; nothing before anything was added.
+    bytes: usize,
 }
 
 /// The sample at hand.
@@ -55,26 +59,38 @@ impl Group {
             codes: NameCounts::default(),
             load: Series::default(),
             sample: None,
+            names_bytes: 0,
+            bytes: 0,
         }
     }
 
-    pub(super) fn add(&mut self, one: &Observed<'_>) {
+    /// Adds a statement; the bytes that it takes more by that, all of its own with the first.
+    pub(super) fn add(&mut self, one: &Observed<'_>) -> usize {
         let calls = one.calls.saturating_mul(one.factor);
         self.sums.add(one);
         self.load.add(one);
+        let mut new = false;
         for (names, name) in [(&mut self.users, one.user), (&mut self.hosts, one.host), (&mut self.schemas, one.schema)]
         {
             if !name.is_empty() {
-                names.add(name, calls);
+                new |= names.add(name, calls);
             }
         }
         for flag in one.flags {
-            self.flags.add(flag, calls);
+            new |= self.flags.add(flag, calls);
         }
         if one.error_code != 0 {
-            self.codes.add(&one.error_code.to_string(), calls);
+            new |= self.codes.add(&one.error_code.to_string(), calls);
         }
         self.keep(one);
+        if new {
+            let names = [&self.users, &self.hosts, &self.schemas, &self.flags, &self.codes];
+            self.names_bytes = names.into_iter().map(NameCounts::bytes).sum();
+        }
+        let before = self.bytes;
+        // A new sample may be shorter than the one before; then it is counted as it was.
+        self.bytes = self.counted().max(before);
+        self.bytes - before
     }
 
     /// Keeps the slowest statement; of inputs that do not tell of single ones, the first.
@@ -102,11 +118,19 @@ impl Group {
 
     /// What it takes, beside the texts that others share.
     pub(super) fn bytes(&self) -> usize {
-        let names = [&self.users, &self.hosts, &self.schemas, &self.flags, &self.codes];
-        let names: usize = names.into_iter().map(NameCounts::bytes).sum();
+        self.bytes
+    }
+
+    fn counted(&self) -> usize {
         let class = self.class.as_ref().map_or(0, |class| class::bytes(class));
         let sample = self.sample.as_ref().map_or(0, |kept| kept.sql.len());
-        size_of::<Self>() + self.name.len() + class + self.sums.heap_bytes() + names + self.load.bytes() + sample
+        size_of::<Self>()
+            + self.name.len()
+            + class
+            + self.sums.heap_bytes()
+            + self.names_bytes
+            + self.load.bytes()
+            + sample
     }
 
     /// What is said of it; `whole` are all statements, with their load.

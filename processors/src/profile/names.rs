@@ -14,16 +14,20 @@ pub(super) struct NameCounts {
 }
 
 impl NameCounts {
-    pub(super) fn add(&mut self, name: &str, calls: u64) {
+    /// Counts calls of a name; true when it is kept apart from now on.
+    pub(super) fn add(&mut self, name: &str, calls: u64) -> bool {
         let name = cut(name);
         if let Some((_, count)) = self.named.iter_mut().find(|(known, _)| &**known == name) {
             *count += calls;
-        } else if self.named.len() < NAMES_MAX {
-            self.named.reserve_exact(1);
-            self.named.push((name.into(), calls));
-        } else {
-            self.more_calls += calls;
+            return false;
         }
+        if self.named.len() == NAMES_MAX {
+            self.more_calls += calls;
+            return false;
+        }
+        self.named.reserve_exact(1);
+        self.named.push((name.into(), calls));
+        true
     }
 
     pub(super) fn bytes(&self) -> usize {

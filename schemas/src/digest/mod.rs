@@ -3,8 +3,10 @@
 //! runs for every statement of every server; what costs more (kind, tables) is worked out once per new digest. Ids are
 //! provisional while `SCANNER_VERSION` may still rise. It must never fail, never panic, and never let a literal out.
 
+mod classes;
 mod kind;
 mod mask;
+mod runs;
 mod scan;
 mod split;
 mod text;

@@ -2,6 +2,10 @@
 //! MySQL's lexer as far as they show in a digest: comments, `/*! */` bodies as code, numbers that turn out to be
 //! identifiers, words behind a dot. It never looks back, never allocates, and never fails: what is not closed ends the
 //! input with a `Cut` token. It must never read a literal's bytes as anything but a literal.
+#![allow(clippy::inline_always)] // a call for each token, and what it spills, takes longer than the token
+
+use super::classes::{CLASSES, Class};
+use super::runs::{Either, NoDigit, find, is_word, word_end};
 
 /// What a token is; the place in the input says which bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(super) struct Token {
 #[derive(Debug)]
 pub(super) struct Lexer<'a> {
     sql: &'a [u8],
+    /// The same, perhaps with zeros behind it.
+    room: &'a [u8],
     at: usize,
     /// Inside a `/*! */` body, whose end is to be skipped.
     code_comments: u32,
@@ -72,7 +78,13 @@ const NO_SUCH_VERSION: u32 = 99_999;
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(sql: &'a [u8]) -> Self {
-        Lexer { sql, at: 0, code_comments: 0, dot_end: usize::MAX, after_system: false, account_at: usize::MAX }
+        Lexer::with_room(sql, sql.len())
+    }
+
+    /// Reads the first `length` bytes, behind which are zeros or nothing: with zeros, the last bytes are read like all others.
+    pub(super) fn with_room(room: &'a [u8], length: usize) -> Self {
+        let sql = &room[..length];
+        Lexer { sql, room, at: 0, code_comments: 0, dot_end: usize::MAX, after_system: false, account_at: usize::MAX }
     }
 
     /// The first byte behind the blanks that follow the last token.
@@ -85,81 +97,94 @@ impl<'a> Lexer<'a> {
         self.sql[self.at..].iter().copied().skip_while(u8::is_ascii_whitespace).nth(ahead)
     }
 
+    /// Where one of two bytes is from `at` on, or the end.
+    #[inline(always)]
+    fn find(&self, at: usize, bytes: Either) -> usize {
+        find(self.room, at, bytes).min(self.sql.len())
+    }
+
+    #[inline(always)]
     fn peek(&self, ahead: usize) -> u8 {
         self.sql.get(self.at + ahead).copied().unwrap_or(0)
     }
 
-    /// The next token, or none at the end.
+    /// The next token, or none at the end. What most statements are made of is taken here.
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Option<Token> {
-        if let Some(cut) = self.skip_blanks_and_comments() {
-            return Some(cut);
-        }
-        let start = self.at;
-        let first = *self.sql.get(start)?;
-        let (after_dot, after_system) = (self.dot_end == start, self.after_system);
-        self.after_system = false;
-        let lexeme = match first {
-            b'\'' | b'"' => self.string(first),
-            b'`' => self.backticks(),
-            b'0'..=b'9' if !after_dot => self.number(),
-            b'.' => self.dot(start),
-            b'@' => self.at_sign(start),
-            b',' => self.one(Lexeme::Comma),
-            b'(' => self.open(),
-            b')' => self.one(Lexeme::Close),
-            b';' => self.one(Lexeme::Semicolon),
-            b'?' => self.one(Lexeme::Value),
-            b'+' | b'-' if !self.sql[start..].starts_with(b"->") => self.one(Lexeme::Sign),
-            b if is_word(b) => self.word(after_dot, after_system),
-            _ => self.operator(),
-        };
-        match lexeme {
-            Lexeme::Dot => self.dot_end = self.at,
-            Lexeme::System => self.after_system = true,
-            Lexeme::Value | Lexeme::Quoted | Lexeme::Word | Lexeme::Bare => {
+        loop {
+            let mut first = *self.sql.get(self.at)?;
+            if first == b' ' {
+                self.at += 1;
+                first = *self.sql.get(self.at)?;
+            }
+            let start = self.at;
+            let lexeme = match CLASSES[usize::from(first)] {
+                Class::Blank => {
+                    self.at += 1;
+                    continue;
+                }
+                Class::Word => self.word(start, first),
+                Class::Digit => self.number(start, first),
+                Class::Comma => self.one(Lexeme::Comma),
+                Class::Equals => self.one(Lexeme::Operator),
+                Class::Quote => self.string(first),
+                Class::Close => self.one(Lexeme::Close),
+                Class::Mark => self.one(Lexeme::Value),
+                class => match self.rarer(start, first, class) {
+                    Some(lexeme) => lexeme,
+                    None => continue,
+                },
+            };
+            self.after_system = lexeme == Lexeme::System;
+            if matches!(lexeme, Lexeme::Value | Lexeme::Quoted | Lexeme::Word | Lexeme::Bare) {
                 self.account_at = self.at;
             }
-            _ => {}
+            return Some(Token { lexeme, start, end: self.at });
         }
-        Some(Token { lexeme, start, end: self.at })
     }
 
+    #[inline(never)]
+    fn rarer(&mut self, start: usize, first: u8, class: Class) -> Option<Lexeme> {
+        Some(match class {
+            Class::Backtick => self.backticks(),
+            Class::Dot => self.dot(start),
+            Class::Open => self.open(),
+            Class::At => self.at_sign(start),
+            Class::Semicolon => self.one(Lexeme::Semicolon),
+            Class::Plus => self.one(Lexeme::Sign),
+            _ => return self.comment_or_operator(first),
+        })
+    }
+
+    #[inline(always)]
     fn one(&mut self, lexeme: Lexeme) -> Lexeme {
         self.at += 1;
         lexeme
     }
 
-    /// Skips to the next token; an unclosed comment is a token that ends the input.
-    fn skip_blanks_and_comments(&mut self) -> Option<Token> {
-        loop {
-            let start = self.at;
-            match self.peek(0) {
-                0 if start >= self.sql.len() => return None,
-                b if b.is_ascii_whitespace() || b < b' ' => self.at += 1,
-                b'#' => self.skip_line(),
-                b'-' if self.peek(1) == b'-' && (start + 2 >= self.sql.len() || self.peek(2) <= b' ') => {
-                    self.skip_line();
+    /// Skips the comment that begins here, or takes the operator or the sign; an unclosed comment ends the input.
+    fn comment_or_operator(&mut self, first: u8) -> Option<Lexeme> {
+        match (first, self.peek(1)) {
+            (b'#', _) => self.skip_line(),
+            (b'-', b'-') if self.at + 2 >= self.sql.len() || self.peek(2) <= b' ' => self.skip_line(),
+            (b'/', b'*') => {
+                if !self.comment() {
+                    self.at = self.sql.len();
+                    return Some(Lexeme::Cut);
                 }
-                b'/' if self.peek(1) == b'*' => {
-                    if !self.comment() {
-                        self.at = self.sql.len();
-                        return Some(Token { lexeme: Lexeme::Cut, start, end: self.at });
-                    }
-                }
-                b'*' if self.code_comments > 0 && self.peek(1) == b'/' => {
-                    self.code_comments -= 1;
-                    self.at += 2;
-                }
-                _ => return None,
             }
+            (b'*', b'/') if self.code_comments > 0 => {
+                self.code_comments -= 1;
+                self.at += 2;
+            }
+            (b'-', next) if next != b'>' => return Some(self.one(Lexeme::Sign)),
+            (_, next) => return Some(self.operator(first, next)),
         }
+        None
     }
 
     fn skip_line(&mut self) {
-        self.at = match self.sql[self.at..].iter().position(|b| *b == b'\n') {
-            Some(length) => self.at + length + 1,
-            None => self.sql.len(),
-        };
+        self.at = (self.find(self.at, Either(b'\n', b'\n')) + 1).min(self.sql.len());
     }
 
     /// Skips a comment, or only the opening of one whose body is code. False when it is not closed.
@@ -186,60 +211,71 @@ impl<'a> Lexer<'a> {
     }
 
     fn skip_comment(&mut self) -> bool {
-        match self.sql[self.at + 2..].windows(2).position(|pair| pair == b"*/") {
-            Some(length) => {
-                self.at += 2 + length + 2;
-                true
+        let mut at = self.at + 2;
+        loop {
+            at = self.find(at, Either(b'*', b'*')) + 1;
+            match self.sql.get(at) {
+                Some(b'/') => break,
+                Some(_) => {}
+                None => return false,
             }
-            None => false,
         }
+        self.at = at + 1;
+        true
     }
 
     /// A string from the quote at hand to its end; doubled quotes and backslashes belong to it.
+    #[inline(never)]
     fn string(&mut self, quote: u8) -> Lexeme {
         self.at += 1;
-        while let Some(length) = self.sql[self.at..].iter().position(|b| *b == quote || *b == b'\\') {
-            self.at += length;
-            if self.sql[self.at] == b'\\' {
-                self.at = (self.at + 2).min(self.sql.len());
-            } else if self.peek(1) == quote {
-                self.at += 2;
-            } else {
-                self.at += 1;
-                return Lexeme::Value;
+        loop {
+            self.at = self.find(self.at, Either(quote, b'\\'));
+            match self.sql.get(self.at) {
+                None => return Lexeme::CutValue,
+                Some(b'\\') => self.at = (self.at + 2).min(self.sql.len()),
+                Some(_) if self.peek(1) == quote => self.at += 2,
+                Some(_) => return self.one(Lexeme::Value),
             }
         }
-        self.at = self.sql.len();
-        Lexeme::CutValue
     }
 
     fn backticks(&mut self) -> Lexeme {
         self.at += 1;
-        while let Some(length) = self.sql[self.at..].iter().position(|b| *b == b'`') {
-            self.at += length + 1;
-            if self.peek(0) != b'`' {
-                return Lexeme::Quoted;
+        loop {
+            self.at = self.find(self.at, Either(b'`', b'`'));
+            if self.at == self.sql.len() {
+                return Lexeme::Cut;
             }
-            self.at += 1;
+            if self.peek(1) != b'`' {
+                return self.one(Lexeme::Quoted);
+            }
+            self.at += 2;
         }
-        self.at = self.sql.len();
-        Lexeme::Cut
     }
 
-    /// A number, or an identifier that starts with digits.
-    fn number(&mut self) -> Lexeme {
-        let start = self.at;
-        self.skip_word();
-        let word = &self.sql[start..self.at];
+    /// A number, or an identifier that starts with digits; behind a dot it is one whatever it is.
+    #[inline(always)]
+    fn number(&mut self, start: usize, first: u8) -> Lexeme {
+        if self.dot_end == start {
+            return self.word(start, first);
+        }
+        self.at = find(self.room, start, NoDigit);
+        if is_word(self.peek(0)) || self.peek(0) == b'.' { self.number_with_more(start) } else { Lexeme::Value }
+    }
+
+    /// The digits from `start` on have a fraction, an exponent, or letters behind them.
+    #[inline(never)]
+    fn number_with_more(&mut self, start: usize) -> Lexeme {
+        let digits = self.at - start;
+        let word = &self.sql[start..word_end(self.room, start)];
         let radix = word.get(..2).unwrap_or_default();
         let rest = word.get(2..).unwrap_or_default();
         if radix == b"0x" && !rest.is_empty() && rest.iter().all(u8::is_ascii_hexdigit)
             || radix == b"0b" && !rest.is_empty() && rest.iter().all(|b| matches!(b, b'0' | b'1'))
         {
+            self.at = start + word.len();
             return Lexeme::Value;
         }
-        let digits = word.iter().take_while(|b| b.is_ascii_digit()).count();
-        self.at = start + digits;
         if self.peek(0) == b'.' {
             self.at += 1;
             self.skip_digits();
@@ -254,9 +290,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn skip_digits(&mut self) {
-        while self.peek(0).is_ascii_digit() {
-            self.at += 1;
-        }
+        self.at = find(self.room, self.at, NoDigit);
     }
 
     /// Takes `e5`, `e+5`, `e-5` when it is at hand.
@@ -284,6 +318,7 @@ impl<'a> Lexer<'a> {
             self.exponent();
             return Lexeme::Value;
         }
+        self.dot_end = self.at;
         Lexeme::Dot
     }
 
@@ -324,34 +359,26 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn skip_word(&mut self) {
-        while is_word(self.peek(0)) {
-            self.at += 1;
-        }
-    }
-
-    fn word(&mut self, after_dot: bool, after_system: bool) -> Lexeme {
-        let start = self.at;
-        self.skip_word();
-        let word = &self.sql[start..self.at];
-        if after_dot {
+    #[inline(always)]
+    fn word(&mut self, start: usize, first: u8) -> Lexeme {
+        self.at = word_end(self.room, start);
+        if self.dot_end == start {
             return Lexeme::Bare;
         }
-        if self.peek(0) == b'\'' && matches!(word, b"x" | b"X" | b"b" | b"B" | b"n" | b"N") {
-            return self.string(b'\'');
+        match self.peek(0) {
+            b'\'' if self.at - start == 1 && matches!(first, b'x' | b'X' | b'b' | b'B' | b'n' | b'N') => {
+                self.string(b'\'')
+            }
+            _ if first == b'_' && self.introduces_string(start) => Lexeme::Introducer,
+            b'.' if !self.after_system && (is_word(self.peek(1)) || self.peek(1) == b'`') => Lexeme::Bare,
+            _ => Lexeme::Word,
         }
-        if word[0] == b'_' && self.introduces_string(word) {
-            return Lexeme::Introducer;
-        }
-        if !after_system && self.peek(0) == b'.' && (is_word(self.peek(1)) || self.peek(1) == b'`') {
-            return Lexeme::Bare;
-        }
-        Lexeme::Word
     }
 
     /// Whether `_utf8mb4` stands before a string, where it names the character set.
-    fn introduces_string(&self, word: &[u8]) -> bool {
-        word.len() > 1
+    #[inline(never)]
+    fn introduces_string(&self, start: usize) -> bool {
+        self.at - start > 1
             && match self.next_byte() {
                 Some(b'\'' | b'"') => true,
                 Some(b'x' | b'X' | b'b' | b'B') => self.after_blanks(1) == Some(b'\''),
@@ -360,29 +387,21 @@ impl<'a> Lexer<'a> {
             }
     }
 
-    fn operator(&mut self) -> Lexeme {
-        const LONG: [&[u8]; 12] =
-            [b"<=>", b"->>", b"<=", b">=", b"<>", b"!=", b"<<", b">>", b":=", b"||", b"&&", b"->"];
-        let length = LONG.iter().find(|o| self.sql[self.at..].starts_with(o)).map_or(1, |o| o.len());
+    fn operator(&mut self, first: u8, next: u8) -> Lexeme {
+        let length = match (first, next, self.peek(2)) {
+            (b'<', b'=', b'>') | (b'-', b'>', b'>') => 3,
+            (b'<', b'=' | b'>' | b'<', _)
+            | (b'>', b'=' | b'>', _)
+            | (b'!' | b':', b'=', _)
+            | (b'|', b'|', _)
+            | (b'&', b'&', _)
+            | (b'-', b'>', _) => 2,
+            _ => 1,
+        };
         self.at += length;
         Lexeme::Operator
     }
 }
-
-/// Bytes of a bare identifier; all bytes above ASCII belong to it, as in UTF-8 names.
-pub(super) fn is_word(byte: u8) -> bool {
-    WORD[usize::from(byte)]
-}
-
-static WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0_usize;
-    while b < 256 {
-        table[b] = (b as u8).is_ascii_alphanumeric() || b == b'_' as usize || b == b'$' as usize || b >= 0x80;
-        b += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

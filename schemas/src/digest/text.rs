@@ -4,7 +4,9 @@
 //! and `GROUP BY`, which MySQL 9 prints, are literals like others; a backtick in a name stays doubled. One pass with a stack of token kinds, no backtracking;
 //! buffers are kept between calls, so a warm scanner allocates nothing. Text without a `truncated` flag is a fixed point:
 //! scanning it again gives the same text. It must never write a byte of a literal.
+#![allow(clippy::inline_always)] // a call for each token, and what it spills, takes longer than the token
 
+use super::runs::{Chunk, chunk};
 use super::scan::{Lexeme, Lexer, Token};
 use super::words::{self, Word};
 
@@ -12,9 +14,15 @@ use super::words::{self, Word};
 /// enough to keep thousands of texts; what is longer is cut at a token and flagged.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
+/// 1 KiB: statements up to that are copied to where they have room behind them, so that their last words cost what all others do; in
+/// longer ones, the last words do not matter.
+const COPIED_MAX: usize = 1 << 10;
+/// 24 bytes behind the text: a chunk with a quote on either side, so that the next token is written without a look at how long it is.
+const ROOM: usize = 24;
+
 /// What the reductions must know about a token that is already written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// A keyword or operator behind which an expression may start, and a sign is part of the number behind it.
     Starter,
     /// A keyword or operator behind which an expression may start, but the server keeps a sign: `WHERE - ?`.
@@ -60,13 +68,18 @@ struct OpenAt {
 /// The buffers of the reductions.
 #[derive(Debug, Default)]
 pub(super) struct Canonical {
+    /// The text, and room behind it.
     out: Vec<u8>,
+    /// How long the text is.
+    length: usize,
     stack: Vec<Entry>,
     opens: Vec<OpenAt>,
     /// Where the last `RowEnd`'s row starts.
     last_row: Option<u32>,
     /// The next token is written without a blank before it.
     glue: bool,
+    /// A short statement with room behind it.
+    copy: Vec<u8>,
     /// Write every word in lower case and without quotes, for `match_key`.
     fold: bool,
     truncated: bool,
@@ -75,7 +88,7 @@ pub(super) struct Canonical {
 impl Canonical {
     /// The text of the last statement.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.out
+        &self.out[..self.length]
     }
 
     pub(super) fn truncated(&self) -> bool {
@@ -84,14 +97,35 @@ impl Canonical {
 
     /// Reads a whole statement.
     pub(super) fn read(&mut self, sql: &[u8], fold: bool) {
-        self.out.clear();
+        self.length = 0;
         self.stack.clear();
         self.opens.clear();
         self.last_row = None;
         self.glue = false;
         self.fold = fold;
         self.truncated = false;
-        let mut lexer = Lexer::new(sql);
+        let mut copy = std::mem::take(&mut self.copy);
+        let (sql, lexer) = if sql.len() <= COPIED_MAX {
+            copy.clear();
+            copy.extend_from_slice(sql);
+            copy.extend_from_slice(&[0; size_of::<Chunk>()]);
+            (copy.as_slice(), Lexer::with_room(&copy, sql.len()))
+        } else {
+            (sql, Lexer::new(sql))
+        };
+        self.read_tokens(sql, lexer);
+        self.copy = copy;
+        if self.truncated {
+            self.close_cut_list();
+        }
+        if !self.bytes().is_ascii() && std::str::from_utf8(self.bytes()).is_err() {
+            self.out = String::from_utf8_lossy(self.bytes()).into_owned().into_bytes();
+            self.length = self.out.len();
+        }
+    }
+
+    #[inline(always)]
+    fn read_tokens(&mut self, sql: &[u8], mut lexer: Lexer<'_>) {
         let mut pending_semicolons = 0;
         while let Some(token) = lexer.next() {
             if token.lexeme == Lexeme::Semicolon {
@@ -108,31 +142,26 @@ impl Canonical {
             if self.truncated {
                 break;
             }
-            if self.out.len() > TEXT_BYTES_MAX {
+            if self.length > TEXT_BYTES_MAX {
                 self.cut_to_limit();
                 break;
             }
         }
-        if self.truncated {
-            self.close_cut_list();
-        }
-        if std::str::from_utf8(&self.out).is_err() {
-            let text = String::from_utf8_lossy(&self.out).into_owned();
-            self.out.clear();
-            self.out.extend_from_slice(text.as_bytes());
-        }
     }
 
+    #[inline(always)]
     fn take(&mut self, token: Token, sql: &[u8], lexer: &Lexer<'_>) {
-        let bytes = &sql[token.start..token.end];
+        let Token { start, end, .. } = token;
         match token.lexeme {
-            Lexeme::Word => self.word(bytes, lexer),
-            Lexeme::Bare => self.identifier(bytes),
-            Lexeme::Quoted => self.identifier(&bytes[1..bytes.len() - 1]),
+            Lexeme::Word => self.word(sql, start, end, lexer),
+            Lexeme::Bare => self.identifier(sql, start, end),
+            Lexeme::Quoted => self.identifier(sql, start + 1, end - 1),
             Lexeme::Value => self.value(),
             Lexeme::Introducer => self.push(Kind::Other, b"(_charset)"),
             // The server keeps a variable's name only in backticks.
-            Lexeme::Variable if bytes.starts_with(b"@`") && !self.fold => self.push(Kind::Other, bytes),
+            Lexeme::Variable if sql[start..].starts_with(b"@`") && !self.fold => {
+                self.push_part(Kind::Other, sql, start, end);
+            }
             Lexeme::Variable | Lexeme::Account => self.push(Kind::Variable, b"@?"),
             Lexeme::System => {
                 self.push(Kind::Other, b"@@");
@@ -143,10 +172,8 @@ impl Canonical {
             Lexeme::Open => self.open(),
             Lexeme::Close => self.close(),
             Lexeme::Ellipsis => self.ellipsis(),
-            Lexeme::Sign => self.push(Kind::Sign, bytes),
-            Lexeme::Operator if bytes == b"<>" => self.push(Kind::Starter, b"!="),
-            Lexeme::Operator if matches!(bytes, b"!" | b"~" | b":=") => self.push(Kind::Clause, bytes),
-            Lexeme::Operator => self.push(Kind::Starter, bytes),
+            Lexeme::Sign => self.push_part(Kind::Sign, sql, start, end),
+            Lexeme::Operator => self.operator(sql, start, end),
             Lexeme::CutValue => {
                 self.value();
                 self.truncated = true;
@@ -156,54 +183,108 @@ impl Canonical {
         }
     }
 
+    #[inline(always)]
+    fn operator(&mut self, sql: &[u8], start: usize, end: usize) {
+        match &sql[start..end] {
+            b"=" => self.push(Kind::Starter, b"="),
+            b"<>" => self.push(Kind::Starter, b"!="),
+            b"!" | b"~" | b":=" => self.push_part(Kind::Clause, sql, start, end),
+            _ => self.push_part(Kind::Starter, sql, start, end),
+        }
+    }
+
+    #[inline(always)]
     fn last(&self, back: usize) -> Option<Kind> {
         self.stack.len().checked_sub(back + 1).map(|at| self.stack[at].kind)
     }
 
-    fn start_token(&mut self, kind: Kind) {
-        self.stack.push(Entry { kind, start: self.out.len() as u32 });
-        if !std::mem::take(&mut self.glue) && !self.out.is_empty() {
-            self.out.push(b' ');
+    /// Begins a token; its text is written to the room that this gives, and counted by [`Self::end_token`].
+    #[inline(always)]
+    fn begin_token(&mut self, kind: Kind) -> &mut [u8; ROOM] {
+        let at = self.length;
+        self.stack.push(Entry { kind, start: at as u32 });
+        if self.out.len() < at + 1 + ROOM {
+            self.out.resize(2 * (at + 1 + ROOM), 0);
         }
+        self.out[at] = b' ';
+        let blank = !std::mem::take(&mut self.glue) && at > 0;
+        self.length = at + usize::from(blank);
+        self.out[self.length..].first_chunk_mut().expect("there is room")
     }
 
-    fn push(&mut self, kind: Kind, text: &[u8]) {
-        self.start_token(kind);
+    #[inline(always)]
+    fn end_token(&mut self, length: usize) {
+        self.length += length;
+    }
+
+    #[inline(always)]
+    fn push<const N: usize>(&mut self, kind: Kind, text: &[u8; N]) {
+        self.begin_token(kind)[..N].copy_from_slice(text);
+        self.end_token(N);
+    }
+
+    /// A token that is a part of the statement as it stands there.
+    #[inline(always)]
+    fn push_part(&mut self, kind: Kind, sql: &[u8], start: usize, end: usize) {
+        let room = self.begin_token(kind);
+        if let Some(room) = room.first_chunk_mut() {
+            *room = chunk(sql, start);
+        }
+        self.written(&sql[start..end]);
+    }
+
+    /// Ends a token whose text is this, of which the first chunk is written.
+    #[inline(always)]
+    fn written(&mut self, text: &[u8]) {
+        if text.len() > size_of::<Chunk>() {
+            self.write_all_of(text);
+        }
+        self.end_token(text.len());
+    }
+
+    #[inline(never)]
+    fn write_all_of(&mut self, text: &[u8]) {
+        self.out.truncate(self.length);
         self.out.extend_from_slice(text);
+        // Room for what ends the token.
+        self.out.extend_from_slice(&[0; ROOM]);
     }
 
     /// Takes the last `count` tokens back.
     fn pop(&mut self, count: usize) {
         let keep = self.stack.len() - count;
-        self.out.truncate(self.stack[keep].start as usize);
+        self.length = self.stack[keep].start as usize;
         self.stack.truncate(keep);
     }
 
-    fn word(&mut self, bytes: &[u8], lexer: &Lexer<'_>) {
-        let Some(word) = words::look_up(bytes) else { return self.identifier(bytes) };
-        if word.function && !self.is_function(lexer) {
-            return self.identifier(bytes);
+    #[inline(always)]
+    fn word(&mut self, sql: &[u8], start: usize, end: usize, lexer: &Lexer<'_>) {
+        match words::look_up(sql, start, end) {
+            None => self.identifier(sql, start, end),
+            Some(word) if word.function && !self.is_function(lexer) => self.identifier(sql, start, end),
+            Some(word) if word.null && self.null_is_value() => self.value(),
+            Some(word) => self.keyword(word),
         }
-        if word.text == "NULL" && self.null_is_value() {
-            return self.value();
-        }
-        self.keyword(word);
     }
 
-    fn keyword(&mut self, word: Word) {
-        let kind = match word.text {
-            "IN" => Kind::In,
-            "VALUES" | "VALUE" => Kind::Values,
-            _ if word.takes_sign => Kind::Starter,
-            _ if word.starts_expression => Kind::Clause,
-            _ => Kind::Other,
-        };
-        self.start_token(kind);
+    #[inline(always)]
+    fn keyword(&mut self, word: &Word) {
         if self.fold {
-            self.out.extend(word.text.bytes().map(|b| b.to_ascii_lowercase()));
-        } else {
-            self.out.extend_from_slice(word.text.as_bytes());
+            return self.push_folded(word.kind, word.text.as_bytes());
         }
+        if let Some(room) = self.begin_token(word.kind).first_chunk_mut() {
+            *room = word.start;
+        }
+        self.written(word.text.as_bytes());
+    }
+
+    /// For `match_key`.
+    #[inline(never)]
+    fn push_folded(&mut self, kind: Kind, text: &[u8]) {
+        self.begin_token(kind);
+        self.out.truncate(self.length);
+        self.out.extend(text.iter().map(u8::to_ascii_lowercase));
+        self.end_token(text.len());
     }
 
     /// `NULL` is a value where an expression may start, also behind a `NOT` there; `IS NULL`, `IS NOT NULL` and a column's
@@ -221,19 +302,26 @@ impl Canonical {
 
     fn last_word_is(&self, words: &[&str]) -> bool {
         let Some(last) = self.stack.last() else { return false };
-        let text = self.out[last.start as usize..].trim_ascii_start();
+        let text = self.bytes()[last.start as usize..].trim_ascii_start();
         words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
     }
 
-    fn identifier(&mut self, name: &[u8]) {
-        self.start_token(Kind::Other);
+    /// The name from `start` to `end`, which has its backticks doubled if it has any.
+    #[inline(always)]
+    fn identifier(&mut self, sql: &[u8], start: usize, end: usize) {
+        let name = &sql[start..end];
         if self.fold {
-            self.out.extend(name.iter().map(u8::to_ascii_lowercase));
-            return;
+            return self.push_folded(Kind::Other, name);
         }
-        self.out.push(b'`');
-        self.out.extend_from_slice(name);
-        self.out.push(b'`');
+        let room = self.begin_token(Kind::Other);
+        room[0] = b'`';
+        if let Some(room) = room[1..].first_chunk_mut() {
+            *room = chunk(sql, start);
+        }
+        self.end_token(1);
+        self.written(name);
+        self.out[self.length] = b'`';
+        self.end_token(1);
     }
 
     /// A literal: takes the signs before it, and joins the list that it continues.
@@ -324,11 +412,11 @@ impl Canonical {
     /// Whether the row that starts at `start` reads as the one from `before` to `comma`; blanks before either do not count.
     fn same_row(&self, before: u32, comma: u32, start: u32) -> bool {
         let earlier = self.out[before as usize..comma as usize].trim_ascii_start();
-        earlier == self.out[start as usize..].trim_ascii_start()
+        earlier == self.bytes()[start as usize..].trim_ascii_start()
     }
 
     /// Replaces a parenthesis with values in it, and joins the rows that it continues.
-    fn row(&mut self, text: &[u8]) {
+    fn row<const N: usize>(&mut self, text: &[u8; N]) {
         self.pop(2);
         if self.last(0) == Some(Kind::In) {
             return self.push(Kind::Row, b"(...)");
@@ -346,7 +434,7 @@ impl Canonical {
     /// Ends the text at the last token that fits.
     fn cut_to_limit(&mut self) {
         self.truncated = true;
-        while self.out.len() > TEXT_BYTES_MAX && !self.stack.is_empty() {
+        while self.length > TEXT_BYTES_MAX && !self.stack.is_empty() {
             self.pop(1);
         }
     }

@@ -3,19 +3,40 @@
 //! spelling and what the reductions of `text` must know about it. A word that is not here is an identifier. The lists follow
 //! MySQL 9.7 (`information_schema.keywords`), because identifiers and keywords print differently there; words that only
 //! MariaDB knows are joined by `match_key`. Must never allocate: it runs once per word of every statement.
+#![allow(clippy::inline_always)] // a call for each token, and what it spills, takes longer than the token
+
+use super::runs::{Chunk, half};
+use super::text::Kind;
 
 /// What the reductions know about a keyword.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Word {
-    /// Canonical spelling, upper case.
-    pub(super) text: &'static str,
+    key: Key,
+    /// What it is to the reductions.
+    pub(super) kind: Kind,
     /// Only a keyword when a parenthesis follows.
     pub(super) function: bool,
-    /// An expression may start behind it, so `NULL` behind it is a value.
-    pub(super) starts_expression: bool,
-    /// A sign behind it is part of the number behind that.
-    pub(super) takes_sign: bool,
+    /// It is `NULL`.
+    pub(super) null: bool,
+    /// How the canonical spelling begins: all of it, nearly always.
+    pub(super) start: Chunk,
+    /// Canonical spelling, upper case.
+    pub(super) text: &'static str,
 }
+
+/// A spelling in upper case: its first 8 bytes, its last 8 where it is longer, and its length. Upper case is what is left without
+/// the bit that tells the cases of a letter apart, which parts no two bytes of words but those and some above ASCII, of which no
+/// keyword has any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    head: u64,
+    tail: u64,
+    length: u8,
+}
+
+const UPPER: u64 = u64::from_ne_bytes([0xdf; 8]);
+/// The bytes of a key.
+const HALF: usize = size_of::<u64>();
 
 /// Slots of the hash table. 4,096: the about 800 words fill a fifth of it, so that most lookups need one probe.
 const SLOTS: usize = 4096;
@@ -25,41 +46,67 @@ const LONGEST: usize = 40;
 static WORDS: [Word; WORD_COUNT] = words();
 static TABLE: [u16; SLOTS] = table();
 
-/// The keyword that `bytes` spells in any case.
-pub(super) fn look_up(bytes: &[u8]) -> Option<Word> {
-    if bytes.len() > LONGEST {
+/// The keyword that the bytes from `start` to `end` of a text, all of them bytes of words, spell in any case.
+#[inline(always)]
+pub(super) fn look_up(text: &[u8], start: usize, end: usize) -> Option<&'static Word> {
+    let length = end - start;
+    if length > LONGEST {
         return None;
     }
-    let mut slot = hash(bytes);
+    let head = half(text, start) & UPPER;
+    let key = if length > HALF {
+        Key { head, tail: half(text, end - HALF) & UPPER, length: length as u8 }
+    } else {
+        Key { head: cut(head, length), tail: 0, length: length as u8 }
+    };
+    let mut slot = hash(key);
     loop {
-        let index = TABLE[slot];
-        if index == 0 {
-            return None;
-        }
-        let index = usize::from(index - 1);
-        if SPELLINGS[index].as_bytes().eq_ignore_ascii_case(bytes) {
-            return Some(WORDS[index]);
+        let index = usize::from(TABLE[slot]).checked_sub(1)?;
+        let word = &WORDS[index];
+        if word.key == key
+            && (length <= 2 * HALF || SPELLINGS[index].as_bytes().eq_ignore_ascii_case(&text[start..end]))
+        {
+            return Some(word);
         }
         slot = (slot + 1) % SLOTS;
     }
 }
 
-/// FNV-1a over the upper-cased bytes: words are short, and it can run at compile time.
-const fn hash(bytes: &[u8]) -> usize {
-    let mut value: u32 = 0x811c_9dc5;
+/// The first bytes of 8.
+#[inline(always)]
+const fn cut(half: u64, length: usize) -> u64 {
+    half & (u64::MAX >> ((64 - 8 * length) % 64))
+}
+
+/// A product spreads short words well, and can be computed at compile time.
+#[inline(always)]
+const fn hash(key: Key) -> usize {
+    let mixed = key.head ^ key.tail.rotate_left(29);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % SLOTS
+}
+
+const fn key_of(spelling: &str) -> Key {
+    let bytes = spelling.as_bytes();
+    let (mut head, mut tail) = (0, 0);
     let mut i = 0;
     while i < bytes.len() {
-        value = (value ^ bytes[i].to_ascii_uppercase() as u32).wrapping_mul(0x0100_0193);
+        let byte = bytes[i] as u64;
+        if i < HALF {
+            head |= byte << (8 * i);
+        }
+        if bytes.len() > HALF && i + HALF >= bytes.len() {
+            tail |= byte << (8 * (i + HALF - bytes.len()));
+        }
         i += 1;
     }
-    ((value >> 12) ^ value) as usize % SLOTS
+    Key { head: head & UPPER, tail: tail & UPPER, length: bytes.len() as u8 }
 }
 
 const fn table() -> [u16; SLOTS] {
     let mut slots = [0_u16; SLOTS];
     let mut i = 0;
     while i < WORD_COUNT {
-        let mut slot = hash(SPELLINGS[i].as_bytes());
+        let mut slot = hash(key_of(SPELLINGS[i]));
         while slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
@@ -69,19 +116,50 @@ const fn table() -> [u16; SLOTS] {
     slots
 }
 
+const fn begin_of(text: &[u8]) -> Chunk {
+    let mut start = [0; 16];
+    let mut i = 0;
+    while i < text.len() && i < start.len() {
+        start[i] = text[i];
+        i += 1;
+    }
+    start
+}
+
 // At compile time only: no stack holds this array when the program runs.
 #[allow(clippy::large_stack_arrays)]
 const fn words() -> [Word; WORD_COUNT] {
-    let mut words = [Word { text: "", function: false, starts_expression: false, takes_sign: false }; WORD_COUNT];
+    let start = [0; 16];
+    let none = Word { key: key_of(""), kind: Kind::Other, function: false, null: false, start, text: "" };
+    let mut words = [none; WORD_COUNT];
     let mut i = 0;
     while i < WORD_COUNT {
         let text = canonical(SPELLINGS[i]);
-        let takes_sign = contains(&TAKES_SIGN, text);
-        let starts_expression = takes_sign || contains(&STARTS_EXPRESSION, text);
-        words[i] = Word { text, function: i >= KEYWORDS.len(), starts_expression, takes_sign };
+        words[i] = Word {
+            key: key_of(SPELLINGS[i]),
+            kind: kind(text),
+            function: i >= KEYWORDS.len(),
+            null: same(text, "NULL"),
+            start: begin_of(text.as_bytes()),
+            text,
+        };
         i += 1;
     }
     words
+}
+
+const fn kind(text: &str) -> Kind {
+    if same(text, "IN") {
+        Kind::In
+    } else if same(text, "VALUES") || same(text, "VALUE") {
+        Kind::Values
+    } else if contains(&TAKES_SIGN, text) {
+        Kind::Starter
+    } else if contains(&STARTS_EXPRESSION, text) {
+        Kind::Clause
+    } else {
+        Kind::Other
+    }
 }
 
 const fn canonical(word: &'static str) -> &'static str {
@@ -276,17 +354,20 @@ mod tests {
     #[test]
     fn finds_every_spelling_in_any_case() {
         for spelling in SPELLINGS {
-            let found = look_up(spelling.to_ascii_lowercase().as_bytes()).expect("listed");
+            let text = format!("({})", spelling.to_ascii_lowercase());
+            let found = look_up(text.as_bytes(), 1, text.len() - 1).expect("listed");
             assert_eq!(found.text, canonical(spelling));
         }
-        assert_eq!(look_up(b"sbtest1"), None);
-        assert_eq!(look_up(&[b'A'; 100]), None);
+        assert!(look_up(b"sbtest1", 0, 7).is_none());
+        assert!(look_up(&[b'A'; 100], 0, 100).is_none());
+        assert!(look_up(b"source_ssl_verify_server_certs", 0, 30).is_none());
     }
 
     #[test]
     fn a_canonical_spelling_is_its_own_canonical_spelling() {
         for word in WORDS {
-            assert_eq!(look_up(word.text.as_bytes()).map(|w| w.text), Some(word.text));
+            let text = word.text.as_bytes();
+            assert_eq!(look_up(text, 0, text.len()).map(|w| w.text), Some(word.text));
         }
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use millrace_collectors::slow_log::{Dialect, Found, SlowEntry};
-use millrace_collectors::wire::{Batch, Books, CaptureError, Server, read_file};
+use millrace_collectors::slow_log::Dialect;
+use millrace_collectors::wire::{self, Books, CaptureError, Server, read_file};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times};
 use millrace_schemas::digest::DigestId;
 use millrace_schemas::ids::InstanceId;
@@ -16,10 +16,11 @@ use millrace_schemas::profile::{Class, Gaps, Input, InputKind};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::queries::Row;
 
-use super::Type;
+use super::batch::{Batch, Item, Statement};
 use super::progress::Progress;
+use super::{Type, chunks};
 use crate::cli::input::Place;
-use crate::cli::logs::{self, Unread, oddities};
+use crate::cli::logs::Unread;
 use crate::cli::output::complain;
 
 /// How captures begin: the classic form in both byte orders, with microseconds or nanoseconds, and the newer form.
@@ -30,25 +31,6 @@ const CAPTURE_MAGIC: [[u8; 4]; 5] = [
     [0xa1, 0xb2, 0x3c, 0x4d],
     [0x0a, 0x0d, 0x0d, 0x0a],
 ];
-
-/// What a server says of a statement, and its name here. MariaDB and Percona Server say `Yes`, MySQL counts.
-const FLAGS: [(&str, &str); 12] = [
-    ("Full_scan", "full_scan"),
-    ("Full_join", "full_join"),
-    ("Tmp_table", "tmp_table"),
-    ("Created_tmp_tables", "tmp_table"),
-    ("Tmp_table_on_disk", "tmp_table_on_disk"),
-    ("Created_tmp_disk_tables", "tmp_table_on_disk"),
-    ("Filesort", "filesort"),
-    ("Sort_scan_count", "filesort"),
-    ("Sort_range_count", "filesort"),
-    ("Filesort_on_disk", "filesort_on_disk"),
-    ("Sort_merge_passes", "filesort_on_disk"),
-    ("QC_hit", "query_cache_hit"),
-];
-
-/// Percona Server says in each entry that it wrote only one of so many.
-const SAMPLED: &str = "Log_slow_rate_limit";
 
 /// Reads inputs into sums.
 pub(super) struct Reader<'a> {
@@ -62,6 +44,8 @@ pub(super) struct Reader<'a> {
     /// Each entry of a log stands for so many.
     pub(super) factor: u64,
     pub(super) ports: &'a [u16],
+    /// How many threads read logs.
+    pub(super) threads: usize,
     pub(super) classes: Classes,
     pub(super) progress: Progress,
 }
@@ -86,25 +70,25 @@ impl Reader<'_> {
             Type::Pcap => true,
             Type::Slowlog => false,
         };
-        if capture { self.capture(bytes, input) } else { self.log(bytes.as_mut(), input) }
+        if capture { self.capture(bytes, input) } else { self.log(bytes, input) }
     }
 
-    fn log(&mut self, bytes: &mut dyn BufRead, input: &mut Input) -> Result<(), String> {
-        let file = input.file.clone();
+    fn log(&mut self, bytes: Box<dyn BufRead + Send>, input: &mut Input) -> Result<(), String> {
         let mut unread = Unread::default();
-        let dialect = self.dialect;
-        let log = logs::read(bytes, dialect, &mut |found| {
-            match found {
-                Found::Entry(entry) => {
-                    input.entries += 1;
-                    self.entry(&entry);
-                    self.progress.tick();
+        let (dialect, threads) = (self.dialect, self.threads);
+        let log = chunks::read(bytes, dialect, threads, None, &mut |batch, schema| {
+            for item in batch.items() {
+                match item {
+                    Item::Statement(one) => {
+                        input.entries += 1;
+                        self.statement(batch, one, schema);
+                        self.progress.tick();
+                    }
+                    Item::Unreadable(part) => self.progress.aside(|| unread.tell(&input.file, part)),
                 }
-                Found::Unreadable(part) => self.progress.aside(|| unread.tell(&file, &part)),
             }
-            true
         });
-        unread.end(&file);
+        unread.end(&input.file);
         input.unreadable = unread.parts;
         input.kind = match log.dialect {
             Dialect::MySql => InputKind::MysqlSlowLog,
@@ -116,59 +100,18 @@ impl Reader<'_> {
         log.outcome.map_err(|error| error.to_string())
     }
 
-    fn entry(&mut self, entry: &SlowEntry) {
-        if !self.in_time(entry.ts) {
+    fn statement(&mut self, batch: &Batch, one: &Statement, schema: &str) {
+        if !self.in_time(one.ended) {
             return self.tally.leave_out(1);
         }
-        let mut flags: Vec<&str> = oddities(entry).collect();
-        let mut factor = self.factor;
-        for (name, value) in entry.attributes.pairs() {
-            if let Some((_, flag)) = FLAGS.iter().find(|(known, _)| *known == name) {
-                let is = value == "Yes" || value.parse::<u64>().is_ok_and(|count| count > 0);
-                if is && !flags.contains(flag) {
-                    flags.push(flag);
-                }
-            } else if name == SAMPLED {
-                factor = factor.saturating_mul(value.parse::<u64>().unwrap_or(1).max(1));
+        let Reader { tally, classes, filter, .. } = self;
+        batch.observed(one, (schema, self.factor, self.inputs.len() as u64), |observed| {
+            let class = &mut || classes.of(one.digest, batch.sql(one));
+            match filter {
+                Some(filter) if !filter.fits(observed, class) => tally.leave_out(1),
+                _ => tally.take(observed, class),
             }
-        }
-        let digest = match entry.admin_command {
-            Some(_) => DigestId::ADMIN,
-            None => self.classes.id_of(&entry.sql),
-        };
-        let (sql, masked) = shown(entry);
-        let statement = Observed {
-            ended: entry.ts,
-            digest,
-            user: &entry.user,
-            host: if entry.host.is_empty() { &entry.ip } else { &entry.host },
-            schema: &entry.schema,
-            thread: entry.thread,
-            calls: 1,
-            factor,
-            times: Times::One(entry.query_time_us),
-            lock_us: Some(entry.lock_time_us),
-            rows_sent: entry.rows_sent,
-            rows_examined: Some(entry.rows_examined),
-            rows_affected: entry.rows_affected,
-            bytes_sent: entry.bytes_sent,
-            errors: entry.error.map(|error| u64::from(error != 0)),
-            error_code: entry.error.unwrap_or(0),
-            flags: &flags,
-            text: Text {
-                sql,
-                bytes: entry.sql_bytes,
-                masked,
-                input: self.inputs.len() as u64,
-                offset: Some(entry.offset),
-            },
-        };
-        let classes = &mut self.classes;
-        let class = &mut || classes.of(digest, &entry.sql);
-        match self.filter {
-            Some(filter) if !filter.fits(&statement, class) => self.tally.leave_out(1),
-            _ => self.tally.take(&statement, class),
-        }
+        });
     }
 
     fn in_time(&self, at: Timestamp) -> bool {
@@ -254,19 +197,12 @@ impl Reader<'_> {
     }
 }
 
-/// What may be shown of an entry, and whether that has no literals already. The name of a command is no literal, but what a client
-/// made look like one may be.
-fn shown(entry: &SlowEntry) -> (&[u8], bool) {
-    let plain = |command: &String| command.len() <= 24 && command.bytes().all(|b| b.is_ascii_alphabetic() || b == b' ');
-    (&entry.sql, entry.admin_command.as_ref().is_some_and(plain))
-}
-
 /// What digests of a capture are, with a masked sample of each.
 #[derive(Default)]
 struct Texts(HashMap<DigestId, (Arc<Class>, String)>);
 
 impl Texts {
-    fn learn(&mut self, batch: &Batch) {
+    fn learn(&mut self, batch: &wire::Batch) {
         for new in &batch.new_digests {
             let class = Class {
                 digest_id: new.id,
@@ -281,7 +217,11 @@ impl Texts {
 }
 
 /// Decodes a capture. The library that reads them wants a file; unpacked bytes come to it through a pipe.
-fn decoded(mut bytes: Box<dyn BufRead + Send>, servers: &[Server], mut take: impl FnMut(Batch)) -> Result<(), String> {
+fn decoded(
+    mut bytes: Box<dyn BufRead + Send>,
+    servers: &[Server],
+    mut take: impl FnMut(wire::Batch),
+) -> Result<(), String> {
     let (reader, mut writer) = io::pipe().map_err(|error| format!("no pipe can be made: {error}"))?;
     let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
     let fed = std::thread::spawn(move || io::copy(&mut bytes, &mut writer));

@@ -119,13 +119,13 @@ impl Slowly {
         }
     }
 
-    fn take(&mut self, found: Found) {
+    fn take(&mut self, found: Found<'_>) {
         let instance = self.place.instance.as_str();
         match found {
             Found::Entry(entry) => {
                 self.agent.metrics.add(&SLOW_ENTRIES, &[instance], 1);
                 if entry.admin_command.is_none() {
-                    self.publish(&entry);
+                    self.publish(entry);
                 }
             }
             Found::Unreadable(unreadable) => {
