@@ -11,7 +11,6 @@
 mod window;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_schemas::event::{Event, Subject};
@@ -237,12 +236,13 @@ impl Windows {
             let silent = i64::try_from(now.since(instance.heard).as_secs()).unwrap_or(i64::MAX);
             let clock = instance.clock.saturating_add((silent - SILENCE).max(0));
             let closed = instance.close(clock);
-            let Instance { cluster, open, .. } = instance;
+            let Instance { cluster, open, names, .. } = instance;
             let mut to = Outgoing { producer, sequence, cluster, instance: id, now, out };
-            for ((width, start), open) in closed {
-                to.windows(width, &open);
+            for ((width, start), mut open) in closed {
+                to.windows(width, &mut open);
                 if width == LIVE_WIDTH {
                     to.load(width, start, &open);
+                    names.reuse(open);
                 }
             }
             for ((width, _), open) in open.range_mut((LIVE_WIDTH, i64::MIN)..=(LIVE_WIDTH, i64::MAX)) {
@@ -339,16 +339,15 @@ struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// Appends what a window holds.
-    fn windows(&mut self, width_seconds: u32, open: &Open) {
+    fn windows(&mut self, width_seconds: u32, open: &mut Open) {
         let of = Revision { width_seconds, revision: open.revision, closed: open.closed };
-        let rows = open.rows(LIVE_ROWS_MAX);
-        self.rows(of, &rows.iter().collect::<Vec<_>>());
+        self.rows(of, &open.rows(LIVE_ROWS_MAX));
     }
 
     /// Appends rows as one record, or as several where one would be too large.
-    fn rows(&mut self, of: Revision, rows: &[&Shown<'_>]) {
-        let Ok(bytes) = encode_one(of, rows) else { return };
-        if bytes.len() > BATCH_BYTES_MAX && rows.len() > 1 {
+    fn rows(&mut self, of: Revision, rows: &[Shown<'_>]) {
+        let Ok(value) = encode_one(of, rows) else { return };
+        if value.len() > BATCH_BYTES_MAX && rows.len() > 1 {
             let (first, rest) = rows.split_at(rows.len() / 2);
             self.rows(of, first);
             self.rows(of, rest);
@@ -366,7 +365,7 @@ impl Outgoing<'_> {
             partition_key: self.cluster.to_string(),
             key: self.instance.to_string(),
             headers,
-            value: Some(Arc::from(bytes)),
+            value: Some(value),
         });
     }
 

@@ -4,12 +4,13 @@
 //! forgotten, never added. Counts are already multiplied by the sample factors of what they were made of.
 
 use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::queries::{BadBatch, Columns, Row, columns, fields, read, rows_of, sealed};
+use super::queries::{BadBatch, Columns, Room, Row, Sealer, columns, fields, read, rows_of, sealed};
 use crate::ids::{DigestId, EventId};
 use crate::sketch::Sketch;
 
@@ -62,13 +63,12 @@ pub fn schema() -> Arc<Schema> {
 
 /// The rows as the value of a record of the topic, checked as batches of `queries` are.
 pub fn encode(windows: &[Window]) -> Result<Vec<u8>, BadBatch> {
-    let rows: Vec<&Row> = windows.iter().map(|window| &window.row).collect();
     let part = |window: &Window| Revision {
         width_seconds: window.width_seconds,
         revision: window.revision,
         closed: window.closed,
     };
-    with_parts(&rows, windows.iter().map(part))
+    sealed(&batch(windows.iter().map(|window| &window.row), windows.iter().map(part), Room::default())?)
 }
 
 /// What all rows of one window have in common.
@@ -82,23 +82,39 @@ pub struct Revision {
     pub closed: bool,
 }
 
+thread_local! {
+    /// What [`encode_one`] writes with: a thread writes a window after the other, a second.
+    static WRITER: RefCell<Option<(Sealer, Room)>> = const { RefCell::new(None) };
+}
+
 /// The rows of one window, as [`encode`] writes them.
 pub fn encode_one<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
     of: Revision,
-    rows: &[&Row<I, T, S>],
-) -> Result<Vec<u8>, BadBatch> {
-    with_parts(rows, std::iter::repeat_n(of, rows.len()))
+    rows: &[Row<I, T, S>],
+) -> Result<Arc<[u8]>, BadBatch> {
+    WRITER.with_borrow_mut(|writer| {
+        // After an error it is made anew.
+        let (mut sealer, room) = match writer.take() {
+            Some(kept) => kept,
+            None => (Sealer::new(&SCHEMA)?, Room::default()),
+        };
+        let batch = batch(rows.iter(), std::iter::repeat_n(of, rows.len()), room)?;
+        let bytes = Arc::from(sealer.seal(&batch)?);
+        *writer = Some((sealer, Room::of(batch)));
+        Ok(bytes)
+    })
 }
 
-fn with_parts<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
-    rows: &[&Row<I, T, S>],
+fn batch<'a, I: AsRef<str> + 'a, T: AsRef<str> + 'a, S: Borrow<Sketch> + 'a>(
+    rows: impl ExactSizeIterator<Item = &'a Row<I, T, S>> + Clone,
     of: impl Iterator<Item = Revision> + Clone,
-) -> Result<Vec<u8>, BadBatch> {
-    let mut columns = columns(rows)?;
-    columns.push(Arc::new(of.clone().map(|one| Some(one.width_seconds)).collect::<UInt32Array>()));
-    columns.push(Arc::new(of.clone().map(|one| Some(one.revision)).collect::<UInt32Array>()));
+    room: Room,
+) -> Result<RecordBatch, BadBatch> {
+    let mut columns = columns(rows, room)?;
+    columns.push(Arc::new(UInt32Array::from_iter_values(of.clone().map(|one| one.width_seconds))));
+    columns.push(Arc::new(UInt32Array::from_iter_values(of.clone().map(|one| one.revision))));
     columns.push(Arc::new(of.map(|one| Some(one.closed)).collect::<BooleanArray>()));
-    sealed(&RecordBatch::try_new(schema(), columns)?)
+    Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
 /// Reads what [`encode`] wrote, also from a later version that added columns.
