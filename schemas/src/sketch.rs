@@ -335,6 +335,16 @@ mod tests {
         }
 
         #[test]
+        fn what_was_cleared_counts_as_if_it_were_new(a in durations(), b in durations()) {
+            let mut sketch = of(&a);
+            sketch.clear();
+            prop_assert_eq!(&sketch, &Sketch::new());
+            sketch.merge(&of(&b));
+            prop_assert_eq!(sketch.to_bytes(), of(&b).to_bytes());
+            prop_assert_eq!(sketch, of(&b));
+        }
+
+        #[test]
         fn merging_is_counting_together(a in durations(), b in durations()) {
             prop_assert_eq!(merged(&of(&a), &of(&b)), of(&[a, b].concat()));
         }

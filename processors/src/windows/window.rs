@@ -38,6 +38,7 @@ pub(super) struct Names {
     known: BTreeSet<Arc<str>>,
     /// Those of the shortest window that closed last, its first row last: the next one has much the same rows, and their sketches
     /// find the room that they would ask for again and again.
+    #[allow(clippy::vec_box)] // they go into rows as they are
     spare: Vec<Box<Sum>>,
 }
 

@@ -176,7 +176,7 @@ fn filled_of(places: &[u8]) -> u64 {
         let mut bytes = [0; 8];
         bytes[..eight.len()].copy_from_slice(eight);
         let number = u64::from_le_bytes(bytes);
-        let eighth = ((number & LOW) + LOW | number) & !LOW;
+        let eighth = (((number & LOW) + LOW) | number) & !LOW;
         filled |= (eighth.wrapping_mul(TOGETHER) >> 56) << (8 * at);
     }
     filled

@@ -7,7 +7,6 @@ mod write;
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use crate::sketch::{BadSketch, Sketch};
 
 pub(super) use read::{Columns, read, rows_of};
 pub use read::{Seen, decode, with_rows};
-pub(super) use write::{Room, Sealer, columns, sealed};
+pub(super) use write::{Body, Writer, measures};
 
 /// Most digests of an instance and second that have rows of their own; the rest is folded into `other`. 2,000: more than a
 /// person or a window can use, and at most about 400 KB per instance-second.
@@ -220,20 +219,17 @@ pub fn schema() -> Arc<Schema> {
     Arc::clone(&SCHEMA)
 }
 
-/// The rows as one Arrow batch.
-pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
-    Ok(RecordBatch::try_new(schema(), columns(rows.iter(), Room::default())?)?)
-}
-
 /// The rows as one Arrow IPC stream with a checksum behind its end: the value of a record of the topic. Readers of Arrow that
 /// know nothing of the checksum stop before it.
 pub fn encode(rows: &[Row]) -> Result<Vec<u8>, BadBatch> {
-    sealed(&batch(rows)?)
+    Ok(Writer::new(&SCHEMA)?.write(rows.len(), |body| measures(body, rows.iter())).to_vec())
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, UInt64Array};
+    use arrow::array::{Int64Array, RecordBatch, UInt64Array};
+    use arrow::ipc::reader::StreamReader;
+    use arrow::ipc::writer::StreamWriter;
     use proptest::prelude::*;
 
     use super::*;
@@ -266,14 +262,25 @@ mod tests {
         }
     }
 
+    /// The rows as Arrow's own reader sees them.
+    fn batch(rows: &[Row]) -> RecordBatch {
+        let bytes = encode(rows).expect("encodes");
+        StreamReader::try_new(bytes.as_slice(), None).expect("a stream").next().expect("a batch").expect("reads")
+    }
+
+    /// The batch as Arrow's own writer writes it.
     fn encoded(batch: &RecordBatch) -> Vec<u8> {
-        sealed(batch).expect("writes")
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a writer");
+        writer.write(batch).expect("writes");
+        let mut bytes = writer.into_inner().expect("ends");
+        bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_be_bytes());
+        bytes
     }
 
     #[test]
     fn a_column_of_a_later_version_is_let_be() {
         let rows = vec![row(1, 2, None)];
-        let batch = batch(&rows).expect("encodes");
+        let batch = batch(&rows);
         let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
         fields.insert(3, Field::new("later", DataType::UInt64, false));
         let mut columns = batch.columns().to_vec();
@@ -284,7 +291,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_column() {
-        let full = batch(&[row(1, 2, None)]).expect("encodes");
+        let full = batch(&[row(1, 2, None)]);
         let without = full.project(&(0..20).collect::<Vec<_>>()).expect("projects");
         let error = decode(&encoded(&without)).expect_err("a column is missing");
         assert_eq!(error.to_string(), "the batch has no column 'folded'");
@@ -299,6 +306,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_are_those_of_arrows_own_writer(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
+            let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();
+            prop_assert_eq!(encode(&rows).expect("encodes"), encoded(&batch(&rows)));
+        }
+
         #[test]
         fn rows_survive_a_round_trip(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
             let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();

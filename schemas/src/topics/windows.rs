@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::queries::{BadBatch, Columns, Room, Row, Sealer, columns, fields, read, rows_of, sealed};
+use super::queries::{BadBatch, Body, Columns, Row, Writer, fields, measures, read, rows_of};
 use crate::ids::{DigestId, EventId};
 use crate::sketch::Sketch;
 
@@ -68,7 +68,9 @@ pub fn encode(windows: &[Window]) -> Result<Vec<u8>, BadBatch> {
         revision: window.revision,
         closed: window.closed,
     };
-    sealed(&batch(windows.iter().map(|window| &window.row), windows.iter().map(part), Room::default())?)
+    let rows = windows.iter().map(|window| &window.row);
+    let write = |body: &mut Body| all(body, rows, windows.iter().map(part));
+    Ok(Writer::new(&SCHEMA)?.write(windows.len(), write).to_vec())
 }
 
 /// What all rows of one window have in common.
@@ -83,8 +85,8 @@ pub struct Revision {
 }
 
 thread_local! {
-    /// What [`encode_one`] writes with: a thread writes a window after the other, a second.
-    static WRITER: RefCell<Option<(Sealer, Room)>> = const { RefCell::new(None) };
+    /// What [`encode_one`] writes with: a thread writes one window after the other.
+    static WRITER: RefCell<Option<Writer>> = const { RefCell::new(None) };
 }
 
 /// The rows of one window, as [`encode`] writes them.
@@ -92,29 +94,26 @@ pub fn encode_one<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
     of: Revision,
     rows: &[Row<I, T, S>],
 ) -> Result<Arc<[u8]>, BadBatch> {
-    WRITER.with_borrow_mut(|writer| {
-        // After an error it is made anew.
-        let (mut sealer, room) = match writer.take() {
-            Some(kept) => kept,
-            None => (Sealer::new(&SCHEMA)?, Room::default()),
+    WRITER.with_borrow_mut(|kept| {
+        let writer = match kept {
+            Some(writer) => writer,
+            None => kept.insert(Writer::new(&SCHEMA)?),
         };
-        let batch = batch(rows.iter(), std::iter::repeat_n(of, rows.len()), room)?;
-        let bytes = Arc::from(sealer.seal(&batch)?);
-        *writer = Some((sealer, Room::of(batch)));
-        Ok(bytes)
+        let write = |body: &mut Body| all(body, rows.iter(), std::iter::repeat_n(of, rows.len()));
+        Ok(Arc::from(writer.write(rows.len(), write)))
     })
 }
 
-fn batch<'a, I: AsRef<str> + 'a, T: AsRef<str> + 'a, S: Borrow<Sketch> + 'a>(
+/// Writes all columns.
+fn all<'a, I: AsRef<str> + 'a, T: AsRef<str> + 'a, S: Borrow<Sketch> + 'a>(
+    body: &mut Body,
     rows: impl ExactSizeIterator<Item = &'a Row<I, T, S>> + Clone,
-    of: impl Iterator<Item = Revision> + Clone,
-    room: Room,
-) -> Result<RecordBatch, BadBatch> {
-    let mut columns = columns(rows, room)?;
-    columns.push(Arc::new(UInt32Array::from_iter_values(of.clone().map(|one| one.width_seconds))));
-    columns.push(Arc::new(UInt32Array::from_iter_values(of.clone().map(|one| one.revision))));
-    columns.push(Arc::new(of.map(|one| Some(one.closed)).collect::<BooleanArray>()));
-    Ok(RecordBatch::try_new(schema(), columns)?)
+    of: impl ExactSizeIterator<Item = Revision> + Clone,
+) {
+    measures(body, rows);
+    body.fixed(of.clone().map(|one| one.width_seconds.to_le_bytes()));
+    body.fixed(of.clone().map(|one| one.revision.to_le_bytes()));
+    body.bits(of.map(|one| one.closed));
 }
 
 /// Reads what [`encode`] wrote, also from a later version that added columns.
