@@ -9,15 +9,15 @@ use millrace_schemas::ids::DigestId;
 
 use super::Own;
 
-/// 64 places more at a time: twice as many as are needed would be a good part of what a window takes.
-const GROWTH: usize = 64;
+/// 32 places more at a time: twice as many as are needed would be a good part of what a window takes.
+const GROWTH: usize = 32;
 
 /// Rows by place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
     all: Vec<Own>,
-    /// Digests and the places of each: as a number, which is compared in one step.
-    by_digest: BTreeSet<(u128, u32)>,
+    /// The first half of each digest, which tells nearly all apart, and its places.
+    by_digest: BTreeSet<(u64, u32)>,
     /// Where the next row is likely to be.
     likely: usize,
     /// All places by schema, user and digest, as long as none was added.
@@ -48,7 +48,8 @@ impl Places {
             likely
         } else {
             // Few digests are run by several users or in several schemas.
-            let mut places = self.by_digest.range((number(digest), 0)..=(number(digest), u32::MAX));
+            let half = half(digest);
+            let mut places = self.by_digest.range((half, 0)..=(half, u32::MAX));
             places.find(|(_, place)| is_it(&self.all[*place as usize]))?.1 as usize
         };
         self.likely = place + 1;
@@ -58,7 +59,7 @@ impl Places {
     /// Makes a place for a row that has none.
     pub(super) fn add(&mut self, own: Own) -> usize {
         let place = self.all.len();
-        self.by_digest.insert((number(own.digest), place as u32));
+        self.by_digest.insert((half(own.digest), place as u32));
         if place == self.all.capacity() {
             self.all.reserve_exact(GROWTH);
         }
@@ -99,6 +100,6 @@ fn named(own: &Own) -> (&Arc<str>, &Arc<str>, DigestId) {
     (&own.schema, &own.user, own.digest)
 }
 
-fn number(digest: DigestId) -> u128 {
-    u128::from_be_bytes(digest.0)
+fn half(digest: DigestId) -> u64 {
+    digest.0.first_chunk().map_or(0, |half| u64::from_be_bytes(*half))
 }
