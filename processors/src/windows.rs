@@ -236,13 +236,12 @@ impl Windows {
             let silent = i64::try_from(now.since(instance.heard).as_secs()).unwrap_or(i64::MAX);
             let clock = instance.clock.saturating_add((silent - SILENCE).max(0));
             let closed = instance.close(clock);
-            let Instance { cluster, open, names, .. } = instance;
+            let Instance { cluster, open, .. } = instance;
             let mut to = Outgoing { producer, sequence, cluster, instance: id, now, out };
             for ((width, start), mut open) in closed {
                 to.windows(width, &mut open);
                 if width == LIVE_WIDTH {
                     to.load(width, start, &open);
-                    names.reuse(open);
                 }
             }
             for ((width, _), open) in open.range_mut((LIVE_WIDTH, i64::MIN)..=(LIVE_WIDTH, i64::MAX)) {

@@ -76,14 +76,6 @@ impl Sketch {
         Sketch::default()
     }
 
-    /// Takes all counts out, for others: its room stays.
-    pub fn clear(&mut self) {
-        self.zeros = 0;
-        self.counts.clear();
-        self.first = 0;
-        self.collapsed = false;
-    }
-
     /// Counts one duration in microseconds.
     pub fn add(&mut self, value_us: u64) {
         self.add_n(value_us, 1);
@@ -332,16 +324,6 @@ mod tests {
             packed.merge_packed(&Packed::read(&bytes).expect("just written"), times);
             (0..times).for_each(|_| merged.merge(&of(&b)));
             prop_assert_eq!(packed, merged);
-        }
-
-        #[test]
-        fn what_was_cleared_counts_as_if_it_were_new(a in durations(), b in durations()) {
-            let mut sketch = of(&a);
-            sketch.clear();
-            prop_assert_eq!(&sketch, &Sketch::new());
-            sketch.merge(&of(&b));
-            prop_assert_eq!(sketch.to_bytes(), of(&b).to_bytes());
-            prop_assert_eq!(sketch, of(&b));
         }
 
         #[test]

@@ -32,47 +32,23 @@ pub(super) type Sum = Row<(), ()>;
 /// A row of a window as it leaves.
 pub(super) type Shown<'a> = Row<&'a str, &'a str, &'a Sketch>;
 
-/// What the windows of one instance have in common: the names that they hold, each once, and the room of sums that are done.
+/// The names that the windows of one instance hold, each once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
-    known: BTreeSet<Arc<str>>,
-    /// Those of the shortest window that closed last, its first row last: the next one has much the same rows, and their sketches
-    /// find the room that they would ask for again and again.
-    #[allow(clippy::vec_box)] // they go into rows as they are
-    spare: Vec<Box<Sum>>,
-}
+pub(super) struct Names(BTreeSet<Arc<str>>);
 
 impl Names {
     fn of(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.known.get(name) {
+        if let Some(known) = self.0.get(name) {
             return Arc::clone(known);
         }
         let new: Arc<str> = Arc::from(name);
-        self.known.insert(Arc::clone(&new));
+        self.0.insert(Arc::clone(&new));
         new
     }
 
     /// Drops those that no window holds any more.
     pub(super) fn tidy(&mut self) {
-        self.known.retain(|name| Arc::strong_count(name) > 1);
-    }
-
-    /// Takes the sums of a window that has closed and was shown, for their room.
-    pub(super) fn reuse(&mut self, done: Open) {
-        self.spare = done.rows.into_all().into_iter().rev().filter_map(|own| own.sum).collect();
-        for sum in &mut self.spare {
-            sum.rt_first.clear();
-            sum.rt_last.clear();
-        }
-    }
-
-    /// A sum without counts.
-    fn sum(&mut self, empty: Sum) -> Box<Sum> {
-        let Some(mut sum) = self.spare.pop() else { return Box::new(empty) };
-        let rooms = [&mut sum.rt_first, &mut sum.rt_last].map(std::mem::take);
-        let [rt_first, rt_last] = rooms;
-        *sum = Sum { rt_first, rt_last, ..empty };
-        sum
+        self.0.retain(|name| Arc::strong_count(name) > 1);
     }
 }
 
@@ -136,7 +112,7 @@ impl Open {
         add_seen(&mut self.total, row);
         let start = self.total.second;
         if let Some((own, is_new)) = self.own(row, names) {
-            own.count(row, start, names);
+            own.count(row, start);
             if is_new {
                 own.owed = has_place(row, wider, names);
             }
@@ -155,7 +131,7 @@ impl Open {
     fn count_apart(&mut self, row: &Seen<'_>, names: &mut Names) {
         let start = self.total.second;
         if let Some((own, _)) = self.own(row, names) {
-            own.count(row, start, names);
+            own.count(row, start);
         } else {
             self.fold_up(row, names);
         }
@@ -179,7 +155,7 @@ impl Open {
         let folded = u32::try_from(self.folded.len()).unwrap_or(u32::MAX);
         let found = self.rows.find(DigestId::OTHER, "", "");
         let at = found.unwrap_or_else(|| self.rows.add(Own::new(DigestId::OTHER, "", "", row.source, names)));
-        let sum = self.rows.at(at).count(row, self.total.second, names);
+        let sum = self.rows.at(at).count(row, self.total.second);
         sum.folded = sum.folded.max(folded);
     }
 
@@ -239,9 +215,9 @@ impl Own {
         Self { digest, schema: names.of(schema), user: names.of(user), source, owed: false, sum: None }
     }
 
-    fn count(&mut self, row: &Seen<'_>, start: i64, names: &mut Names) -> &mut Sum {
+    fn count(&mut self, row: &Seen<'_>, start: i64) -> &mut Sum {
         let Self { digest, source, sum, .. } = self;
-        let sum = sum.get_or_insert_with(|| names.sum(empty(row, start, *digest, *source)));
+        let sum = sum.get_or_insert_with(|| Box::new(empty(row, start, *digest, *source)));
         add_seen(sum, row);
         sum.folded = sum.folded.max(row.folded);
         sum

@@ -56,14 +56,6 @@ impl Counts {
         each!(self, all => get(all, at))
     }
 
-    /// Takes all out; the room stays, where it is that of the narrowest counts.
-    pub(super) fn clear(&mut self) {
-        match self {
-            Self::One(all) => all.clear(),
-            _ => *self = Self::default(),
-        }
-    }
-
     /// Bytes that they take beside themselves.
     pub(super) fn heap_bytes(&self) -> usize {
         each!(self, all => heap_bytes(all))

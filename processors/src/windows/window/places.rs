@@ -30,11 +30,6 @@ impl Places {
         &self.all
     }
 
-    /// The rows by place, taken out.
-    pub(super) fn into_all(self) -> Vec<Own> {
-        self.all
-    }
-
     /// The row in a place.
     pub(super) fn at(&mut self, place: usize) -> &mut Own {
         &mut self.all[place]
