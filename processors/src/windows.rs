@@ -11,7 +11,6 @@
 mod window;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_schemas::event::{Event, Subject};
@@ -239,8 +238,8 @@ impl Windows {
             let closed = instance.close(clock);
             let Instance { cluster, open, .. } = instance;
             let mut to = Outgoing { producer, sequence, cluster, instance: id, now, out };
-            for ((width, start), open) in closed {
-                to.windows(width, &open);
+            for ((width, start), mut open) in closed {
+                to.windows(width, &mut open);
                 if width == LIVE_WIDTH {
                     to.load(width, start, &open);
                 }
@@ -339,16 +338,15 @@ struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// Appends what a window holds.
-    fn windows(&mut self, width_seconds: u32, open: &Open) {
+    fn windows(&mut self, width_seconds: u32, open: &mut Open) {
         let of = Revision { width_seconds, revision: open.revision, closed: open.closed };
-        let rows = open.rows(LIVE_ROWS_MAX);
-        self.rows(of, &rows.iter().collect::<Vec<_>>());
+        self.rows(of, &open.rows(LIVE_ROWS_MAX));
     }
 
     /// Appends rows as one record, or as several where one would be too large.
-    fn rows(&mut self, of: Revision, rows: &[&Shown<'_>]) {
-        let Ok(bytes) = encode_one(of, rows) else { return };
-        if bytes.len() > BATCH_BYTES_MAX && rows.len() > 1 {
+    fn rows(&mut self, of: Revision, rows: &[Shown<'_>]) {
+        let Ok(value) = encode_one(of, rows) else { return };
+        if value.len() > BATCH_BYTES_MAX && rows.len() > 1 {
             let (first, rest) = rows.split_at(rows.len() / 2);
             self.rows(of, first);
             self.rows(of, rest);
@@ -366,7 +364,7 @@ impl Outgoing<'_> {
             partition_key: self.cluster.to_string(),
             key: self.instance.to_string(),
             headers,
-            value: Some(Arc::from(bytes)),
+            value: Some(value),
         });
     }
 

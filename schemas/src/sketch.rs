@@ -147,6 +147,10 @@ impl Sketch {
         let first = usize::from(self.first);
         let here = |(index, n): (usize, u64)| (index.max(floor) - first, n.saturating_mul(times));
         match other.pairs() {
+            // Nearly always: nothing was left out, and nothing is merged.
+            Some(pairs) if times == 1 && other.first >= floor => {
+                self.counts.add_all(pairs.map(|(index, n)| (index - first, n)));
+            }
             Some(pairs) => self.counts.add_all(pairs.map(here)),
             None => self.counts.add_all(other.buckets().map(here)),
         }
@@ -252,12 +256,7 @@ impl Sketch {
         bytes.push(LAYOUT);
         bytes.push(u8::from(self.collapsed));
         put(bytes, self.zeros);
-        let filled = self.counts.filled();
-        put(bytes, filled as u64);
-        if filled > 0 {
-            put(bytes, u64::from(self.first));
-            self.counts.write_to(bytes, filled);
-        }
+        self.counts.write_to(bytes, self.first);
     }
 
     /// Reads what [`Sketch::to_bytes`] wrote.

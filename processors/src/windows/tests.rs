@@ -1,5 +1,7 @@
 //! Windows against brute force, and the cases that the design names: late, repeated, revised, silent, restarted.
 
+use std::sync::Arc;
+
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::topics::queries::{Row, Source};

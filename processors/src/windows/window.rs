@@ -5,7 +5,9 @@
 //! Only the shortest window counts each row. In the wider ones around it a row only takes its place, in the order of coming, and
 //! its counts follow when the window inside closes, from each to the next wider: adding is exact, so the sums are the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod places;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Seen, Source};
 use millrace_schemas::topics::windows::TOTAL;
+
+use places::Places;
 
 /// As many as a second may have: a window of a healthy application has hardly more digests than its busiest second.
 const ROWS_MAX: usize = DIGESTS_PER_SECOND_MAX;
@@ -63,16 +67,14 @@ pub(super) struct Open {
     shown_revision: u32,
     instance: Arc<str>,
     total: Sum,
-    /// By digest, since few are run by several users or in several schemas; as a number, which is compared in one step.
-    rows: BTreeMap<u128, Vec<Own>>,
-    /// How many they are.
-    own: usize,
+    rows: Places,
     folded: BTreeSet<DigestId>,
 }
 
 /// A row of its own.
 #[derive(Clone, Debug)]
 struct Own {
+    digest: DigestId,
     schema: Arc<str>,
     user: Arc<str>,
     source: Source,
@@ -95,8 +97,7 @@ impl Open {
             shown_revision: 0,
             instance: names.of(row.instance),
             total: empty(row, start, TOTAL, row.source),
-            rows: BTreeMap::new(),
-            own: 0,
+            rows: Places::default(),
             folded: BTreeSet::new(),
         }
     }
@@ -111,7 +112,7 @@ impl Open {
         add_seen(&mut self.total, row);
         let start = self.total.second;
         if let Some((own, is_new)) = self.own(row, names) {
-            own.count(row, start, row.digest);
+            own.count(row, start);
             if is_new {
                 own.owed = has_place(row, wider, names);
             }
@@ -130,7 +131,7 @@ impl Open {
     fn count_apart(&mut self, row: &Seen<'_>, names: &mut Names) {
         let start = self.total.second;
         if let Some((own, _)) = self.own(row, names) {
-            own.count(row, start, row.digest);
+            own.count(row, start);
         } else {
             self.fold_up(row, names);
         }
@@ -138,21 +139,12 @@ impl Open {
 
     /// The place of a row, made where there is room; true when it is new. Who found none never finds one.
     fn own(&mut self, row: &Seen<'_>, names: &mut Names) -> Option<(&mut Own, bool)> {
-        let has_room = self.own < ROWS_MAX;
-        let digest = number(row.digest);
-        let of_digest = if has_room { self.rows.entry(digest).or_default() } else { self.rows.get_mut(&digest)? };
-        let found = of_digest.iter().position(|own| *own.schema == *row.schema && *own.user == *row.user);
-        if let Some(at) = found {
-            return Some((&mut of_digest[at], false));
-        }
-        if !has_room {
+        let found = self.rows.find(row.digest, row.schema, row.user);
+        if found.is_none() && self.rows.all().len() >= ROWS_MAX {
             return None;
         }
-        self.own += 1;
-        // Nearly always the only one of its digest: room for four would be most of what a window takes.
-        of_digest.reserve_exact(1);
-        of_digest.push(Own::new(names.of(row.schema), names.of(row.user), row.source));
-        of_digest.last_mut().map(|own| (own, true))
+        let at = found.unwrap_or_else(|| self.rows.add(Own::new(row.digest, row.schema, row.user, row.source, names)));
+        Some((self.rows.at(at), found.is_none()))
     }
 
     /// Counts a row that has no place of its own.
@@ -161,25 +153,19 @@ impl Open {
             self.folded.insert(row.digest);
         }
         let folded = u32::try_from(self.folded.len()).unwrap_or(u32::MAX);
-        let others = self.rows.entry(number(DigestId::OTHER)).or_default();
-        let at = others.iter().position(|own| own.schema.is_empty() && own.user.is_empty());
-        let at = at.unwrap_or_else(|| {
-            others.push(Own::new(names.of(""), names.of(""), row.source));
-            self.own += 1;
-            others.len() - 1
-        });
-        let sum = others[at].count(row, self.total.second, DigestId::OTHER);
+        let found = self.rows.find(DigestId::OTHER, "", "");
+        let at = found.unwrap_or_else(|| self.rows.add(Own::new(DigestId::OTHER, "", "", row.source, names)));
+        let sum = self.rows.at(at).count(row, self.total.second);
         sum.folded = sum.folded.max(folded);
     }
 
     /// Takes over what the window inside that has closed owes it.
     pub(super) fn take_over(&mut self, closed: &Open) {
         add_sum(&mut self.total, &closed.total);
-        for (digest, own) in closed.rows.iter().flat_map(|(digest, all)| all.iter().map(move |own| (digest, own))) {
+        for own in closed.rows.all() {
             let Some(sum) = own.sum.as_deref().filter(|_| own.owed) else { continue };
-            let mut mine = self.rows.get_mut(digest).into_iter().flatten();
-            if let Some(mine) = mine.find(|mine| mine.schema == own.schema && mine.user == own.user) {
-                mine.take_over(sum, self.total.second);
+            if let Some(mine) = self.rows.find(own.digest, &own.schema, &own.user) {
+                self.rows.at(mine).take_over(sum, self.total.second);
             }
         }
     }
@@ -210,38 +196,28 @@ impl Open {
     }
 
     /// The total and the rows, of an open window at most `live` of them: those with the most response time first.
-    pub(super) fn rows(&self, live: usize) -> Vec<Shown<'_>> {
-        let rows = self.rows.values().flatten().filter_map(|own| Some((own, own.sum.as_deref()?)));
-        let mut rows: Vec<(&Own, &Sum)> = rows.collect();
-        if self.closed || rows.len() <= live {
-            rows.sort_unstable_by(|a, b| place(*a).cmp(&place(*b)));
-        } else {
-            rows.sort_unstable_by(|a, b| {
-                let slowest = b.1.rt_sum_us.cmp(&a.1.rt_sum_us);
-                slowest.then(a.1.digest.cmp(&b.1.digest)).then_with(|| place(*a).cmp(&place(*b)))
-            });
-            rows.truncate(live);
-        }
-        let total = self.total.with(&*self.instance, "", "", |times| times);
-        let shown =
-            rows.into_iter().map(|(own, sum)| sum.with(&*self.instance, &*own.schema, &*own.user, |times| times));
-        std::iter::once(total).chain(shown).collect()
+    pub(super) fn rows(&mut self, live: usize) -> Vec<Shown<'_>> {
+        let Self { total, instance, rows, closed, .. } = self;
+        let counted = rows.all().iter().filter(|own| own.sum.is_some()).count();
+        let shown = if *closed || counted <= live { rows.in_order() } else { rows.slowest(live) };
+        let name = &**instance;
+        let shown = shown.into_iter().filter_map(|own| Some((own, own.sum.as_deref()?)));
+        let shown = shown.map(|(own, sum)| sum.with(name, &*own.schema, &*own.user, |times| times));
+        let mut all = Vec::with_capacity(1 + counted);
+        all.push(total.with(name, "", "", |times| times));
+        all.extend(shown);
+        all
     }
-}
-
-/// What the rows of a window differ in.
-fn place<'a>((own, sum): (&'a Own, &Sum)) -> (&'a str, &'a str, DigestId) {
-    (&own.schema, &own.user, sum.digest)
 }
 
 impl Own {
-    fn new(schema: Arc<str>, user: Arc<str>, source: Source) -> Self {
-        Self { schema, user, source, owed: false, sum: None }
+    fn new(digest: DigestId, schema: &str, user: &str, source: Source, names: &mut Names) -> Self {
+        Self { digest, schema: names.of(schema), user: names.of(user), source, owed: false, sum: None }
     }
 
-    fn count(&mut self, row: &Seen<'_>, start: i64, digest: DigestId) -> &mut Sum {
-        let Self { source, sum, .. } = self;
-        let sum = sum.get_or_insert_with(|| Box::new(empty(row, start, digest, *source)));
+    fn count(&mut self, row: &Seen<'_>, start: i64) -> &mut Sum {
+        let Self { digest, source, sum, .. } = self;
+        let sum = sum.get_or_insert_with(|| Box::new(empty(row, start, *digest, *source)));
         add_seen(sum, row);
         sum.folded = sum.folded.max(row.folded);
         sum
@@ -270,10 +246,6 @@ fn has_place(row: &Seen<'_>, windows: &mut [&mut Open], names: &mut Names) -> bo
         own.owed = owed;
     }
     owed
-}
-
-fn number(digest: DigestId) -> u128 {
-    u128::from_be_bytes(digest.0)
 }
 
 /// A row without counts that knows as much as `row` does.

@@ -2,10 +2,14 @@
 //! second or a minute count less than 256 in any bucket, and an eighth of the memory is an eighth of what a process holds open.
 //! Counts never fall, so equal counts have equal widths. It must never lose a count: what does not fit makes all of them wider.
 
+use super::SPAN_MAX;
 use super::packed::put;
 
 /// 32 buckets more at a time: the sketches of a window grow once a second at most, and few by more.
 const GROWTH: usize = 32;
+
+/// 64: as many as a number has bits.
+const PLACES_AT_ONCE: usize = 64;
 
 /// Counts by place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,20 +61,18 @@ impl Counts {
         each!(self, all => heap_bytes(all))
     }
 
-    /// How many places are filled.
-    pub(super) fn filled(&self) -> usize {
-        each!(self, all => all.iter().filter(|n| **n != 0).count())
-    }
-
-    /// Appends the counts of the `filled` places and the gaps between them, as LEB128 numbers.
-    pub(super) fn write_to(&self, bytes: &mut Vec<u8>, filled: usize) {
+    /// Appends how many places are filled, the bucket `first` of the first one, and the counts and the gaps between them, as
+    /// LEB128 numbers.
+    pub(super) fn write_to(&self, bytes: &mut Vec<u8>, first: u16) {
         let before = bytes.len();
         if let Self::One(all) = self
-            && write_in_bytes(all, bytes, filled)
+            && write_in_bytes(all, bytes, first)
         {
             return;
         }
         bytes.truncate(before);
+        put(bytes, each!(self, all => all.iter().filter(|n| **n != 0).count()) as u64);
+        put(bytes, first.into());
         let mut next = 0;
         each!(self, all => for (at, n) in places(all) {
             if at > 0 {
@@ -82,6 +84,7 @@ impl Counts {
     }
 
     /// Adds to many places.
+    #[inline]
     pub(super) fn add_all(&mut self, mut adds: impl Iterator<Item = (usize, u64)>) {
         while let Some((at, sum)) = each!(self, all => add_while_they_fit(all, &mut adds)) {
             self.widen(sum);
@@ -116,23 +119,59 @@ impl Counts {
     }
 }
 
-/// Appends them as a byte each; false where one does not fit. Which places are filled is chance, so nothing branches on it: every
-/// place is written, and what a filled one follows is written over.
-fn write_in_bytes(counts: &[u8], bytes: &mut Vec<u8>, filled: usize) -> bool {
-    let Some((first, counts)) = counts.split_first() else { return true };
-    bytes.push(*first);
-    let (mut at, mut gap, mut all) = (bytes.len(), 0_u8, *first);
-    let end = at + 2 * (filled - 1);
-    bytes.resize(end + 2, 0);
-    for n in counts {
-        bytes[at..at + 2].copy_from_slice(&[gap, *n]);
-        all |= gap | n;
-        let is_filled = u8::from(*n > 0);
-        at += 2 * usize::from(is_filled);
-        gap = gap.wrapping_add(1) & is_filled.wrapping_sub(1);
+/// Does that with a byte for each number behind the first two; false where one does not fit. Which places are filled is chance, so
+/// nothing branches on a single one: 64 at a time are looked at, and what is filled of them is gone through.
+fn write_in_bytes(counts: &[u8], bytes: &mut Vec<u8>, first: u16) -> bool {
+    let Some(lowest) = counts.first() else {
+        bytes.push(0);
+        return true;
+    };
+    if counts.len() > SPAN_MAX || counts.iter().fold(0, |all, n| all | n) >= 0x80 {
+        return false;
     }
-    bytes.truncate(end);
-    all < 0x80
+    let mut filled = [0; SPAN_MAX / PLACES_AT_ONCE];
+    for (filled, places) in filled.iter_mut().zip(counts.chunks(PLACES_AT_ONCE)) {
+        *filled = filled_of(places);
+    }
+    let number = filled.iter().map(|filled| filled.count_ones() as usize).sum::<usize>();
+    put(bytes, number as u64);
+    put(bytes, first.into());
+    bytes.push(*lowest);
+    filled[0] &= !1;
+    let before = bytes.len();
+    bytes.resize(before + 2 * (number - 1), 0);
+    let mut pairs = bytes[before..].chunks_exact_mut(2);
+    let (mut next, mut gaps) = (1, 0);
+    for (from, (mut left, places)) in
+        (0..).step_by(PLACES_AT_ONCE).zip(filled.into_iter().zip(counts.chunks(PLACES_AT_ONCE)))
+    {
+        while left != 0 {
+            let place = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some(pair) = pairs.next() else { return false };
+            let gap = from + place - next;
+            pair.copy_from_slice(&[gap as u8, places[place]]);
+            gaps |= gap;
+            next = from + place + 1;
+        }
+    }
+    gaps < 0x80
+}
+
+/// Which of these places are filled, a bit each, that of the first lowest. Eight are looked at in one number: what is added to the
+/// low seven bits of each byte carries into its eighth unless they are 0, and the product moves the eighth bits together.
+fn filled_of(places: &[u8]) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    const TOGETHER: u64 = 0x0002_0408_1020_4081;
+    let mut filled = 0;
+    for (at, eight) in places.chunks(8).enumerate() {
+        let mut bytes = [0; 8];
+        bytes[..eight.len()].copy_from_slice(eight);
+        let number = u64::from_le_bytes(bytes);
+        let eighth = (((number & LOW) + LOW) | number) & !LOW;
+        filled |= (eighth.wrapping_mul(TOGETHER) >> 56) << (8 * at);
+    }
+    filled
 }
 
 /// The filled places.
@@ -172,12 +211,14 @@ fn set<T: TryFrom<u64>>(counts: &mut [T], at: usize, count: u64) {
 }
 
 fn grow<T: Copy + Default>(counts: &mut Vec<T>, low: usize, high: usize) {
-    let buckets = low + counts.len() + high;
+    let before = counts.len();
+    let buckets = low + before + high;
     if buckets > counts.capacity() {
-        counts.reserve_exact(buckets.next_multiple_of(GROWTH) - counts.len());
-    }
-    if low > 0 {
-        counts.splice(..0, std::iter::repeat_n(T::default(), low));
+        counts.reserve_exact(buckets.next_multiple_of(GROWTH) - before);
     }
     counts.resize(buckets, T::default());
+    if low > 0 {
+        counts.copy_within(..before, low);
+        counts[..low].fill(T::default());
+    }
 }

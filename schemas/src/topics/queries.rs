@@ -3,25 +3,20 @@
 //! and lets others be. It must never guess: a missing or mistyped column is an error that names it.
 
 mod read;
+mod write;
 
-use std::borrow::Borrow;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    ArrayRef, BinaryArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
-};
-use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
-use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{BadId, DigestId, InstanceId};
 use crate::sketch::{BadSketch, Sketch};
 
 pub(super) use read::{Columns, read, rows_of};
 pub use read::{Seen, decode, with_rows};
+pub(super) use write::{Body, Writer, measures};
 
 /// Most digests of an instance and second that have rows of their own; the rest is folded into `other`. 2,000: more than a
 /// person or a window can use, and at most about 400 KB per instance-second.
@@ -29,11 +24,6 @@ pub const DIGESTS_PER_SECOND_MAX: usize = 2_000;
 
 /// An xxh3 hash of 64 bits behind the stream.
 const CHECKSUM_BYTES: usize = 8;
-
-/// 160 bytes: what the sketch of a busy digest has in a window of 10 s. Only how much is reserved at first.
-const SKETCH_BYTES: usize = 160;
-/// 4 KiB for what the stream says of its columns, and the checksum; as above.
-const STREAM_BYTES: usize = 4 << 10;
 
 /// Where the numbers come from. One source per instance is authoritative; sources are never summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -229,92 +219,17 @@ pub fn schema() -> Arc<Schema> {
     Arc::clone(&SCHEMA)
 }
 
-/// The rows as one Arrow batch.
-pub fn batch(rows: &[Row]) -> Result<RecordBatch, BadBatch> {
-    let rows: Vec<&Row> = rows.iter().collect();
-    Ok(RecordBatch::try_new(schema(), columns(&rows)?)?)
-}
-
-/// The columns that [`fields`] names.
-pub(super) fn columns<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
-    rows: &[&Row<I, T, S>],
-) -> Result<Vec<ArrayRef>, BadBatch> {
-    let numbers = |get: fn(&Row<I, T, S>) -> u64| -> ArrayRef {
-        Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt64Array>())
-    };
-    let maybes = |get: fn(&Row<I, T, S>) -> Option<u64>| -> ArrayRef {
-        Arc::new(rows.iter().map(|r| get(r)).collect::<UInt64Array>())
-    };
-    let texts = |get: fn(&Row<I, T, S>) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(r))))
-    };
-    let smalls = |get: fn(&Row<I, T, S>) -> u32| -> ArrayRef {
-        Arc::new(rows.iter().map(|r| Some(get(r))).collect::<UInt32Array>())
-    };
-    let times =
-        |get: fn(&Row<I, T, S>) -> &Sketch| -> Result<ArrayRef, BadBatch> { Ok(Arc::new(sketches(rows, get)?)) };
-    let mut digests = FixedSizeBinaryBuilder::with_capacity(rows.len(), 16);
-    for row in rows {
-        digests.append_value(row.digest.0)?;
-    }
-    Ok(vec![
-        Arc::new(rows.iter().map(|r| Some(r.second)).collect::<Int64Array>()),
-        texts(|r| r.instance.as_ref()),
-        texts(|r| r.schema.as_ref()),
-        texts(|r| r.user.as_ref()),
-        Arc::new(digests.finish()),
-        texts(|r| r.source.as_str()),
-        smalls(|r| r.sample_factor),
-        numbers(|r| r.count),
-        numbers(|r| r.errors),
-        numbers(|r| r.rows_sent),
-        numbers(|r| r.rows_affected),
-        maybes(|r| r.rows_examined),
-        maybes(|r| r.lock_us),
-        numbers(|r| r.bytes_in),
-        numbers(|r| r.bytes_out),
-        numbers(|r| r.rt_sum_us),
-        numbers(|r| r.rt_min_us),
-        numbers(|r| r.rt_max_us),
-        times(|r| r.rt_first.borrow())?,
-        times(|r| r.rt_last.borrow())?,
-        smalls(|r| r.folded),
-    ])
-}
-
-/// All sketches of a column, one behind the other.
-fn sketches<I, T, S>(rows: &[&Row<I, T, S>], get: fn(&Row<I, T, S>) -> &Sketch) -> Result<BinaryArray, BadBatch> {
-    let mut bytes = Vec::with_capacity(rows.len() * SKETCH_BYTES);
-    let lengths: Vec<usize> = rows
-        .iter()
-        .map(|row| {
-            let before = bytes.len();
-            get(row).write_to(&mut bytes);
-            bytes.len() - before
-        })
-        .collect();
-    Ok(BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), Buffer::from_vec(bytes), None)?)
-}
-
 /// The rows as one Arrow IPC stream with a checksum behind its end: the value of a record of the topic. Readers of Arrow that
 /// know nothing of the checksum stop before it.
 pub fn encode(rows: &[Row]) -> Result<Vec<u8>, BadBatch> {
-    sealed(&batch(rows)?)
-}
-
-/// The batch as bytes, with its checksum.
-pub(super) fn sealed(batch: &RecordBatch) -> Result<Vec<u8>, BadBatch> {
-    let bytes = Vec::with_capacity(batch.get_array_memory_size() + STREAM_BYTES);
-    let mut writer = StreamWriter::try_new(bytes, &batch.schema())?;
-    writer.write(batch)?;
-    writer.finish()?;
-    let mut bytes = writer.into_inner()?;
-    bytes.extend_from_slice(&xxh3_64(&bytes).to_be_bytes());
-    Ok(bytes)
+    Ok(Writer::new(&SCHEMA)?.write(rows.len(), |body| measures(body, rows.iter())).to_vec())
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{Int64Array, RecordBatch, UInt64Array};
+    use arrow::ipc::reader::StreamReader;
+    use arrow::ipc::writer::StreamWriter;
     use proptest::prelude::*;
 
     use super::*;
@@ -347,14 +262,25 @@ mod tests {
         }
     }
 
+    /// The rows as Arrow's own reader sees them.
+    fn batch(rows: &[Row]) -> RecordBatch {
+        let bytes = encode(rows).expect("encodes");
+        StreamReader::try_new(bytes.as_slice(), None).expect("a stream").next().expect("a batch").expect("reads")
+    }
+
+    /// The batch as Arrow's own writer writes it.
     fn encoded(batch: &RecordBatch) -> Vec<u8> {
-        sealed(batch).expect("writes")
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a writer");
+        writer.write(batch).expect("writes");
+        let mut bytes = writer.into_inner().expect("ends");
+        bytes.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&bytes).to_be_bytes());
+        bytes
     }
 
     #[test]
     fn a_column_of_a_later_version_is_let_be() {
         let rows = vec![row(1, 2, None)];
-        let batch = batch(&rows).expect("encodes");
+        let batch = batch(&rows);
         let mut fields: Vec<Field> = batch.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
         fields.insert(3, Field::new("later", DataType::UInt64, false));
         let mut columns = batch.columns().to_vec();
@@ -365,7 +291,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_column() {
-        let full = batch(&[row(1, 2, None)]).expect("encodes");
+        let full = batch(&[row(1, 2, None)]);
         let without = full.project(&(0..20).collect::<Vec<_>>()).expect("projects");
         let error = decode(&encoded(&without)).expect_err("a column is missing");
         assert_eq!(error.to_string(), "the batch has no column 'folded'");
@@ -380,6 +306,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_are_those_of_arrows_own_writer(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
+            let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();
+            prop_assert_eq!(encode(&rows).expect("encodes"), encoded(&batch(&rows)));
+        }
+
         #[test]
         fn rows_survive_a_round_trip(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
             let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();

@@ -4,12 +4,13 @@
 //! forgotten, never added. Counts are already multiplied by the sample factors of what they were made of.
 
 use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::queries::{BadBatch, Columns, Row, columns, fields, read, rows_of, sealed};
+use super::queries::{BadBatch, Body, Columns, Row, Writer, fields, measures, read, rows_of};
 use crate::ids::{DigestId, EventId};
 use crate::sketch::Sketch;
 
@@ -62,13 +63,14 @@ pub fn schema() -> Arc<Schema> {
 
 /// The rows as the value of a record of the topic, checked as batches of `queries` are.
 pub fn encode(windows: &[Window]) -> Result<Vec<u8>, BadBatch> {
-    let rows: Vec<&Row> = windows.iter().map(|window| &window.row).collect();
     let part = |window: &Window| Revision {
         width_seconds: window.width_seconds,
         revision: window.revision,
         closed: window.closed,
     };
-    with_parts(&rows, windows.iter().map(part))
+    let rows = windows.iter().map(|window| &window.row);
+    let write = |body: &mut Body| all(body, rows, windows.iter().map(part));
+    Ok(Writer::new(&SCHEMA)?.write(windows.len(), write).to_vec())
 }
 
 /// What all rows of one window have in common.
@@ -82,23 +84,36 @@ pub struct Revision {
     pub closed: bool,
 }
 
+thread_local! {
+    /// What [`encode_one`] writes with: a thread writes one window after the other.
+    static WRITER: RefCell<Option<Writer>> = const { RefCell::new(None) };
+}
+
 /// The rows of one window, as [`encode`] writes them.
 pub fn encode_one<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
     of: Revision,
-    rows: &[&Row<I, T, S>],
-) -> Result<Vec<u8>, BadBatch> {
-    with_parts(rows, std::iter::repeat_n(of, rows.len()))
+    rows: &[Row<I, T, S>],
+) -> Result<Arc<[u8]>, BadBatch> {
+    WRITER.with_borrow_mut(|kept| {
+        let writer = match kept {
+            Some(writer) => writer,
+            None => kept.insert(Writer::new(&SCHEMA)?),
+        };
+        let write = |body: &mut Body| all(body, rows.iter(), std::iter::repeat_n(of, rows.len()));
+        Ok(Arc::from(writer.write(rows.len(), write)))
+    })
 }
 
-fn with_parts<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
-    rows: &[&Row<I, T, S>],
-    of: impl Iterator<Item = Revision> + Clone,
-) -> Result<Vec<u8>, BadBatch> {
-    let mut columns = columns(rows)?;
-    columns.push(Arc::new(of.clone().map(|one| Some(one.width_seconds)).collect::<UInt32Array>()));
-    columns.push(Arc::new(of.clone().map(|one| Some(one.revision)).collect::<UInt32Array>()));
-    columns.push(Arc::new(of.map(|one| Some(one.closed)).collect::<BooleanArray>()));
-    sealed(&RecordBatch::try_new(schema(), columns)?)
+/// Writes all columns.
+fn all<'a, I: AsRef<str> + 'a, T: AsRef<str> + 'a, S: Borrow<Sketch> + 'a>(
+    body: &mut Body,
+    rows: impl ExactSizeIterator<Item = &'a Row<I, T, S>> + Clone,
+    of: impl ExactSizeIterator<Item = Revision> + Clone,
+) {
+    measures(body, rows);
+    body.fixed(of.clone().map(|one| one.width_seconds.to_le_bytes()));
+    body.fixed(of.clone().map(|one| one.revision.to_le_bytes()));
+    body.bits(of.map(|one| one.closed));
 }
 
 /// Reads what [`encode`] wrote, also from a later version that added columns.

@@ -59,7 +59,7 @@ fn row(at: u64) -> Row {
     }
 }
 
-fn sums(open: &Open) -> Vec<Shown<'_>> {
+fn sums(open: &mut Open) -> Vec<Shown<'_>> {
     open.rows(usize::MAX)
 }
 
@@ -100,11 +100,11 @@ fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
             }
             hour.take_over(minute);
         }
-        assert_eq!(sums(&hour), sums(&alone_hour));
-        assert_eq!(minutes.each_ref().map(sums), alone_minutes.each_ref().map(sums));
+        assert_eq!(sums(&mut hour), sums(&mut alone_hour));
+        assert_eq!(minutes.each_mut().map(sums), alone_minutes.each_mut().map(sums));
         assert_eq!(
-            shortest.as_flattened().iter().map(sums).collect::<Vec<_>>(),
-            alone.as_flattened().iter().map(sums).collect::<Vec<_>>()
+            shortest.as_flattened_mut().iter_mut().map(sums).collect::<Vec<_>>(),
+            alone.as_flattened_mut().iter_mut().map(sums).collect::<Vec<_>>()
         );
         let other = alone_hour.rows(usize::MAX).into_iter().find(|row| row.digest == DigestId::OTHER);
         assert!(other.is_some_and(|other| other.folded > 1_000), "hardly anything is folded");
