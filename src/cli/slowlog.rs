@@ -195,7 +195,7 @@ impl<W: Write> Teller<W> {
 
     fn line<'a>(&mut self, file: &'a str, entry: &'a SlowEntry) -> Line<'a> {
         let admin = entry.admin_command.is_some();
-        let digest = if admin { DigestId::ADMIN } else { self.scanner.id_of(&entry.sql) };
+        let digest = if admin { DigestId::ADMIN } else { self.scanner.id_of(entry.sure_sql()) };
         let attributes = entry.attributes.pairs().map(|(name, value)| (name.to_owned(), value.into()));
         Line {
             schema_version: SCHEMA_VERSION,
@@ -216,7 +216,7 @@ impl<W: Write> Teller<W> {
             sql: if admin || self.show_literals {
                 String::from_utf8_lossy(&entry.sql).into_owned()
             } else {
-                mask(&entry.sql)
+                mask(entry.sure_sql())
             },
             digest_id: digest.to_string(),
             source_file: file,

@@ -3,6 +3,7 @@
 mod away;
 mod credentials;
 mod exit;
+mod masking;
 mod memory;
 mod operator;
 mod resume;

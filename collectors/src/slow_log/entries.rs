@@ -21,6 +21,8 @@ const SQL_KEPT: usize = 1 << 20;
 const SUSPECTS_MAX: usize = 64;
 /// Bytes from the first header-like line on that are kept, to be read again. 4 MiB.
 const SUSPECT_BYTES_MAX: usize = 4 << 20;
+/// 4 bytes in front of every packet, and one that says which command it is.
+const REQUEST_HEAD: u64 = 5;
 /// Longest line of a header. 64 KiB; the longest real ones are plans.
 const HEADER_LINE_MAX: usize = 64 << 10;
 
@@ -62,6 +64,8 @@ pub struct Entries {
     /// The line at hand is the rest of a longer one.
     continued: bool,
     suspects: usize,
+    /// Where in the statement the first header-like line is.
+    inside_at: usize,
     /// What was read since the first header-like line in an open literal.
     suspected: Vec<u8>,
     suspected_at: u64,
@@ -91,6 +95,7 @@ impl Entries {
             line_at: offset,
             continued: false,
             suspects: 0,
+            inside_at: 0,
             suspected: Vec::new(),
             suspected_at: 0,
             timestamp: None,
@@ -209,7 +214,7 @@ impl Entries {
                     self.place = Place::Preamble;
                 } else {
                     self.place = Place::Statement;
-                    self.entry.header_inside |= begins && is_header(line);
+                    self.look_for_header(begins, line);
                     self.statement(line);
                 }
             }
@@ -231,7 +236,7 @@ impl Entries {
             }
             self.suspects += 1;
         }
-        self.entry.header_inside |= begins && is_header(line);
+        self.look_for_header(begins, line);
         if self.suspects > 0 {
             self.suspected.extend_from_slice(line);
             if self.suspects > SUSPECTS_MAX || self.suspected.len() > SUSPECT_BYTES_MAX {
@@ -242,6 +247,13 @@ impl Entries {
         if self.statement_ended() {
             // The literal was closed: those lines were part of it.
             self.forget_suspects();
+        }
+    }
+
+    fn look_for_header(&mut self, begins: bool, line: &[u8]) {
+        if begins && is_header(line) && !self.entry.header_inside {
+            self.entry.header_inside = true;
+            self.inside_at = self.entry.sql.len();
         }
     }
 
@@ -342,6 +354,8 @@ impl Entries {
         // `;` and the line end are the server's.
         entry.sql_bytes -= 2;
         entry.sql.truncate(usize::try_from(entry.sql_bytes).unwrap_or(usize::MAX).min(SQL_KEPT));
+        let one_request = entry.bytes_received >= entry.sql_bytes + REQUEST_HEAD;
+        entry.sure = if entry.header_inside && !one_request { self.inside_at } else { entry.sql.len() };
         if entry.schema.is_empty() {
             match &self.schema {
                 Some(schema) => entry.schema.clone_from(schema),

@@ -98,6 +98,24 @@ fn a_forged_entry_is_part_of_its_literal() {
     assert_eq!(sqls(&entries), [statement]);
 }
 
+#[test]
+fn what_is_surely_of_a_statement_ends_at_a_header_unless_its_bytes_are_counted() {
+    // Never closed: the quote of the next entry closes it, and what was in quotes there stands outside.
+    let merged = format!("{}{}", mysql_entry("SELECT 'oops"), mysql_entry("SELECT 'secret'"));
+    let (entries, _) = read(Dialect::MySql, format!("{merged}{}", mysql_entry("SELECT ' 2")).as_bytes(), 64);
+    assert!(entries[0].header_inside && !entries[0].sure_sql().ends_with(b"secret"), "{entries:?}");
+    assert!(entries.iter().all(|entry| !String::from_utf8_lossy(entry.sure_sql()).contains("secret")), "{entries:?}");
+    // Written by a client, and the server says how many bytes the request had.
+    let forged = format!("SELECT '{}', c", mysql_entry("SELECT fake"));
+    let log = mysql_entry(&forged).replacen(
+        "Rows_examined: 3\n",
+        &format!("Rows_examined: 3 Bytes_received: {}\n", forged.len() + 5),
+        1,
+    );
+    let (entries, _) = read(Dialect::MySql, log.as_bytes(), 64);
+    assert!(entries[0].header_inside && entries[0].sure_sql() == forged.as_bytes(), "{entries:?}");
+}
+
 /// Behind its semicolon a statement may end in comments of any text, and one of several statements may begin with them.
 #[test]
 fn a_forged_header_in_comments_is_no_entry() {

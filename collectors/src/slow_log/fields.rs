@@ -50,6 +50,7 @@ enum Field {
     RowsExamined,
     RowsAffected,
     BytesSent,
+    BytesReceived,
     Thread,
     Error,
     Schema,
@@ -67,6 +68,7 @@ impl Field {
             b"Rows_examined" => Field::RowsExamined,
             b"Rows_affected" => Field::RowsAffected,
             b"Bytes_sent" => Field::BytesSent,
+            b"Bytes_received" => Field::BytesReceived,
             b"Thread_id" => Field::Thread,
             // Percona Server calls it the last one.
             b"Errno" | b"Last_errno" => Field::Error,
@@ -87,6 +89,7 @@ impl Field {
             Field::RowsExamined => entry.rows_examined = integer(value)?,
             Field::RowsAffected => entry.rows_affected = Some(integer(value)?),
             Field::BytesSent => entry.bytes_sent = Some(integer(value)?),
+            Field::BytesReceived => entry.bytes_received = integer(value)?,
             Field::Thread => entry.thread = Some(integer(value)?),
             Field::Error => entry.error = Some(integer(value)?.try_into().ok()?),
             Field::Schema => String::from_utf8_lossy(value).as_ref().clone_into(&mut entry.schema),
@@ -104,7 +107,7 @@ impl Field {
 
 /// Whether the value of a key has a place of its own in an entry.
 pub(super) fn has_place(key: &str) -> bool {
-    !matches!(Field::of(key.as_bytes()), Field::Other | Field::Mark(_) | Field::Sampled)
+    !matches!(Field::of(key.as_bytes()), Field::Other | Field::Mark(_) | Field::Sampled | Field::BytesReceived)
 }
 
 /// Keys in the order in which they came.

@@ -98,11 +98,22 @@ pub struct SlowEntry {
     pub sql_bytes: u64,
     /// Lines inside the statement look like the header of an entry: a client may have sent them to forge one.
     pub header_inside: bool,
+    /// How many of the statement's bytes are surely its own.
+    sure: usize,
+    /// Bytes of the request, its head of five included; 0 where the server does not say.
+    bytes_received: u64,
     /// Where in the file the entry begins.
     pub offset: u64,
 }
 
 impl SlowEntry {
+    /// What is surely of this statement: all of it, or what stands before a line that looks like the header of an entry. Such a
+    /// line is either text that a client wrote into a literal, or the literal was never closed and the next entry's first quote
+    /// closed it: then what that one has in quotes would count as names. MySQL's count of received bytes tells which.
+    pub fn sure_sql(&self) -> &[u8] {
+        &self.sql[..self.sure.min(self.sql.len())]
+    }
+
     /// Another entry begins in the same place: its account is not told yet, and is most likely the same.
     fn begin(&mut self, offset: u64) {
         let SlowEntry { user, host, ip, mut schema, mut attributes, mut sql, .. } = std::mem::take(self);

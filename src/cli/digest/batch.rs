@@ -90,10 +90,10 @@ impl Batch {
     fn statement(&mut self, entry: &SlowEntry, scanner: &mut Scanner) -> Statement {
         let digest = match entry.admin_command {
             Some(_) => DigestId::ADMIN,
-            None => scanner.id_of(&entry.sql),
+            None => scanner.id_of(entry.sure_sql()),
         };
         let start = self.texts.len() as u32;
-        self.texts.extend_from_slice(&entry.sql);
+        self.texts.extend_from_slice(entry.sure_sql());
         Statement {
             ended: entry.ts,
             digest,

@@ -136,7 +136,7 @@ impl Slowly {
     }
 
     fn publish(&mut self, entry: &SlowEntry) {
-        let digest = self.scanner.id_of(&entry.sql);
+        let digest = self.scanner.id_of(entry.sure_sql());
         if self.sent.len() >= DIGESTS_MAX {
             self.sent.clear();
         }
@@ -151,7 +151,7 @@ impl Slowly {
             None => 0,
         };
         self.sent.insert(digest, (now, 0));
-        let mut sql = mask(&entry.sql);
+        let mut sql = mask(entry.sure_sql());
         let mut end = sql.len().min(SQL_BYTES_MAX);
         while !sql.is_char_boundary(end) {
             end -= 1;

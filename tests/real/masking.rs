@@ -1,0 +1,189 @@
+//! No literal leaves the host: statements with planted ones run on a real server that is captured, whose slow log is followed and
+//! whose counters are read; then everything that Millrace wrote is searched for them: topics, the bus file, the log, the pages,
+//! what the commands print.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace::bus::SharedBus;
+use millrace::bus::http::HttpBus;
+use millrace::journal::appended_to;
+use millrace_mysql::{Flavour, Session};
+use millrace_schemas::topics::Topic;
+use millrace_test_servers::{Options, Server};
+
+use super::site::{PATIENCE, millrace};
+
+/// What is planted: a number, a word, hexadecimal digits, a date, and letters of several bytes. None is a part of anything else.
+const PLANTED: [&str; 5] = ["7319246058", "plantedword", "b17beef5ec7e70", "1913-07-19", "gepflänzt"];
+
+/// A statement is refused, or not, as the server likes: each is on the wire and in the slow log.
+const STATEMENTS: [&str; 15] = [
+    "SELECT c FROM secrets WHERE nr = 7319246058 AND c = 'plantedword'",
+    "INSERT INTO secrets VALUES (7319246058, 'plantedword', '1913-07-19')",
+    "INSERT INTO secrets VALUES (7319246058, 'plantedword', '1913-07-19')", // the key is there: the error names it
+    "SELECT 0xb17beef5ec7e70, x'b17beef5ec7e70', N'plantedword', _utf8mb4'gepflänzt'",
+    "SELECT c FROM secrets WHERE d > DATE '1913-07-19' AND c LIKE 'gepflänzt%'",
+    "SELECT '{\"word\": \"plantedword\", \"number\": 7319246058}'",
+    "SELECT /* plantedword */ 1 # 7319246058",
+    "SELECT 1 -- plantedword\n+ 7319246058.5e1",
+    "SELECT 'a''plantedword', 'a\\'plantedword', \"plantedword\"",
+    "CREATE USER IF NOT EXISTS masked@'192.0.2.1' IDENTIFIED BY 'plantedword'",
+    "SET @planted = 'plantedword', @number = 7319246058",
+    "SELECT 'plantedword", // never closed
+    "SELECT c FROM secrets WHERE nosuch = 'plantedword' OR nr IN (7319246058, 7319246058)",
+    "SELECT SLEEP(0.01), 'line\n# Time: 1913-07-19T00:00:00.000000Z\n# User@Host: plantedword[plantedword] @ [7319246058]\n'",
+    "CALL nosuch('plantedword', 7319246058)",
+];
+
+/// One server and `millrace up` beside it.
+struct Watched {
+    server: Server,
+    folder: tempfile::TempDir,
+    up: Child,
+    bus: SocketAddr,
+    console: SocketAddr,
+}
+
+fn config(server: &Server, folder: &Path, bus: SocketAddr, console: SocketAddr) -> String {
+    let target = server.target("db1");
+    let password = target.account.password_file.expect("an account with a password");
+    format!(
+        "[bus]\nfile = \"{0}/bus.db\"\nlisten = \"{bus}\"\n[console]\nlisten = \"{console}\"\n[archive]\ndir = \"{0}/archive\"\n\
+         [[agent]]\nhost = \"h1\"\nstate-dir = \"{0}/agent\"\ncapture = \"lo\"\n[[agent.instance]]\nid = \"db1\"\ncluster = \"c1\"\n\
+         port = {1}\nuser = \"{2}\"\npassword-file = \"{3}\"\n[[cluster]]\nid = \"c1\"\nflavour = \"{4}\"\nprimary = \"db1\"\n",
+        folder.display(),
+        server.port(),
+        target.account.user,
+        password.display(),
+        server.flavour(),
+    )
+}
+
+async fn no_literal_leaves(flavour: Flavour) {
+    let lines = vec!["long-query-time=0".to_owned()];
+    let server = Server::start(flavour, &Options { lines, ..Options::default() }).await;
+    server.run(&["SET GLOBAL read_only = OFF"]).await;
+    server.run(&["CREATE TABLE shop.secrets (nr BIGINT PRIMARY KEY, c VARCHAR(80), d DATE)"]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = [millrace_test_servers::free_port(), millrace_test_servers::free_port()];
+    let [bus, console] = [0, 1].map(|at: usize| SocketAddr::from(([127, 0, 0, 1], ports[at].number)));
+    let file = folder.path().join("millrace.toml");
+    std::fs::write(&file, config(&server, folder.path(), bus, console)).expect("writable");
+    let log = std::fs::File::create(folder.path().join("up.log")).expect("a log");
+    let up = millrace().args(["up", "--config"]).arg(&file).env("MILLRACE_LOG", "debug").stderr(log).spawn();
+    let mut watched = Watched { server, folder, up: up.expect("it starts"), bus, console };
+    watched.plant().await;
+    let told = watched.told();
+    let pid = rustix::process::Pid::from_child(&watched.up);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    assert!(watched.up.wait().expect("waitable").success());
+    let files = files(watched.folder.path());
+    assert!(files.iter().any(|(name, _)| name.ends_with("bus.db")), "the bus file was not found");
+    for (what, text) in told.iter().chain(&files) {
+        for planted in PLANTED {
+            let found = text.to_lowercase().find(planted);
+            assert!(found.is_none(), "{flavour}: {planted} is in {what}: {:?}", around(text, found.unwrap_or(0)));
+        }
+    }
+}
+
+/// Some bytes before and behind a place.
+fn around(text: &str, at: usize) -> String {
+    let lower = text.to_lowercase();
+    lower.char_indices().filter(|(i, _)| i.abs_diff(at) < 120).map(|(_, char)| char).collect()
+}
+
+impl Watched {
+    fn bus(&self) -> Option<SharedBus> {
+        let bus = HttpBus::new(self.bus, &self.folder.path().join("bus.token")).ok()?;
+        bus.ping().ok().map(|()| Arc::new(bus) as SharedBus)
+    }
+
+    /// How many records a topic has.
+    fn records(&self, topic: Topic) -> usize {
+        self.bus().map_or(0, |bus| appended_to(&bus, topic).map_or(0, Iterator::count))
+    }
+
+    /// Runs the statements again and again, until they were seen on the wire and in the slow log.
+    async fn plant(&self) {
+        let until = Instant::now() + PATIENCE;
+        let seen = [Topic::SlowQueries, Topic::Queries, Topic::Digests, Topic::Windows];
+        let log = || std::fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default();
+        while seen.into_iter().any(|topic| self.records(topic) < 4) {
+            assert!(Instant::now() < until, "{:?}\n{}", seen.map(|topic| self.records(topic)), log());
+            let mut session = self.server.session().await;
+            session.execute("USE shop").await.expect("it answers");
+            for statement in STATEMENTS {
+                let _ = session.execute(statement).await;
+                let _ = session.rows(statement).await;
+            }
+            self.prepared(&mut session).await;
+            session.close().await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    async fn prepared(&self, session: &mut Session) {
+        let sql = "SELECT c FROM secrets WHERE nr = ? AND c = ? AND d <> '1913-07-19'";
+        session.execute_with(sql, (7_319_246_058_u64, "plantedword")).await.expect("executed");
+    }
+
+    /// What can be read of it while it runs: topics, pages, and what the commands say of the slow log.
+    fn told(&self) -> Vec<(String, String)> {
+        let bus = self.bus().expect("the bus answers");
+        let mut told = Vec::new();
+        for topic in Topic::ALL {
+            for record in appended_to(&bus, topic).and_then(Iterator::collect::<Result<Vec<_>, _>>).expect("readable") {
+                let value = record.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                told.push((format!("the topic {topic}"), format!("{} {:?} {value}", record.key, record.headers)));
+            }
+        }
+        let get = |path: &str| {
+            let page = reqwest::blocking::get(format!("http://{}{path}", self.console)).and_then(|page| page.text());
+            (format!("the page {path}"), page.expect("a page"))
+        };
+        let pages: Vec<_> = std::thread::scope(|scope| {
+            let all = ["/", "/cluster/c1", "/digests", "/events", "/api/state", "/api/why/c1", "/metrics"];
+            // A thread of its own, since this one belongs to a runtime.
+            scope.spawn(move || all.map(get).to_vec()).join().expect("pages")
+        });
+        assert!(pages[2].1.contains("secrets"), "the page of digests shows none of them");
+        told.extend(pages);
+        let slow = self.server.folder().join("slow.log");
+        for command in [vec!["digest"], vec!["digest", "-o", "json"], vec!["digest", "-o", "html"], vec!["slowlog"]] {
+            let output = millrace().args(&command).arg(&slow).stdin(Stdio::null()).output().expect("it runs");
+            let text =
+                [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+            assert!(text.contains("secrets"), "{command:?} shows none of them: {text}");
+            told.push((format!("{command:?}"), text));
+        }
+        told
+    }
+}
+
+/// Everything in a folder, as text.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()));
+        } else if let Ok(bytes) = std::fs::read(entry.path()) {
+            found.push((entry.path().display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_literal_leaves_a_host_of_mysql() {
+    no_literal_leaves(Flavour::MySql).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_literal_leaves_a_host_of_mariadb() {
+    no_literal_leaves(Flavour::MariaDb).await;
+}
