@@ -89,25 +89,19 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                 Polled::Lost { partition, .. } => drop(panes.remove(partition)),
                 Polled::Refused { .. } => {} // rows are not signed, so nobody refuses them
                 Polled::Record(record) => {
-                    if let Some(pane) = panes.get_mut(&record.partition) {
-                        let mut out = pane.take(record, metrics);
-                        skip_old_loads(&mut out, now(), metrics);
-                        if let Err(Stopped) = outbox.put(out) {
-                            return Ok(()); // not stored: who takes them up closes them again
-                        }
+                    let Some(pane) = panes.get_mut(&record.partition) else { continue };
+                    let mut out = pane.take(record, metrics);
+                    skip_old_loads(&mut out, now(), metrics);
+                    if let Err(Stopped) = outbox.put(out) {
+                        return Ok(()); // not stored: who takes them up closes them again
                     }
                 }
             }
         }
-        let advance = advanced.elapsed() >= WAIT;
-        if advance {
-            advanced = Instant::now();
-        }
-        if asked.elapsed() >= ASK_EVERY {
+        if is_due(&mut asked, ASK_EVERY) {
             doubt_silence(&mut panes, reader.as_mut());
-            asked = Instant::now();
         }
-        let mut out = if advance { in_silence(&mut panes) } else { Vec::new() };
+        let mut out = if is_due(&mut advanced, WAIT) { in_silence(&mut panes) } else { Vec::new() };
         for pane in panes.values_mut() {
             count_dropped(&mut pane.counted, pane.windows.dropped(), metrics);
         }
@@ -129,6 +123,15 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
         store(bus, name, reader.as_mut(), &panes);
     }
     Ok(())
+}
+
+/// True once in `every`, by when it was last so.
+fn is_due(last: &mut Instant, every: Duration) -> bool {
+    let due = last.elapsed() >= every;
+    if due {
+        *last = Instant::now();
+    }
+    due
 }
 
 /// A broker that stands still looks like silence; one that says all the while that there is nothing more does not. Where it does

@@ -194,7 +194,9 @@ fn by_words(text: &str) -> Option<Kind> {
 fn explained(text: &str) -> Kind {
     let verbs = ["SELECT", "TABLE", "VALUES", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "("];
     let mut words = Words(text);
-    let second = words.clone().nth(1).unwrap_or_default();
+    // Behind its own word, which may stand in parentheses: else what it explains would be the same text for ever.
+    words.find(|word| *word == "EXPLAIN");
+    let second = words.clone().next().unwrap_or_default();
     if second == "FOR" {
         return Kind::EXPLAIN_OTHER;
     }
@@ -433,6 +435,8 @@ mod tests {
         check("xa commit 'a'", "xa_commit", &[]);
         check("explain update t set a = 1", "update", &["t"]);
         check("explain for connection 5", "explain_other", &[]);
+        check("explain (explain select 1 from t)", "select", &["t"]);
+        check("explain (explain 1)", "show_fields", &[]);
         check("describe t", "show_fields", &["t"]);
         check("show full tables from shop", "show_tables", &[]);
         check("show index from t from shop", "show_keys", &["t"]);
@@ -447,6 +451,13 @@ mod tests {
         check("create resource group g type = user", "create_resource_group", &[]);
         check("this is no statement", "other", &[]);
         check("", "other", &[]);
+    }
+
+    /// It was taken for what it explains itself, without end.
+    #[test]
+    fn explained_explanations_come_to_an_end() {
+        let digest = Scanner::new().digest("explain (".repeat(2_000).as_bytes());
+        assert_eq!(digest.kind.as_str(), "other");
     }
 
     #[test]
