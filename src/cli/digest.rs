@@ -61,7 +61,7 @@ pub(super) struct Arguments {
     /// The same, as capture tools name it.
     #[arg(short, long, value_name = "FILE", conflicts_with = "from")]
     read: Vec<PathBuf>,
-    /// Watch a server by its own counters (performance_schema) instead: HOST, HOST:PORT, the path of its socket, or
+    /// Watch a server by its own counters (`performance_schema`) instead: HOST, HOST:PORT, the path of its socket, or
     /// mysql://USER@HOST:PORT.
     #[arg(long, value_name = "SERVER", conflicts_with_all = ["since", "until", "compare"])]
     from: Option<String>,
@@ -81,7 +81,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// An option file of the servers' own clients, for user and password in its [client] section; without it ~/.my.cnf. The
-    /// variable MYSQL_PWD is read too.
+    /// variable `MYSQL_PWD` is read too.
     #[arg(long, value_name = "FILE")]
     defaults_file: Option<PathBuf>,
     /// The form of the answer; of a server one line of JSON per interval.
