@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
+use millrace_schemas::topics::queries::Source;
 use toml::de::DeTable;
 
 use bus::loopback;
@@ -82,6 +83,8 @@ pub struct WatchedServer {
     pub password_file: Option<PathBuf>,
     /// The slow log to follow, when it is not the one that the server names.
     pub slow_log: Option<PathBuf>,
+    /// Where its statements are counted.
+    pub statements: Source,
 }
 
 /// A cluster that is only watched.
@@ -227,8 +230,19 @@ fn server(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Proble
     let user = section.required("user", problems).map(|(text, _)| text);
     let password_file = section.path("password-file", problems);
     let slow_log = section.path("slow-log", problems);
+    let statements = section.optional("statements", problems, source).unwrap_or(Source::Wire);
     section.finish(problems);
-    Some(WatchedServer { instance: instance?, cluster: cluster?, address, port, user: user?, password_file, slow_log })
+    let (instance, cluster, user) = (instance?, cluster?, user?);
+    Some(WatchedServer { instance, cluster, address, port, user, password_file, slow_log, statements })
+}
+
+/// Where statements are counted. Rows of slow logs are no counts: they have only what was slow.
+fn source(text: &str) -> Result<Source, String> {
+    match text {
+        "wire" => Ok(Source::Wire),
+        "performance-schema" => Ok(Source::PerformanceSchema),
+        _ => Err(format!("'{text}' is no source of statements: give \"wire\" or \"performance-schema\"")),
+    }
 }
 
 fn cluster(

@@ -1,6 +1,7 @@
 //! Tests of the binary on real servers.
 
 mod away;
+mod counters;
 mod credentials;
 mod exit;
 mod masking;

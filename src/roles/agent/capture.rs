@@ -81,27 +81,39 @@ fn record(agent: &Agent, instance: &InstanceId, rows: &[Row], numbers: &mut Numb
         }
     };
     let number = numbers.entry(cluster.clone()).or_default();
+    let at = (agent.speaker.incarnation(), *number);
+    *number += 1;
+    Some(batch(&cluster, instance, agent.speaker.source(), at, value))
+}
+
+/// A record of `queries`: rows of one instance, numbered by who counted them.
+pub(super) fn batch(
+    cluster: &ClusterId,
+    instance: &InstanceId,
+    producer: &str,
+    (incarnation, number): (u64, u64),
+    value: Vec<u8>,
+) -> NewRecord {
     let headers = [
         ("content-type", "application/vnd.apache.arrow.stream".to_owned()),
         ("cluster", cluster.to_string()),
-        ("producer", agent.speaker.source().to_owned()),
-        ("sequence", format!("{:016x}-{number:016x}", agent.speaker.incarnation())),
+        ("producer", producer.to_owned()),
+        ("sequence", format!("{incarnation:016x}-{number:016x}")),
     ];
-    *number += 1;
-    Some(NewRecord {
+    NewRecord {
         topic: Topic::Queries,
         partition_key: cluster.to_string(),
         key: instance.to_string(),
         headers: headers.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Headers>(),
         value: Some(value.into()),
-    })
+    }
 }
 
-fn fleet() -> Subject {
+pub(super) fn fleet() -> Subject {
     Subject::cluster(ids::fleet())
 }
 
-fn entry(new: NewDigest) -> Entry {
+pub(super) fn entry(new: NewDigest) -> Entry {
     Entry::Digest(DigestEntry {
         digest: new.id,
         text: new.text,

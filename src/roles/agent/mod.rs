@@ -3,6 +3,7 @@
 
 mod capture;
 mod changes;
+mod counters;
 mod slow;
 
 mod steps;
@@ -27,6 +28,7 @@ use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::inventory::{Host as HostItem, Item};
+use millrace_schemas::topics::queries::Source;
 use tokio::sync::watch as signal;
 
 use super::lag::Lags;
@@ -71,6 +73,8 @@ struct Place {
     /// The instance's folder, when Millrace created it.
     guarded: Option<Instance>,
     slow_log: Option<PathBuf>,
+    /// Where its statements are counted.
+    statements: Source,
 }
 
 impl Agent {
@@ -151,9 +155,13 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
                 clusters.insert(place.instance.clone(), place.cluster.clone());
                 drop(clusters);
                 known.insert(place.instance.clone(), place.clone());
+                if place.statements == Source::PerformanceSchema {
+                    counters::start(agent, &place);
+                }
                 tokio::spawn(watch::run(Arc::clone(agent), place));
             }
-            agent.watched.set(known.values().map(server).collect());
+            let captured = known.values().filter(|place| place.statements == Source::Wire);
+            agent.watched.set(captured.map(server).collect());
         }
         tokio::select! {
             () = tokio::time::sleep(DISCOVER_EVERY) => {}
@@ -175,6 +183,7 @@ fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {
         target: instance.target(),
         pulse: Some(instance.target_over_tcp(&instance.accounts.pulse)),
         slow_log: Some(instance.slow_log()),
+        statements: Source::Wire,
         guarded: Some(instance),
     });
     let watched = settings.servers.iter().map(|server| {
@@ -189,6 +198,7 @@ fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {
             pulse: None,
             guarded: None,
             slow_log: server.slow_log.clone(),
+            statements: server.statements,
         }
     });
     created.chain(watched).collect()
