@@ -133,7 +133,7 @@ fn only_a_bus_that_says_that_there_is_nothing_more_is_silent() {
 
 #[test]
 fn windows_close_when_the_silence_was_not_doubted() {
-    let mut panes = BTreeMap::from([(0, pane(Duration::from_secs(60)))]);
+    let mut panes = BTreeMap::from([(0, pane(Duration::from_mins(1)))]);
     assert!(!in_silence(&mut panes).is_empty());
     doubt_silence(&mut panes, &mut Says(Err(Error::Unavailable("it stands still".to_owned()))));
     assert!(in_silence(&mut panes).is_empty());
