@@ -143,7 +143,8 @@ impl Watched {
             }
         }
         let get = |path: &str| {
-            let page = reqwest::blocking::get(format!("http://{}{path}", self.console)).and_then(|page| page.text());
+            let page = reqwest::blocking::get(format!("http://{}{path}", self.console))
+                .and_then(reqwest::blocking::Response::text);
             (format!("the page {path}"), page.expect("a page"))
         };
         let pages: Vec<_> = std::thread::scope(|scope| {
