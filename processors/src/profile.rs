@@ -117,6 +117,8 @@ pub struct Text<'a> {
 pub struct Tally {
     group_by: GroupBy,
     order_by: OrderBy,
+    /// Samples have their id of pt-query-digest.
+    pt_ids: bool,
     bytes_max: usize,
     overall: Sums,
     load: Series,
@@ -136,6 +138,12 @@ impl Tally {
     /// Nothing was seen yet.
     pub fn new(group_by: GroupBy, order_by: OrderBy) -> Self {
         Tally { group_by, order_by, bytes_max: GROUPS_BYTES_MAX, ..Tally::default() }
+    }
+
+    /// Whether samples of digests get the id that pt-query-digest has for them, which costs as much as many entries.
+    #[must_use]
+    pub fn with_pt_ids(self, wanted: bool) -> Self {
+        Tally { pt_ids: wanted, ..self }
     }
 
     /// Says between which times all of it happened, where statements themselves do not tell.
@@ -176,12 +184,12 @@ impl Tally {
     }
 
     fn count(&mut self, key: u128, name: &str, one: &Observed<'_>, class: Option<&mut dyn FnMut() -> Arc<Class>>) {
-        let Tally { groups, folded, folded_more, .. } = self;
+        let Tally { groups, folded, folded_more, pt_ids, .. } = self;
         let group = groups.entry(key).or_insert_with(|| {
             let partial = *folded_more || folded.binary_search(&short(key)).is_ok();
             Box::new(Group::new(name, class.map(|class| class()), partial))
         });
-        self.bytes += group.add(one);
+        self.bytes += group.add(one, *pt_ids);
     }
 
     /// Folds the groups that matter least into `other`, until half of the memory is free.

@@ -183,6 +183,10 @@ pub struct Group {
     pub key: String,
     /// What the digest is; null in groups by something else.
     pub digest: Option<Class>,
+    /// The id that pt-query-digest gives its sample, the last 16 digits. Statements of one digest may have several such ids, and those
+    /// of several digests one. Null unless asked for, in groups by something else, of captures and of samples that are not whole.
+    #[serde(default)]
+    pub pt_id: Option<String>,
     /// Its part of the time of all statements, 0 to 1.
     pub share_of_time: f64,
     /// Calls per second, from the first to the last statement of the input.

@@ -49,6 +49,7 @@ Examples:
   millrace digest /var/log/mysql/slow.log
   millrace digest --since 1h --order-by rows --limit 5 /var/log/mysql/
   millrace digest --from db1 --user monitor -p --interval 5s
+  millrace digest --pt-id slow.log
   millrace digest -o html slow.log.1.gz slow.log > report.html
   millrace digest -o json --limit all slow.log > base.json; millrace digest --compare base.json new.log";
 
@@ -117,6 +118,10 @@ pub(super) struct Arguments {
     /// The logs hold one of so many statements: MariaDB's `log_slow_rate_limit` leaves no mark in them.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     sample_factor: u64,
+    /// Add the id that pt-query-digest has for the sample of each digest (its last 16 digits), to find statements in that tool's
+    /// reports. Other statements of the digest may have others there. From logs; captures keep no literals to tell it by.
+    #[arg(long, conflicts_with = "from")]
+    pt_id: bool,
     /// Show the literals of the samples.
     #[arg(long)]
     show_literals: bool,
@@ -179,7 +184,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.compare.as_ref().map(|file| compare::base(file, group_by).map(|base| (file, base))).transpose()?;
     let total = places.iter().map(Place::bytes).sum();
     let mut reader = Reader {
-        tally: Tally::new(group_by, arguments.order_by.into()),
+        tally: Tally::new(group_by, arguments.order_by.into()).with_pt_ids(arguments.pt_id),
         inputs: Vec::new(),
         kind: arguments.kind,
         dialect: arguments.dialect.map(Dialect::from),

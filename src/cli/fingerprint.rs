@@ -4,7 +4,7 @@
 use std::io::{self, BufRead as _, BufWriter, Write as _};
 
 use clap::{Args, ValueEnum};
-use millrace_schemas::digest::{Digest, Scanner, split};
+use millrace_schemas::digest::{Digest, PtId, Scanner, split};
 use serde::Serialize;
 
 use super::output::{told, write_line};
@@ -17,6 +17,9 @@ pub(super) struct Arguments {
     /// Statements end with a NUL byte, and may have line ends inside (`find -print0` and the like write so).
     #[arg(long)]
     null: bool,
+    /// Add the id that pt-query-digest has for the statement, its last 16 digits.
+    #[arg(long)]
+    pt_id: bool,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
@@ -24,7 +27,7 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// The id and the canonical text.
+    /// The id, that of pt-query-digest where it is asked for, and the canonical text.
     Text,
     /// One JSON object a statement.
     Jsonl,
@@ -39,6 +42,8 @@ struct Line<'a> {
     /// Which statement of that, from 0.
     statement: usize,
     digest_id: String,
+    /// That of pt-query-digest; null unless asked for.
+    pt_id: Option<String>,
     digest_text: &'a str,
     kind: &'a str,
     tables: &'a [String],
@@ -56,23 +61,44 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if input.read_until(end, &mut sql)? == 0 {
             break;
         }
-        for (statement, range) in split(&sql).enumerate() {
-            let digest = scanner.digest(&sql[range]);
-            told(write(&mut out, arguments.output, number, statement, &digest))?;
+        let statements: Vec<_> = split(&sql).collect();
+        let alone = statements.len() == 1;
+        for (statement, range) in statements.into_iter().enumerate() {
+            let digest = scanner.digest(&sql[range.clone()]);
+            let sent = if alone { whole(&sql, end) } else { &sql[range] };
+            let pt_id = arguments.pt_id.then(|| PtId::of(sent));
+            told(write(&mut out, arguments.output, (number, statement), &digest, pt_id))?;
         }
     }
     told(out.flush())
 }
 
-fn write(out: &mut impl io::Write, form: Form, input: u64, statement: usize, digest: &Digest) -> io::Result<()> {
+/// The text of the only statement as a slow log would have it, with comments around it: they leave blanks behind that count.
+fn whole(text: &[u8], end: u8) -> &[u8] {
+    let text = text.strip_suffix(&[end]).unwrap_or(text).trim_ascii();
+    text.strip_suffix(b";").unwrap_or(text)
+}
+
+fn write(
+    out: &mut impl io::Write,
+    form: Form,
+    (input, statement): (u64, usize),
+    digest: &Digest,
+    pt_id: Option<PtId>,
+) -> io::Result<()> {
     if form == Form::Text {
-        return writeln!(out, "{}  {}", digest.id, digest.text);
+        write!(out, "{}  ", digest.id)?;
+        if let Some(pt_id) = pt_id {
+            write!(out, "{pt_id}  ")?;
+        }
+        return writeln!(out, "{}", digest.text);
     }
     let line = Line {
         schema_version: SCHEMA_VERSION,
         input,
         statement,
         digest_id: digest.id.to_string(),
+        pt_id: pt_id.map(|id| id.to_string()),
         digest_text: &digest.text,
         kind: digest.kind.as_str(),
         tables: &digest.tables,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use millrace_collectors::slow_log::{Dialect, Follower, Found, SlowEntry, Start};
-use millrace_schemas::digest::{DigestId, Scanner, mask};
+use millrace_schemas::digest::{DigestId, PtId, Scanner, mask};
 use serde::Serialize;
 
 use super::End;
@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// Show the literals of statements.
     #[arg(long)]
     show_literals: bool,
+    /// Add the id that pt-query-digest has for each statement, its last 16 digits.
+    #[arg(long)]
+    pt_id: bool,
     /// Who wrote the logs; without it each file is asked.
     #[arg(long, value_enum, value_name = "DIALECT")]
     dialect: Option<Written>,
@@ -67,6 +70,8 @@ struct Line<'a> {
     attributes: serde_json::Map<String, serde_json::Value>,
     sql: String,
     digest_id: String,
+    /// That of pt-query-digest; null unless asked for, and of statements that are not read whole.
+    pt_id: Option<String>,
     source_file: &'a str,
     offset: u64,
     flags: Vec<&'static str>,
@@ -76,6 +81,7 @@ struct Line<'a> {
 struct Teller<W> {
     out: W,
     show_literals: bool,
+    pt_ids: bool,
     scanner: Scanner,
     entries: u64,
     unreadable: u64,
@@ -86,8 +92,15 @@ struct Teller<W> {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Form::Jsonl = arguments.output;
     let out = BufWriter::new(io::stdout().lock());
-    let show_literals = arguments.show_literals;
-    let mut teller = Teller { out, show_literals, scanner: Scanner::new(), entries: 0, unreadable: 0, failed: None };
+    let mut teller = Teller {
+        out,
+        show_literals: arguments.show_literals,
+        pt_ids: arguments.pt_id,
+        scanner: Scanner::new(),
+        entries: 0,
+        unreadable: 0,
+        failed: None,
+    };
     let places = places(&arguments.files)?;
     if arguments.follow {
         return follow(&places, arguments.dialect(), &mut teller);
@@ -219,9 +232,17 @@ impl<W: Write> Teller<W> {
                 mask(entry.sure_sql())
             },
             digest_id: digest.to_string(),
+            pt_id: if self.pt_ids { pt_id(entry) } else { None },
             source_file: file,
             offset: entry.offset,
             flags: oddities(entry).collect(),
         }
     }
+}
+
+/// The id of what the log says, where enough of it is known.
+fn pt_id(entry: &SlowEntry) -> Option<String> {
+    let sql = entry.sure_sql();
+    let id = if sql.len() as u64 == entry.sql_bytes { Some(PtId::of(sql)) } else { PtId::of_beginning(sql) };
+    id.map(|id| id.to_string())
 }

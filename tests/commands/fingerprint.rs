@@ -38,5 +38,10 @@ fn statements_with_line_ends_are_parted_by_nul() {
     let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once("  ")).collect();
     assert_eq!(lines.iter().map(|(_, text)| *text).collect::<Vec<_>>(), ["SELECT ?", "SELECT ?", "BEGIN"]);
     assert_eq!(lines[0].0, lines[1].0, "one class");
+    // `select ?` as pt-query-digest 3.2.1 has it.
+    let text = run(&["--null", "--pt-id"], b"select\n1\0");
+    assert_eq!(text, format!("{}  16219655761820A2  SELECT ?\n", lines[0].0));
+    let of = |input: &[u8]| run(&["--null", "--pt-id"], input).split("  ").nth(1).expect("an id").to_owned();
+    assert_eq!(of(b"select 1 -- x;\0"), "55761EAA5F9A4E3A", "the blank before the comment counts");
     assert!(lines.iter().all(|(id, _)| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
 }

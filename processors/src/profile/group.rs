@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use millrace_schemas::digest::mask;
+use millrace_schemas::digest::{DigestId, PtId, mask};
 use millrace_schemas::profile::{Class, Group as Told, Sample};
 use millrace_schemas::time::Timestamp;
 
 use super::load::Series;
 use super::names::NameCounts;
 use super::sums::{Sums, rounded};
-use super::{Observed, Times, class};
+use super::{Observed, Text, Times, class};
 
 /// 4 KiB of a sample: as much as a person reads; the place in the log leads to the rest.
 const SAMPLE_BYTES_MAX: usize = 4 << 10;
@@ -37,6 +37,7 @@ pub(super) struct Group {
 #[derive(Debug)]
 struct Kept {
     sql: Box<[u8]>,
+    pt_id: Option<PtId>,
     bytes: u64,
     masked: bool,
     /// When it ended and how long it took; none where the input does not tell of single statements.
@@ -64,8 +65,9 @@ impl Group {
         }
     }
 
-    /// Adds a statement; the bytes that it takes more by that, all of its own with the first.
-    pub(super) fn add(&mut self, one: &Observed<'_>) -> usize {
+    /// Adds a statement; the bytes that it takes more by that, all of its own with the first. `pt_ids`: a digest's sample gets its id
+    /// of pt-query-digest.
+    pub(super) fn add(&mut self, one: &Observed<'_>, pt_ids: bool) -> usize {
         let calls = one.calls.saturating_mul(one.factor);
         self.sums.add(one);
         self.load.add(one);
@@ -82,7 +84,7 @@ impl Group {
         if one.error_code != 0 {
             new |= self.codes.add(&one.error_code.to_string(), calls);
         }
-        self.keep(one);
+        self.keep(one, pt_ids && self.class.is_some());
         if new {
             let names = [&self.users, &self.hosts, &self.schemas, &self.flags, &self.codes];
             self.names_bytes = names.into_iter().map(NameCounts::bytes).sum();
@@ -94,7 +96,7 @@ impl Group {
     }
 
     /// Keeps the slowest statement; of inputs that do not tell of single ones, the first.
-    fn keep(&mut self, one: &Observed<'_>) {
+    fn keep(&mut self, one: &Observed<'_>, pt_ids: bool) {
         let ran = match one.times {
             Times::One(us) => Some((one.ended, us)),
             Times::Many { .. } => None,
@@ -108,6 +110,8 @@ impl Group {
         let text = one.text;
         self.sample = Some(Kept {
             sql: sql.into(),
+            // Now, since the rest of a long text is not kept.
+            pt_id: if pt_ids { pt_id(one.digest, &text) } else { None },
             bytes: text.bytes,
             masked: text.masked,
             ran,
@@ -141,6 +145,7 @@ impl Group {
             rank,
             key: id.unwrap_or_else(|| self.name.to_string()),
             digest: self.class.as_deref().cloned(),
+            pt_id: self.sample.as_ref().and_then(|kept| kept.pt_id).map(|id| id.to_string()),
             share_of_time: share(&self.sums, overall),
             calls_per_second: rounded(self.sums.calls as f64 / overall.seconds()),
             measures: self.sums.measures(),
@@ -177,6 +182,14 @@ impl Kept {
             offset: self.offset,
         }
     }
+}
+
+/// The id of a text, where enough of it is known: what is masked lacks what the tool would stumble over.
+fn pt_id(digest: DigestId, text: &Text<'_>) -> Option<PtId> {
+    if text.masked && digest != DigestId::ADMIN {
+        return None;
+    }
+    if text.sql.len() as u64 == text.bytes { Some(PtId::of(text.sql)) } else { PtId::of_beginning(text.sql) }
 }
 
 /// The part of all time, to six places.

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use millrace_schemas::digest::PtId;
+
 use super::*;
 
 /// A statement of `app` that took `us`.
@@ -53,6 +55,31 @@ fn groups_are_ranked_and_the_rest_is_other() {
     let share = |limit| tally.profile(wish(limit)).groups.len();
     assert_eq!((share(Limit::Share(60.0, 20)), share(Limit::Share(61.0, 20)), share(Limit::Share(99.0, 2))), (1, 2, 2));
     assert_eq!(share(Limit::All), 3);
+}
+
+/// The id is that of the slowest statement, made of all of its text, though less of it is kept.
+#[test]
+fn a_sample_has_its_second_id_when_asked() {
+    let pt_id = |wanted, cut, group_by| {
+        let (mut tally, mut classes) = (Tally::new(group_by, OrderBy::Time).with_pt_ids(wanted), Classes::new());
+        let list = vec!["5"; 4_000].join(", ");
+        for (sql, us) in
+            [("select a from t1 where b in (0x1F)", 10), (&format!("select a from t1 where b in ({list})"), 20)]
+        {
+            let id = classes.id_of(sql.as_bytes());
+            let mut observed = one(id, sql.as_bytes(), us);
+            observed.text.bytes += cut;
+            tally.take(&observed, &mut || classes.of(id, sql.as_bytes()));
+        }
+        let profile = tally.profile(wish(Limit::All));
+        assert_eq!(profile.groups.len(), 1);
+        profile.groups[0].pt_id.clone()
+    };
+    let id = PtId::of(b"select a from t1 where b in (6)").to_string();
+    assert_eq!(pt_id(true, 0, GroupBy::Digest), Some(id));
+    for (wanted, cut, group_by) in [(false, 0, GroupBy::Digest), (true, 1, GroupBy::Digest), (true, 0, GroupBy::User)] {
+        assert_eq!(pt_id(wanted, cut, group_by), None);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod classes;
 mod kind;
 mod mask;
+mod pt;
 mod runs;
 mod scan;
 mod split;
@@ -18,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 pub use crate::ids::DigestId;
 pub use kind::Kind;
 pub use mask::mask;
+pub use pt::PtId;
 pub use split::{first_word, split};
 pub use text::TEXT_BYTES_MAX;
 

@@ -240,6 +240,7 @@ fn section(profile: &Profile, group: &Group) -> Markup {
                     (fact("Tables", &harmless(&class.tables.join(", "))))
                     (fact("Digest", &class.digest_id.to_string()))
                 }
+                (fact("pt id", group.pt_id.as_deref().unwrap_or_default()))
                 (fact("Flags", &names(&group.flags, all.calls)))
                 @if all.sample_factor > 1 {
                     (fact("Sampled", &format!("{} entries, each for up to {} calls", count(all.entries), count(all.sample_factor))))

@@ -325,6 +325,7 @@ fn section(out: &mut String, profile: &Profile, group: &Group) {
     if let Some(class) = &group.digest {
         field(out, "digest", &class.digest_id.to_string());
     }
+    field(out, "pt id", group.pt_id.as_deref().unwrap_or_default());
     let all = &group.measures;
     let at_once = all.time_us as f64 / 1e6 / profile.seconds;
     let calls = format!("{}, {}", some(all.calls, "call"), rate(group.calls_per_second));

@@ -104,6 +104,15 @@ fn the_report_reads_like_a_profile() {
         assert!(report.contains(expected), "'{expected}' is not in\n{report}");
     }
     assert!(!report.contains("planted") && !report.contains("beef"), "a literal came through:\n{report}");
+    assert!(!report.contains("pt id"), "{report}");
+    // As pt-query-digest 3.2.1 has it.
+    let report = text(&run(&["--limit", "2", "--pt-id"], &[&log]));
+    assert_fits(&report);
+    assert!(report.contains("\n  pt id       250828B19352C3E9\n"), "{report}");
+    let found = profile(&["--pt-id"], &[&log]);
+    assert_eq!(found["groups"][0]["pt_id"], "250828B19352C3E9");
+    assert_eq!(profile(&["--pt-id", "--group-by", "user"], &[&log])["groups"][0]["pt_id"], Value::Null);
+    assert!(text(&run(&["--pt-id", "-o", "html"], &[&log])).contains("<dt>pt id</dt><dd>250828B19352C3E9</dd>"));
     let shown = text(&run(&["--show-literals", "--limit", "all"], &[&log]));
     assert!(shown.contains("id = 'planted'") && shown.contains("error codes 1317"), "{shown}");
 }
