@@ -1,14 +1,16 @@
 # What there is to do here. The work is in scripts/; each target is one line, so that the scripts can be run without make.
 #   SERVER=mariadb|mysql   for `demo`; KEEP=1 leaves it running
 #   BUS=local|kafka        for `demo`: all roles in one process, or each in its own over a real Kafka
+#   SECONDS=600            for `fuzz`: how long each target runs
 #   CARGO_TARGET_DIR       where to build (default: target)
 #   MILLRACE_KAFKA         for `test`: host:port of a broker to share, or `none` to skip the tests with a real Kafka
 #   MILLRACE_SERVERS       where the unpacked servers lie (default: ~/.cache/millrace/servers)
 SERVER ?= mariadb
+SECONDS ?= 600
 export SERVER KEEP BUS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest fmt lint doc deps clean
+.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest fuzz fmt lint doc deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +36,9 @@ bench: deps ## the benchmarks, built for release
 bench-digest: ## slow logs and digests against pt-query-digest and sqlparser, on the same bytes in the same run
 	@scripts/build-deps.sh --peers
 	@exec scripts/cargo.sh bench --locked --bench slowlog
+
+fuzz: ## coverage-guided fuzzing of the statement scanner and the reader of slow logs (SECONDS=600 each)
+	@SECONDS_EACH=$(SECONDS) exec scripts/fuzz.sh
 
 fmt: ## format the source
 	@exec scripts/cargo.sh fmt --all

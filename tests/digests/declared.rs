@@ -43,7 +43,7 @@ pub(super) fn as_ours(theirs: &str) -> (String, Vec<Difference>) {
 }
 
 /// The words of a text, a name in backticks as one.
-fn tokens(text: &str) -> Vec<String> {
+pub(super) fn tokens(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match tokens.last_mut() {
@@ -93,7 +93,7 @@ fn hints(tokens: &[String]) -> Vec<String> {
 }
 
 /// Makes one row of several that read the same.
-fn rows(tokens: &[String]) -> Vec<String> {
+pub(super) fn rows(tokens: &[String]) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     let mut at = 0;
     // Where the row that was kept last begins and ends.

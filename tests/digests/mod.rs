@@ -1,7 +1,9 @@
 //! Our digests against the server's own: a running MySQL gives its `STATEMENT_DIGEST_TEXT` of thousands of statements, and ours
-//! must be the same but for the differences that `schemas/src/digest/text.rs` declares, each counted here.
+//! must be the same but for the differences that `schemas/src/digest/text.rs` declares, each counted here. `mariadb` does the same with a
+//! running MariaDB.
 
 mod declared;
+mod mariadb;
 mod statements;
 
 use std::collections::BTreeMap;

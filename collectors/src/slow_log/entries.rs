@@ -23,8 +23,11 @@ const SUSPECTS_MAX: usize = 64;
 const SUSPECT_BYTES_MAX: usize = 4 << 20;
 /// 4 bytes in front of every packet, and one that says which command it is.
 const REQUEST_HEAD: u64 = 5;
-/// Longest line of a header. 64 KiB; the longest real ones are plans.
-const HEADER_LINE_MAX: usize = 64 << 10;
+/// Longest line that is kept in one piece; of a longer one in a header, the rest is passed over. 64 KiB; the longest real ones of
+/// headers are plans.
+const LINE_MAX: usize = 64 << 10;
+/// Longest header. 1 MiB: a plan of thousands of lines; a client's comment that looks like a header may be as long as its packets.
+const HEADER_MAX: u64 = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -142,21 +145,24 @@ impl Entries {
     /// Takes bytes and gives what they complete.
     pub fn take(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
         while !bytes.is_empty() {
-            let (part, rest, ends) = match memchr(b'\n', bytes) {
-                Some(at) => (&bytes[..=at], &bytes[at + 1..], true),
-                None => (bytes, &bytes[bytes.len()..], false),
-            };
-            bytes = rest;
+            // A long line is taken in pieces, which are the same however its bytes come.
+            let room = LINE_MAX - self.line.len();
+            let within = &bytes[..room.min(bytes.len())];
+            let end = memchr(b'\n', within).map(|at| at + 1);
+            let part = &within[..end.unwrap_or(within.len())];
+            bytes = &bytes[part.len()..];
             self.offset += part.len() as u64;
-            if ends && self.line.is_empty() {
+            let whole = end.is_some() || part.len() == room;
+            if whole && self.line.is_empty() {
                 self.whole_line(part, found);
+                self.continued = end.is_none();
                 continue;
             }
             self.line.extend_from_slice(part);
-            if ends || self.line.len() > HEADER_LINE_MAX {
+            if whole {
                 let line = std::mem::take(&mut self.line);
                 self.whole_line(&line, found);
-                self.continued = !ends;
+                self.continued = end.is_none();
             }
         }
     }
@@ -208,6 +214,7 @@ impl Entries {
                 self.unreadable("the header has no statement", at, found);
                 self.begin(line, at, found);
             }
+            Place::Header if !begins => {}
             Place::Header if line.starts_with(b"#") && !is_admin(line) => self.header(line, found),
             Place::Header | Place::Preamble => {
                 if self.preamble(line) {
@@ -260,7 +267,7 @@ impl Entries {
     fn forget_suspects(&mut self) {
         self.suspects = 0;
         self.suspected.clear();
-        self.suspected.shrink_to(HEADER_LINE_MAX);
+        self.suspected.shrink_to(LINE_MAX);
     }
 
     fn begin(&mut self, line: &[u8], at: u64, found: &mut impl FnMut(Found<'_>)) {
@@ -293,6 +300,8 @@ impl Entries {
         };
         if read.is_none() {
             self.unreadable("the header cannot be read", self.line_at, found);
+        } else if self.line_at - self.entry.offset > HEADER_MAX {
+            self.unreadable("the header is too long", self.line_at, found);
         }
     }
 
@@ -387,7 +396,10 @@ impl Entries {
         self.unreadable(reason, at, found);
         self.line_at = at;
         for line in again.split_inclusive(|b| *b == b'\n') {
-            self.whole_line(line, found);
+            for (at, piece) in line.chunks(LINE_MAX).enumerate() {
+                self.continued = at > 0;
+                self.whole_line(piece, found);
+            }
         }
         self.line_at = end;
     }

@@ -166,6 +166,43 @@ fn long_statements_are_cut() {
     assert_eq!((entries[0].sql.len(), entries[0].sql_bytes), (SQL_KEPT, statement.len() as u64));
 }
 
+/// Lines beyond the limit are read in the same pieces, whatever pieces the file comes in.
+#[test]
+fn long_lines_read_the_same_however_they_come() {
+    let long = "x".repeat(LINE_MAX);
+    let header = mysql_entry("SELECT 1").replacen(
+        "# Query_time",
+        &format!("# Rows_sent: 1 Key: {long} Rows_sent: x\n# Query_time"),
+        1,
+    );
+    let begin = LINE_MAX - "SELECT '' --".len();
+    // The second dash is the last byte of a piece: what follows says whether they begin a comment.
+    let dashes = |behind: &str| mysql_entry(&format!("SELECT '{}' --{behind}'\n", &long[..begin]));
+    let log = [header, mysql_entry(&format!("SELECT '{long}', 2")), dashes(" "), mysql_entry("SELECT 3")].concat();
+    let whole = read(Dialect::MySql, log.as_bytes(), log.len());
+    assert_eq!((whole.0.len(), &whole.1), (4, &vec![]));
+    for chunk in [1_000, LINE_MAX - 1, LINE_MAX, LINE_MAX + 1] {
+        assert_eq!(read(Dialect::MySql, log.as_bytes(), chunk), whole, "in pieces of {chunk}");
+    }
+    // Two signs and an open literal: the next entries belong to it until it is closed.
+    let (entries, _) = read(Dialect::MySql, [dashes("a"), mysql_entry("SELECT ' 4")].concat().as_bytes(), 1_000);
+    assert_eq!(entries.len(), 1);
+}
+
+/// A client's comment behind a semicolon may look like a header, and be as long as a packet.
+#[test]
+fn a_header_without_end_is_given_up() {
+    let line = format!("# {}\n", "x".repeat(1_000));
+    let log = format!("# Time: 2026-11-21T09:01:47.011068Z\n{}{}", line.repeat(2_000), mysql_entry("SELECT 1"));
+    for dialect in [Dialect::MySql, Dialect::MariaDb] {
+        let (entries, unreadable) = read(dialect, log.as_bytes(), 999);
+        assert_eq!((sqls(&entries), unreadable.len()), (vec!["SELECT 1".into()], 1));
+        let Unreadable { offset, bytes, reason } = unreadable[0];
+        assert_eq!((offset, reason), (0, "the header is too long"));
+        assert!(bytes > HEADER_MAX && bytes <= HEADER_MAX + line.len() as u64, "{bytes}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(parts in prop::collection::vec(prop_oneof![

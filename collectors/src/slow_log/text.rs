@@ -16,6 +16,8 @@ enum Open {
     Comment,
     /// Up to the end of the line.
     LineComment,
+    /// Behind two dashes with which a piece of a long line ends: what follows says whether they begin a comment.
+    Dashes,
 }
 
 /// 16 bytes are looked at in one step.
@@ -43,10 +45,13 @@ pub(super) struct Lexical {
 impl Lexical {
     /// Whether a literal or a comment goes on behind the last byte.
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.open, Open::Nothing | Open::LineComment)
+        !matches!(self.open, Open::Nothing | Open::LineComment | Open::Dashes)
     }
 
     pub(super) fn take(&mut self, bytes: &[u8]) {
+        if let (Open::Dashes, Some(first)) = (self.open, bytes.first()) {
+            self.open = if *first <= b' ' { Open::LineComment } else { Open::Nothing };
+        }
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -56,7 +61,7 @@ impl Lexical {
                 Open::Quote(quote) => memchr2(quote, b'\\', rest),
                 Open::Escape(_) => Some(0),
                 Open::Comment => memchr(b'/', rest),
-                Open::LineComment => memchr(b'\n', rest),
+                Open::LineComment | Open::Dashes => memchr(b'\n', rest),
             };
             let passed = passed.unwrap_or(rest.len());
             if passed > 0 {
@@ -75,7 +80,11 @@ impl Lexical {
         self.open = match (self.open, byte) {
             (Open::Nothing, b'\'' | b'"' | b'`') => Open::Quote(byte),
             (Open::Nothing, b'#') => Open::LineComment,
-            (Open::Nothing, b'-') if last == b'-' && next.is_none_or(|b| b <= b' ') => Open::LineComment,
+            (Open::Nothing, b'-') if last == b'-' => match next {
+                None => Open::Dashes,
+                Some(next) if next <= b' ' => Open::LineComment,
+                Some(_) => Open::Nothing,
+            },
             (Open::Nothing, b'*') if last == b'/' => {
                 // The star of the opening must not close it: `/*/`.
                 self.last = 0;

@@ -193,19 +193,25 @@ fn by_words(text: &str) -> Option<Kind> {
 /// The server counts what is explained, as if it were done.
 fn explained(text: &str) -> Kind {
     let verbs = ["SELECT", "TABLE", "VALUES", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "("];
-    let mut words = Words(text);
-    // Behind its own word, which may stand in parentheses: else what it explains would be the same text for ever.
-    words.find(|word| *word == "EXPLAIN");
-    let second = words.clone().next().unwrap_or_default();
-    if second == "FOR" {
-        return Kind::EXPLAIN_OTHER;
-    }
+    let mut text = text;
+    // What is explained may be an explanation, some hundred times: each takes a turn, and no room on the stack.
     loop {
-        let rest = words.0;
-        match words.next() {
-            Some(word) if verbs.contains(&word) => return of(rest.trim_start()),
-            Some(_) => {}
-            None => return Kind::SHOW_FIELDS,
+        let mut words = Words(text);
+        // Behind its own word, which may stand in parentheses: else what it explains would be the same text for ever.
+        words.find(|word| *word == "EXPLAIN");
+        if words.clone().next() == Some("FOR") {
+            return Kind::EXPLAIN_OTHER;
+        }
+        let mut rest = words.0;
+        while let Some(word) = words.next()
+            && !verbs.contains(&word)
+        {
+            rest = words.0;
+        }
+        match Words(rest).find(|word| *word != "(") {
+            None if rest.trim_start().is_empty() => return Kind::SHOW_FIELDS,
+            Some("EXPLAIN") => text = rest,
+            _ => return of(rest.trim_start()),
         }
     }
 }

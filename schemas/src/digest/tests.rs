@@ -122,6 +122,43 @@ fn cut_input_has_the_digest_of_its_prefix() {
     assert!(digest.truncated && digest.text.len() <= TEXT_BYTES_MAX);
 }
 
+/// One of a list that was cut at the limit was closed with a parenthesis that had been cut off, which ended the process.
+#[test]
+fn what_is_cut_at_the_limit_may_end_in_any_list() {
+    let mut scanner = Scanner::new();
+    for unit in [" h(5(w )Ait", "(1(a", "(1,(", "in(1,(a)"] {
+        let digest = scanner.digest(unit.repeat(1 + TEXT_BYTES_MAX / unit.len()).as_bytes());
+        assert!(digest.truncated && digest.text.len() <= TEXT_BYTES_MAX, "{unit}");
+    }
+}
+
+/// A byte that is no UTF-8 takes three in the text, which was longer than its limit then.
+#[test]
+fn the_limit_is_that_of_readable_text() {
+    let mut scanner = Scanner::new();
+    let mut check = |sql: &[u8], truncated| {
+        let digest = scanner.digest(sql);
+        assert_eq!((digest.truncated, digest.text.len() <= TEXT_BYTES_MAX), (truncated, true), "{}", digest.text.len());
+        if !truncated {
+            assert_eq!(scanner.digest(digest.text.as_bytes()), digest);
+        }
+    };
+    check(&[&b"select "[..], &[0xff; 2_000]].concat(), false);
+    check(&[&b"select "[..], &[0xff; 4_000]].concat(), true);
+    check(&b"select \xff, ".repeat(800), true);
+}
+
+/// Each explanation that is explained took room on the stack.
+#[test]
+fn explained_explanations_take_no_stack() {
+    let on_small_stack = std::thread::Builder::new().stack_size(128 << 10).spawn(|| {
+        let kind = |sql: &str| Scanner::new().digest(sql.as_bytes()).kind;
+        assert_eq!(kind(&"explain (".repeat(2_000)), Kind::OTHER);
+        assert_eq!(kind(&format!("{} select 1", "explain (".repeat(600))), Kind::SELECT);
+    });
+    on_small_stack.expect("a thread starts").join().expect("it fits");
+}
+
 #[test]
 fn joins_with_what_either_server_prints() {
     let mut scanner = Scanner::new();

@@ -97,6 +97,14 @@ impl Canonical {
 
     /// Reads a whole statement.
     pub(super) fn read(&mut self, sql: &[u8], fold: bool) {
+        self.read_bytes(sql, fold);
+        if !self.bytes().is_ascii() && std::str::from_utf8(self.bytes()).is_err() {
+            // Read again as what a reader will see of it, which is longer: the limit is that of the text that leaves.
+            self.read_bytes(String::from_utf8_lossy(sql).as_bytes(), fold);
+        }
+    }
+
+    fn read_bytes(&mut self, sql: &[u8], fold: bool) {
         self.length = 0;
         self.stack.clear();
         self.opens.clear();
@@ -117,10 +125,6 @@ impl Canonical {
         self.copy = copy;
         if self.truncated {
             self.close_cut_list();
-        }
-        if !self.bytes().is_ascii() && std::str::from_utf8(self.bytes()).is_err() {
-            self.out = String::from_utf8_lossy(self.bytes()).into_owned().into_bytes();
-            self.length = self.out.len();
         }
     }
 
@@ -437,6 +441,9 @@ impl Canonical {
         while self.length > TEXT_BYTES_MAX && !self.stack.is_empty() {
             self.pop(1);
         }
+        // Parentheses that were cut off are not open.
+        let tokens = self.stack.len() as u32;
+        while self.opens.pop_if(|open| open.entry >= tokens).is_some() {}
     }
 
     /// Cut input often ends inside a list of values; the list is read as if it ended there, so that a long `IN` or `VALUES`
