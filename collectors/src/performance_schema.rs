@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use millrace_mysql::digests::{DIGESTS_MAX, DigestCounters};
 use millrace_schemas::digest::{DigestId, Scanner, ServerPrefix, server_text};
+use millrace_schemas::sketch::Sketch;
 
 /// What one digest did in one schema, between two looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,20 @@ pub struct Difference {
     pub rows_affected: u64,
     /// Rows read by the storage engines.
     pub rows_examined: u64,
+}
+
+impl Difference {
+    /// How long a call took on average: the server tells sums.
+    pub fn mean_us(&self) -> u64 {
+        self.time_us.checked_div(self.count).unwrap_or(0)
+    }
+
+    /// The times of all calls, each the average.
+    pub fn times(&self) -> Sketch {
+        let mut times = Sketch::new();
+        times.add_n(self.mean_us(), self.count);
+        times
+    }
 }
 
 /// What happened between two looks.

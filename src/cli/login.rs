@@ -215,17 +215,10 @@ impl Login {
             None => Place { host: read.host.ok_or(DsnError::NoHost)?, port: read.port.unwrap_or(PORT) },
         };
         let user = dsn.and_then(|dsn| dsn.user).or(read.user).ok_or(DsnError::NoUser)?;
-        let (password_file, secret) = match (password, read.password) {
-            (Some(path), _) => (Some(path.to_owned()), None),
-            (None, None) => (None, None),
-            (None, Some(password)) => {
-                let (file, path) = in_memory(&password).map_err(|error| DsnError::Options {
-                    path: options.unwrap_or(Path::new("")).display().to_string(),
-                    why: format!("its password cannot be kept in memory: {error}"),
-                })?;
-                (Some(path), Some(file))
-            }
-        };
+        let (password_file, secret) = kept(password, read.password).map_err(|error| DsnError::Options {
+            path: options.unwrap_or(Path::new("")).display().to_string(),
+            why: format!("its password cannot be kept in memory: {error}"),
+        })?;
         Ok(Self { place, account: Account { user, password_file }, _secret: secret })
     }
 }
@@ -269,13 +262,8 @@ impl Asked<'_> {
         } else {
             read.password.or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
         };
-        let (password_file, secret) = match password {
-            None => (self.password_file.map(Path::to_owned), None),
-            Some(password) => {
-                let (file, path) = in_memory(&password).map_err(|error| DsnError::Secret(error.to_string()))?;
-                (Some(path), Some(file))
-            }
-        };
+        let (password_file, secret) =
+            kept(self.password_file, password).map_err(|error| DsnError::Secret(error.to_string()))?;
         let target = Target::new("server", address, Account { user, password_file });
         Ok(Known { target, _secret: secret })
     }
@@ -288,6 +276,15 @@ fn address_of(server: &str) -> Result<(Option<String>, Address), DsnError> {
     let dsn = if server.contains("://") { Dsn::parse(server)? } else { Dsn { user: None, place: place_of(server)? } };
     let Place { host, port } = dsn.place;
     Ok((dsn.user, Address::Tcp { host, port }))
+}
+
+/// The file from which sessions take a password, and what keeps it readable: the one that was named, else one in memory.
+fn kept(named: Option<&Path>, password: Option<String>) -> std::io::Result<(Option<PathBuf>, Option<File>)> {
+    match (named, password) {
+        (Some(path), _) => Ok((Some(path.to_owned()), None)),
+        (None, None) => Ok((None, None)),
+        (None, Some(password)) => in_memory(&password).map(|(file, path)| (Some(path), Some(file))),
+    }
 }
 
 /// A file in memory with the password, and the path by which this process reads it: sessions take passwords from files only.

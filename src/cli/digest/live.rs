@@ -10,7 +10,6 @@ use millrace_mysql::digests::{self, DIGESTS_MAX, read_commands};
 use millrace_mysql::{Dialect, Flavour, Session};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times, Wish};
 use millrace_schemas::profile::{GroupBy, Input, InputKind, OrderBy, Profile};
-use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 
 use super::{Arguments, Form, text};
@@ -171,10 +170,7 @@ fn profile(
 }
 
 fn take(tally: &mut Tally, row: &Difference, ended: Timestamp, classes: &mut Classes, filter: Option<&Filter>) {
-    // The server tells sums: each call took the average of its digest.
-    let mean_us = row.time_us.checked_div(row.count).unwrap_or(0);
-    let mut sketch = Sketch::new();
-    sketch.add_n(mean_us, row.count);
+    let (mean_us, sketch) = (row.mean_us(), row.times());
     let statement = Observed {
         ended,
         digest: row.digest,

@@ -14,8 +14,7 @@ use millrace_mysql::{Error, Session};
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::COUNTERS_LACK;
 use millrace_schemas::record::NewRecord;
-use millrace_schemas::sketch::Sketch;
-use millrace_schemas::topics::queries::{self, Row, Source};
+use millrace_schemas::topics::queries::{self, DIGESTS_PER_SECOND_MAX, Row, Source};
 
 use super::capture::{batch, entry, fleet};
 use super::{Agent, Place, stopped};
@@ -23,8 +22,6 @@ use crate::roles::speaker::now;
 
 /// 10 s, as long as the shortest window: each look reads the table of digests, at most 10,000 rows.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// 2,000 digests of a look are told, as of a second of the wire; what weighs less is folded.
-const DIGESTS_MAX: usize = 2_000;
 /// A text that the server cut ends so.
 const CUT: &str = "...";
 
@@ -102,7 +99,7 @@ fn record(agent: &Agent, place: &Place, rows: &[Row], number: &mut u64) -> Optio
 fn rows(place: &Place, found: &[Difference], second: i64) -> Vec<Row> {
     let mut ranked: Vec<&Difference> = found.iter().collect();
     ranked.sort_by_key(|row| (Reverse(row.time_us), row.digest, &row.schema));
-    let (told, folded) = ranked.split_at(ranked.len().min(DIGESTS_MAX));
+    let (told, folded) = ranked.split_at(ranked.len().min(DIGESTS_PER_SECOND_MAX));
     let mut rows: Vec<Row> = told.iter().map(|row| self::row(place, row, second, 0)).collect();
     if !folded.is_empty() {
         let sum = |of: fn(&Difference) -> u64| folded.iter().map(|row| of(row)).sum();
@@ -124,10 +121,7 @@ fn rows(place: &Place, found: &[Difference], second: i64) -> Vec<Row> {
 }
 
 fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
-    // The server tells sums: each call took the average of its digest.
-    let mean_us = found.time_us.checked_div(found.count).unwrap_or(0);
-    let mut times = Sketch::new();
-    times.add_n(mean_us, found.count);
+    let (mean_us, times) = (found.mean_us(), found.times());
     Row {
         second,
         instance: place.instance.clone(),
@@ -192,9 +186,9 @@ mod tests {
 
     #[test]
     fn what_weighs_least_is_folded_and_the_sums_stay_exact() {
-        let all: Vec<Difference> = (0..DIGESTS_MAX as u64 + 3).map(found).collect();
+        let all: Vec<Difference> = (0..DIGESTS_PER_SECOND_MAX as u64 + 3).map(found).collect();
         let rows = rows(&place(), &all, 1_700_000_000);
-        assert_eq!(rows.len(), DIGESTS_MAX + 1);
+        assert_eq!(rows.len(), DIGESTS_PER_SECOND_MAX + 1);
         let other = rows.last().expect("there are some");
         assert_eq!((other.digest, other.folded, other.count, other.rt_sum_us), (DigestId::OTHER, 3, 12, 324));
         let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
