@@ -59,6 +59,7 @@ find_missing() {
         # The console's pages are rendered in a real browser.
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || missing+=(chromium)
+        need openssl command -v openssl # packs a login path as the servers' clients have it
         # Two foreign subscribers, as the README has them: one in C, one in Python.
         if [ $with_kafka = yes ]; then
             need kcat command -v kcat

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use millrace_schemas::digest::{self, DigestId, Kind, Scanner};
+use millrace_schemas::digest::{self, DigestId, Kind, Scanner, Syntax};
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::topics::queries::Source;
 
@@ -58,8 +58,9 @@ impl Known {
         Known::default()
     }
 
-    /// The class of a statement; `cut` says that the bytes are only its beginning.
-    pub fn identify(&mut self, sql: &[u8], cut: bool) -> DigestId {
+    /// The class of a statement; `cut` says that the bytes are only its beginning, `syntax` how they are to be read.
+    pub fn identify(&mut self, sql: &[u8], cut: bool, syntax: Syntax) -> DigestId {
+        self.scanner.read_as(syntax);
         let id = self.scanner.id_of(sql);
         self.clock += 1;
         if let Some(seen) = self.seen.get_mut(&id) {
@@ -101,7 +102,7 @@ impl Known {
             kind: digest.kind,
             tables: digest.tables,
             truncated: digest.truncated || cut,
-            sample_masked: sample(sql),
+            sample_masked: sample(sql, self.scanner.syntax()),
         });
     }
 
@@ -118,9 +119,9 @@ impl Known {
 }
 
 /// The statement without its literals, cut where a person stops reading.
-fn sample(sql: &[u8]) -> String {
+fn sample(sql: &[u8], syntax: Syntax) -> String {
     // A literal may be long: four times the sample is masked, and what is left of it is cut.
-    let mut masked = digest::mask(&sql[..sql.len().min(4 * SAMPLE_BYTES_MAX)]);
+    let mut masked = digest::mask(&sql[..sql.len().min(4 * SAMPLE_BYTES_MAX)], syntax);
     if masked.len() > SAMPLE_BYTES_MAX {
         let end = (0..=SAMPLE_BYTES_MAX).rev().find(|at| masked.is_char_boundary(*at)).unwrap_or(0);
         masked.truncate(end);
@@ -168,14 +169,14 @@ mod tests {
     #[test]
     fn hands_each_text_out_once() {
         let mut known = Known::new();
-        let id = known.identify(b"select a from t where b = 'secret'", false);
-        assert_eq!(known.identify(b"SELECT a FROM t WHERE b=5", false), id);
+        let id = known.identify(b"select a from t where b = 'secret'", false, Syntax::default());
+        assert_eq!(known.identify(b"SELECT a FROM t WHERE b=5", false, Syntax::default()), id);
         let new = known.take_new();
         assert_eq!(new.len(), 1);
         assert_eq!((new[0].id, new[0].text.as_str()), (id, "SELECT `a` FROM `t` WHERE `b` = ?"));
         assert_eq!(new[0].sample_masked, "select a from t where b = ?");
         assert_eq!(known.kind(id), Some(Kind::SELECT));
-        known.identify(b"select a from t where b = 1", false);
+        known.identify(b"select a from t where b = 1", false, Syntax::default());
         assert!(known.take_new().is_empty());
     }
 
@@ -183,7 +184,7 @@ mod tests {
     fn remembers_a_bounded_number() {
         let mut known = Known::new();
         for i in 0..KNOWN_DIGESTS_MAX + 10 {
-            known.identify(format!("select c{i} from t").as_bytes(), false);
+            known.identify(format!("select c{i} from t").as_bytes(), false, Syntax::default());
             if i % 1_000 == 0 {
                 known.take_new();
             }
@@ -192,7 +193,7 @@ mod tests {
         assert!(known.forgotten() > 0);
         let latest = format!("select c{} from t", KNOWN_DIGESTS_MAX + 9);
         known.take_new();
-        known.identify(latest.as_bytes(), false);
+        known.identify(latest.as_bytes(), false, Syntax::default());
         assert!(known.take_new().is_empty());
     }
 

@@ -4,12 +4,17 @@
 use std::path::Path;
 
 use millrace_collectors::wire::{Batch, Books, Server, read_file};
-use millrace_schemas::digest::DigestId;
+use millrace_schemas::digest::{DigestId, Syntax};
 use millrace_schemas::ids::InstanceId;
 
 fn read(name: &str) -> (Batch, Books) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
-    let servers = [Server { address: None, port: 33_999, instance: InstanceId::parse("db-1").expect("an id") }];
+    let servers = [Server {
+        address: None,
+        port: 33_999,
+        instance: InstanceId::parse("db-1").expect("an id"),
+        syntax: Syntax::default(),
+    }];
     let mut all = Batch::default();
     let books = read_file(&path, &servers, |batch| {
         all.rows.extend(batch.rows);

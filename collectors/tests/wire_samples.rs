@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use millrace_collectors::statements::NewDigest;
 use millrace_collectors::wire::{Batch, Books, Server, read_file};
-use millrace_schemas::digest::{DigestId, Scanner, server_text};
+use millrace_schemas::digest::{DigestId, Scanner, Syntax, server_text};
 use millrace_schemas::ids::InstanceId;
 
 fn samples() -> PathBuf {
@@ -29,7 +29,12 @@ fn run(folder: &Path, name: &str) -> Run {
     let truth = std::fs::read(folder.join(format!("{name}.truth.json"))).expect("the truth");
     let truth: serde_json::Value = serde_json::from_slice(&truth).expect("JSON");
     let port = truth["port"].as_u64().expect("a port") as u16;
-    let servers = [Server { address: None, port, instance: InstanceId::parse("db-1").expect("an id") }];
+    let servers = [Server {
+        address: None,
+        port,
+        instance: InstanceId::parse("db-1").expect("an id"),
+        syntax: Syntax::default(),
+    }];
     let mut batches = Vec::new();
     let books = read_file(file.path(), &servers, |batch| {
         batches.push(batch);

@@ -27,6 +27,7 @@ use self::span::When;
 use super::input::{Place, places};
 use super::logs::Written;
 use super::output::say;
+use super::syntax;
 use super::{End, Negative};
 
 /// What `--help` says below the options.
@@ -64,7 +65,7 @@ pub(super) struct Arguments {
     read: Vec<PathBuf>,
     /// Watch a server by its own counters (`performance_schema`) instead: HOST, HOST:PORT, the path of its socket, or
     /// mysql://USER@HOST:PORT.
-    #[arg(long, value_name = "SERVER", conflicts_with_all = ["since", "until", "compare"])]
+    #[arg(long, value_name = "SERVER", conflicts_with_all = ["since", "until", "compare", "sql_mode", "charset"])]
     from: Option<String>,
     /// How long each profile of a server is.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = live::interval)]
@@ -85,6 +86,9 @@ pub(super) struct Arguments {
     /// variable `MYSQL_PWD` is read too.
     #[arg(long, value_name = "FILE")]
     defaults_file: Option<PathBuf>,
+    /// A login path of `mysql_config_editor` (`~/.mylogin.cnf`), for user and password, instead of an option file.
+    #[arg(long, value_name = "NAME", conflicts_with = "defaults_file", requires = "from")]
+    login_path: Option<String>,
     /// The form of the answer; of a server one line of JSON per interval.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
@@ -112,6 +116,8 @@ pub(super) struct Arguments {
     /// Who wrote the logs; without it each is asked.
     #[arg(long, value_enum, value_name = "DIALECT")]
     dialect: Option<Written>,
+    #[command(flatten)]
+    syntax: syntax::Arguments,
     /// The ports of the servers in captures.
     #[arg(long, value_name = "PORT", default_value = "3306", value_delimiter = ',')]
     port: Vec<u16>,
@@ -182,6 +188,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let group_by = arguments.group_by.into();
     let base =
         arguments.compare.as_ref().map(|file| compare::base(file, group_by).map(|base| (file, base))).transpose()?;
+    let syntax = arguments.syntax.syntax();
     let total = places.iter().map(Place::bytes).sum();
     let mut reader = Reader {
         tally: Tally::new(group_by, arguments.order_by.into()).with_pt_ids(arguments.pt_id),
@@ -194,7 +201,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         factor: arguments.sample_factor,
         ports: &arguments.port,
         threads: std::thread::available_parallelism().map_or(1, NonZero::get),
-        classes: Classes::new(),
+        classes: Classes::reading(syntax),
+        syntax,
         progress: Progress::new(total),
     };
     for place in &places {
@@ -207,6 +215,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         filter: arguments.filter.as_ref().map(|filter| filter.as_str().to_owned()),
         limit,
         show_literals: arguments.show_literals,
+        syntax,
     };
     let mut profile = tally.profile(wish(arguments.limit));
     if !inputs.is_empty() && inputs.iter().all(|input| input.error.is_some() && input.entries == 0) {

@@ -4,10 +4,11 @@
 use std::io::{self, BufRead as _, BufWriter, Write as _};
 
 use clap::{Args, ValueEnum};
-use millrace_schemas::digest::{Digest, PtId, Scanner, split};
+use millrace_schemas::digest::{Charset, Digest, PtId, Scanner, Syntax, split};
 use serde::Serialize;
 
 use super::output::{told, write_line};
+use super::syntax;
 
 /// The layout of a line.
 const SCHEMA_VERSION: u32 = 1;
@@ -20,6 +21,8 @@ pub(super) struct Arguments {
     /// Add the id that pt-query-digest has for the statement, its last 16 digits.
     #[arg(long)]
     pt_id: bool,
+    #[command(flatten)]
+    syntax: syntax::Arguments,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,
@@ -54,14 +57,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut input = io::stdin().lock();
     let mut out = BufWriter::new(io::stdout().lock());
     let end = if arguments.null { 0 } else { b'\n' };
-    let mut scanner = Scanner::new();
-    let mut sql = Vec::new();
+    let syntax = arguments.syntax.syntax();
+    let mut scanner = Scanner::reading(Syntax { charset: Charset::default(), ..syntax });
+    let mut line = Vec::new();
     for number in 1.. {
-        sql.clear();
-        if input.read_until(end, &mut sql)? == 0 {
+        line.clear();
+        if input.read_until(end, &mut line)? == 0 {
             break;
         }
-        let statements: Vec<_> = split(&sql).collect();
+        let sql = syntax.to_utf8(&line);
+        let statements: Vec<_> = split(&sql, syntax.mode).collect();
         let alone = statements.len() == 1;
         for (statement, range) in statements.into_iter().enumerate() {
             let digest = scanner.digest(&sql[range.clone()]);

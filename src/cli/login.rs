@@ -2,6 +2,8 @@
 //! a [`Target`] out. A password is never taken from the command line, and never repeated in a message. One from an option file, the
 //! environment or a prompt goes on in a file that lies in memory and is gone with the process.
 
+mod path;
+
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
@@ -53,6 +55,8 @@ pub(super) enum DsnError {
     NoUser,
     #[error("the option file {path}: {why}")]
     Options { path: String, why: String },
+    #[error("the login path {name}: {why}")]
+    LoginPath { name: String, why: String },
     #[error(
         "the password cannot be taken: {0}; write it to a file, run chmod 600 on that, and give --password-file FILE"
     )]
@@ -116,26 +120,38 @@ impl Options {
     /// Reads the section `[client]` of an option file that nobody but its owner can read.
     fn load(path: &Path) -> Result<Self, DsnError> {
         let failed = |why: String| DsnError::Options { path: path.display().to_string(), why };
-        let meta = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
-        if meta.len() > OPTION_FILE_BYTES_MAX {
-            let why = format!("it has {} bytes, and no option file has over {OPTION_FILE_BYTES_MAX}", meta.len());
-            return Err(failed(why));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        let options = Self::parse(&text).map_err(failed)?;
-        let mode = meta.permissions().mode() & 0o777;
-        if options.password.is_some() && mode & 0o077 != 0 {
-            return Err(failed(format!(
-                "it holds a password and others can read it (mode {mode:o}); run chmod 600 on it"
-            )));
-        }
-        Ok(options)
+        read_private(path, |bytes| {
+            let text = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
+            let options = Self::parse(&text, "client")?.unwrap_or_default();
+            let secret = options.password.is_some();
+            Ok((options, secret))
+        })
+        .map_err(failed)
     }
 
-    /// Reads the text of an option file. Keys that clients have and this program does not need are passed over.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a login path, with what holds for all clients where it says nothing.
+    fn load_login_path(name: &str) -> Result<Self, DsnError> {
+        let failed = |why: String| DsnError::LoginPath { name: name.to_owned(), why };
+        let file = path::file().ok_or_else(|| failed("nothing says where your home is".to_owned()))?;
+        let said = |why: String| failed(format!("{}: {why}", file.display()));
+        let text = path::read(&file).map_err(said)?;
+        let own = Self::parse(&text, name).map_err(said)?;
+        let own = own.ok_or_else(|| {
+            said(format!("no path has that name; mysql_config_editor set --login-path={name} makes it"))
+        })?;
+        let all = Self::parse(&text, "client").map_err(said)?.unwrap_or_default();
+        Ok(Self {
+            user: own.user.or(all.user),
+            password: own.password.or(all.password),
+            host: own.host.or(all.host),
+            port: own.port.or(all.port),
+        })
+    }
+
+    /// Reads a section of an option file; none when it is not there. Keys that clients have and this program does not need are passed over.
+    fn parse(text: &str, section: &str) -> Result<Option<Self>, String> {
         let mut options = Self::default();
-        let mut ours = false;
+        let (mut ours, mut found) = (false, false);
         for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
             if line.starts_with('!') {
                 return Err(format!(
@@ -146,7 +162,8 @@ impl Options {
                 continue;
             }
             if line.starts_with('[') {
-                ours = line.split_once(']').is_some_and(|(name, _)| name == "[client");
+                ours = line.split_once(']').is_some_and(|(name, _)| name[1..] == *section);
+                found |= ours;
                 continue;
             }
             if !ours {
@@ -166,8 +183,22 @@ impl Options {
                 _ => {}
             }
         }
-        Ok(options)
+        Ok(found.then_some(options))
     }
+}
+
+/// Reads a file of options; `parse` says whether there is a secret in it, which nobody but its owner may read.
+fn read_private<T>(path: &Path, parse: impl FnOnce(Vec<u8>) -> Result<(T, bool), String>) -> Result<T, String> {
+    let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if meta.len() > OPTION_FILE_BYTES_MAX {
+        return Err(format!("it has {} bytes, and no option file has over {OPTION_FILE_BYTES_MAX}", meta.len()));
+    }
+    let (read, secret) = parse(std::fs::read(path).map_err(|error| error.to_string())?)?;
+    let mode = meta.permissions().mode() & 0o777;
+    if secret && mode & 0o077 != 0 {
+        return Err(format!("it holds a password and others can read it (mode {mode:o}); run chmod 600 on it"));
+    }
+    Ok(read)
 }
 
 /// The value of an option as the servers' own clients read it: quoted or up to a `#`, with their escapes.
@@ -234,6 +265,8 @@ pub(super) struct Asked<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) password_file: Option<&'a Path>,
     pub(super) defaults_file: Option<&'a Path>,
+    /// The name of a login path.
+    pub(super) login_path: Option<&'a str>,
     /// Ask for the password at the terminal.
     pub(super) prompt: bool,
 }
@@ -246,11 +279,12 @@ pub(super) struct Known {
 }
 
 impl Asked<'_> {
-    /// Puts together what the command line, the option file, the environment and a prompt say, in that order.
+    /// Puts together what the command line, the login path or the option file, the environment and a prompt say, in that order.
     pub(super) fn known(&self) -> Result<Known, DsnError> {
-        let own = std::env::home_dir().map(|home| home.join(".my.cnf")).filter(|file| file.exists());
-        let file = self.defaults_file.map(Path::to_owned).or(own);
-        let read = file.as_deref().map(Options::load).transpose()?.unwrap_or_default();
+        let read = match self.login_path {
+            Some(name) => Options::load_login_path(name)?,
+            None => self.option_file()?,
+        };
         let (named, address) = address_of(self.server)?;
         let user = named.or(self.user.map(str::to_owned)).or(read.user).or_else(|| std::env::var("USER").ok());
         let user = user.filter(|user| !user.is_empty()).ok_or(DsnError::NoUser)?;
@@ -266,6 +300,13 @@ impl Asked<'_> {
             kept(self.password_file, password).map_err(|error| DsnError::Secret(error.to_string()))?;
         let target = Target::new("server", address, Account { user, password_file });
         Ok(Known { target, _secret: secret })
+    }
+
+    /// What the option file says that was named, or the one at home.
+    fn option_file(&self) -> Result<Options, DsnError> {
+        let own = std::env::home_dir().map(|home| home.join(".my.cnf")).filter(|file| file.exists());
+        let file = self.defaults_file.map(Path::to_owned).or(own);
+        Ok(file.as_deref().map(Options::load).transpose()?.unwrap_or_default())
     }
 }
 
@@ -330,12 +371,12 @@ mod tests {
     #[test]
     fn an_option_file_is_read_as_clients_read_it() {
         let text = "# c\n[mysqld]\nuser=mysql\n[client]\nuser = millrace # who\npassword='a#\\\\b'\nport=3307\nssl\n[other]\nhost=x";
-        let options = Options::parse(text).unwrap();
+        let options = Options::parse(text, "client").unwrap().unwrap();
         let expected =
             Options { user: Some("millrace".into()), password: Some("a#\\b".into()), host: None, port: Some(3307) };
         assert_eq!(options, expected);
-        assert!(Options::parse("!include /etc/x").unwrap_err().contains("not followed"));
-        assert!(Options::parse("[client]\npassword=\"s3cret").unwrap_err().contains("not closed"));
+        assert!(Options::parse("!include /etc/x", "client").unwrap_err().contains("not followed"));
+        assert!(Options::parse("[client]\npassword=\"s3cret", "client").unwrap_err().contains("not closed"));
     }
 
     #[test]

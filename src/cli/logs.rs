@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::io::{self, BufRead};
 
 use clap::ValueEnum;
-use millrace_collectors::slow_log::{Dialect, Entries, Found, SlowEntry, Unreadable};
+use millrace_collectors::slow_log::{Dialect, Entries, Found, SlowEntry, Style, Unreadable};
+use millrace_schemas::digest::Syntax;
 
 use super::output::complain;
 
@@ -41,7 +42,12 @@ pub(super) struct Log {
 }
 
 /// Reads a log to its end, or until `take` returns false.
-pub(super) fn read(input: &mut dyn BufRead, dialect: Option<Dialect>, take: &mut dyn FnMut(Found<'_>) -> bool) -> Log {
+pub(super) fn read(
+    input: &mut dyn BufRead,
+    dialect: Option<Dialect>,
+    syntax: Syntax,
+    take: &mut dyn FnMut(Found<'_>) -> bool,
+) -> Log {
     let (start, written) = match beginning(input) {
         Ok(beginning) => beginning,
         Err(error) => return Log { dialect: dialect.unwrap_or(Dialect::MySql), empty: true, outcome: Err(error) },
@@ -49,7 +55,7 @@ pub(super) fn read(input: &mut dyn BufRead, dialect: Option<Dialect>, take: &mut
     let dialect = dialect.or(written).unwrap_or(Dialect::MySql);
     let go_on = Cell::new(true);
     let mut take = |found: Found<'_>| go_on.set(go_on.get() && take(found));
-    let mut entries = Entries::new(dialect, 0);
+    let mut entries = Entries::new(Style { dialect, syntax }, 0);
     entries.take(&start, &mut take);
     let outcome = loop {
         let read = match input.fill_buf() {
@@ -109,16 +115,16 @@ impl Unread {
 pub(super) const ODDITIES: [&str; 4] = ["truncated", "header_inside", "invalid_utf8", "admin_command"];
 
 /// Which of them are.
-pub(super) fn odd(entry: &SlowEntry) -> [bool; ODDITIES.len()] {
+pub(super) fn odd(entry: &SlowEntry, syntax: Syntax) -> [bool; ODDITIES.len()] {
     [
         entry.sql.len() as u64 != entry.sql_bytes,
         entry.header_inside,
-        std::str::from_utf8(&entry.sql).is_err(),
+        std::str::from_utf8(&syntax.to_utf8(&entry.sql)).is_err(),
         entry.admin_command.is_some(),
     ]
 }
 
 /// What is odd about an entry.
-pub(super) fn oddities(entry: &SlowEntry) -> impl Iterator<Item = &'static str> {
-    ODDITIES.into_iter().zip(odd(entry)).filter_map(|(name, is)| is.then_some(name))
+pub(super) fn oddities(entry: &SlowEntry, syntax: Syntax) -> impl Iterator<Item = &'static str> {
+    ODDITIES.into_iter().zip(odd(entry, syntax)).filter_map(|(name, is)| is.then_some(name))
 }

@@ -15,6 +15,7 @@ mod logs;
 mod output;
 mod site;
 mod slowlog;
+mod syntax;
 mod topics;
 mod topology;
 mod why;

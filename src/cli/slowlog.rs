@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use millrace_collectors::slow_log::{Dialect, Follower, Found, SlowEntry, Start};
-use millrace_schemas::digest::{DigestId, PtId, Scanner, mask};
+use millrace_collectors::slow_log::{Dialect, Follower, Found, SlowEntry, Start, Style};
+use millrace_schemas::digest::{DigestId, PtId, Scanner, Syntax, mask};
 use serde::Serialize;
 
 use super::End;
 use super::input::{Place, places};
 use super::logs::{Unread, Written, beginning, oddities, read};
 use super::output::{complain, told, write_line};
+use super::syntax;
 
 /// The layout of a line.
 const SCHEMA_VERSION: u32 = 1;
@@ -37,6 +38,8 @@ pub(super) struct Arguments {
     /// Who wrote the logs; without it each file is asked.
     #[arg(long, value_enum, value_name = "DIALECT")]
     dialect: Option<Written>,
+    #[command(flatten)]
+    syntax: syntax::Arguments,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value = "jsonl")]
     output: Form,
@@ -82,6 +85,7 @@ struct Teller<W> {
     out: W,
     show_literals: bool,
     pt_ids: bool,
+    syntax: Syntax,
     scanner: Scanner,
     entries: u64,
     unreadable: u64,
@@ -96,7 +100,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         out,
         show_literals: arguments.show_literals,
         pt_ids: arguments.pt_id,
-        scanner: Scanner::new(),
+        syntax: arguments.syntax.syntax(),
+        scanner: Scanner::reading(arguments.syntax.syntax()),
         entries: 0,
         unreadable: 0,
         failed: None,
@@ -136,7 +141,7 @@ fn read_one<W: Write>(place: &Place, dialect: Option<Dialect>, teller: &mut Tell
     let mut input = place.open()?;
     let (before, mut unread) = (teller.entries, Unread::default());
     let file = place.to_string();
-    let log = read(input.as_mut(), dialect, &mut |found| {
+    let log = read(input.as_mut(), dialect, teller.syntax, &mut |found| {
         teller.take(&file, found, &mut unread);
         teller.failed.is_none()
     });
@@ -159,7 +164,8 @@ fn follow<W: Write>(places: &[Place], dialect: Option<Dialect>, teller: &mut Tel
             Some(dialect) => dialect,
             None => written_in(place)?,
         };
-        followers.push((place.to_string(), Follower::new(path, dialect, Start::Beginning), Unread::default()));
+        let style = Style { dialect, syntax: teller.syntax };
+        followers.push((place.to_string(), Follower::new(path, style, Start::Beginning), Unread::default()));
     }
     loop {
         let mut more = false;
@@ -227,15 +233,15 @@ impl<W: Write> Teller<W> {
             error: entry.error,
             attributes: attributes.collect(),
             sql: if admin || self.show_literals {
-                String::from_utf8_lossy(&entry.sql).into_owned()
+                String::from_utf8_lossy(&self.syntax.to_utf8(&entry.sql)).into_owned()
             } else {
-                mask(entry.sure_sql())
+                mask(entry.sure_sql(), self.syntax)
             },
             digest_id: digest.to_string(),
             pt_id: if self.pt_ids { pt_id(entry) } else { None },
             source_file: file,
             offset: entry.offset,
-            flags: oddities(entry).collect(),
+            flags: oddities(entry, self.syntax).collect(),
         }
     }
 }

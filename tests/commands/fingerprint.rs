@@ -45,3 +45,26 @@ fn statements_with_line_ends_are_parted_by_nul() {
     assert_eq!(of(b"select 1 -- x;\0"), "55761EAA5F9A4E3A", "the blank before the comment counts");
     assert!(lines.iter().all(|(id, _)| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
 }
+
+#[test]
+fn statements_are_read_as_their_session_means_them() {
+    let text = |arguments: &[&str], input: &[u8]| {
+        let lines = run(arguments, input);
+        lines.lines().filter_map(|line| Some(line.split_once("  ")?.1.to_owned())).collect::<Vec<_>>()
+    };
+    let ansi = br#"select "a" from t where b = 'x\' and c = 'y'; select 1"#;
+    assert_eq!(
+        text(&["--sql-mode", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"], ansi),
+        ["SELECT `a` FROM `t` WHERE `b` = ? AND `c` = ?", "SELECT ?"]
+    );
+    // 表 ends with the byte of a backslash, and é is one byte in latin1.
+    assert_eq!(text(&["--charset", "sjis"], b"select '\x95\x5c', `\x95\x5c`"), ["SELECT ? , `表`"]);
+    assert_eq!(text(&["--charset", "latin1"], b"select caf\xe9"), ["SELECT `café`"]);
+    let refused = |arguments: &[&str], part: &str| {
+        let output = millrace().arg("fingerprint").args(arguments).stdin(Stdio::null()).output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && error.contains(part), "{error}");
+    };
+    refused(&["--sql-mode", "ANSY"], "no sql_mode is called `ANSY`");
+    refused(&["--charset", "utf-8"], "no server has a character set `utf-8`");
+}

@@ -56,6 +56,31 @@ fn entries_of_several_files_come_in_order_without_their_literals() {
     assert_eq!(found, [json!("9ADD9ACD4052DB2F"), json!(null), json!("AA353644DE4C4CB4")]);
 }
 
+#[test]
+fn what_the_log_does_not_say_of_its_sessions_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("slow.log");
+    let statements = [r#"SELECT "a", 'x\' FROM t WHERE b = 'secret'"#, "SELECT 'it''s' FROM t"];
+    fs::write(&log, statements.map(|sql| entry(1, sql)).concat()).expect("writable");
+    let modes = ["--sql-mode", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"];
+    let sql = |output: &Output| lines(output).iter().map(|line| line["sql"].clone()).collect::<Vec<_>>();
+    let expected = [json!(r#"SELECT "a", ? FROM t WHERE b = ?"#), json!("SELECT ? FROM t")];
+    assert_eq!(sql(&run(&modes, &[&log])), expected);
+    let shown = run(&[&modes[..], &["--show-literals"]].concat(), &[&log]);
+    assert_eq!(sql(&shown), statements.map(|sql| json!(sql)));
+    // Not said: what may be a literal is not shown.
+    let output = run(&[], &[&log]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("secret"), "{output:?}");
+    let gbk = folder.path().join("gbk.log");
+    let text = [entry(1, "").into_bytes(), entry(2, "SELECT 1").into_bytes()].concat();
+    let text = [text.strip_suffix(b"SELECT 1;\n").expect("an entry"), b"SELECT '\xbf\x5c' AS \xd6\xd0;\n"].concat();
+    fs::write(&gbk, text).expect("writable");
+    let output = run(&["--charset", "gbk", "--show-literals"], &[&gbk]);
+    let found = lines(&output);
+    let last = found.last().expect("an entry");
+    assert_eq!((&last["sql"], &last["flags"]), (&json!("SELECT '縗' AS 中"), &json!([])));
+}
+
 /// Its times have no fraction and no zone, so the dialect must be known: from the first line of a plain file and of a pipe.
 #[test]
 fn the_dialect_is_told_by_the_beginning() {

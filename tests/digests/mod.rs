@@ -5,6 +5,7 @@
 mod declared;
 mod mariadb;
 mod statements;
+mod syntax;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -21,7 +21,7 @@ use super::site::{PATIENCE, millrace};
 const PLANTED: [&str; 5] = ["7319246058", "plantedword", "b17beef5ec7e70", "1913-07-19", "gepflänzt"];
 
 /// A statement is refused, or not, as the server likes: each is on the wire and in the slow log.
-const STATEMENTS: [&str; 15] = [
+const STATEMENTS: [&str; 24] = [
     "SELECT c FROM secrets WHERE nr = 7319246058 AND c = 'plantedword'",
     "INSERT INTO secrets VALUES (7319246058, 'plantedword', '1913-07-19')",
     "INSERT INTO secrets VALUES (7319246058, 'plantedword', '1913-07-19')", // the key is there: the error names it
@@ -37,6 +37,23 @@ const STATEMENTS: [&str; 15] = [
     "SELECT c FROM secrets WHERE nosuch = 'plantedword' OR nr IN (7319246058, 7319246058)",
     "SELECT SLEEP(0.01), 'line\n# Time: 1913-07-19T00:00:00.000000Z\n# User@Host: plantedword[plantedword] @ [7319246058]\n'",
     "CALL nosuch('plantedword', 7319246058)",
+    "SET sql_mode = 'NO_BACKSLASH_ESCAPES'",
+    r"SELECT 'x\', 'plantedword' AS no_escapes",
+    "SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+    r#"SELECT "c\", 'x\', 'plantedword' AS ansi_quotes FROM secrets"#,
+    "SET sql_mode = DEFAULT, NAMES gbk",
+    r"SELECT '表\', 'plantedword' AS half_a_character", // its last byte and the backslash are one character
+    "SET NAMES utf8mb4, sql_mode = ''",
+    r"SELECT 'it\'s', 'plantedword' AS escapes",
+    "SET sql_mode = DEFAULT",
+];
+
+/// What is read of those that a session's mode or character set decides.
+const READ: [&str; 4] = [
+    "SELECT ?, ... AS `no_escapes`",
+    r"SELECT `c\\` , ?, ... AS `ansi_quotes` FROM `secrets`",
+    "SELECT ?, ... AS `half_a_character`",
+    "SELECT ?, ... AS `escapes`",
 ];
 
 /// One server and `millrace up` beside it.
@@ -142,6 +159,11 @@ impl Watched {
                 told.push((format!("the topic {topic}"), format!("{} {:?} {value}", record.key, record.headers)));
             }
         }
+        let digests: String =
+            told.iter().filter(|(what, _)| what == "the topic digests").map(|(_, text)| &**text).collect();
+        for read in READ {
+            assert!(digests.contains(read), "no digest reads {read}: {digests}");
+        }
         let get = |path: &str| {
             let url = format!("http://{}{path}", self.console);
             let page = reqwest::blocking::get(url).and_then(reqwest::blocking::Response::text);
@@ -163,6 +185,13 @@ impl Watched {
             told.push((format!("{command:?}"), text));
         }
         told
+    }
+}
+
+impl Drop for Watched {
+    /// A test that fails leaves no process behind.
+    fn drop(&mut self) {
+        let _ = self.up.kill();
     }
 }
 

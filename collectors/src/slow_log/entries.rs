@@ -12,7 +12,7 @@ use millrace_schemas::time::Timestamp;
 use super::fields::Fields;
 use super::mysql::Accounts;
 use super::text::{Lexical, integer};
-use super::{Dialect, Found, SlowEntry, Unreadable, mariadb, mysql};
+use super::{Dialect, Found, SlowEntry, Style, Unreadable, mariadb, mysql};
 
 /// Longest statement that is kept, in bytes. 1 MiB: the digest of a longer one is that of its beginning.
 const SQL_KEPT: usize = 1 << 20;
@@ -81,12 +81,13 @@ pub struct Entries {
 
 impl Entries {
     /// Reads from `offset` of a file on.
-    pub fn new(dialect: Dialect, offset: u64) -> Self {
+    pub fn new(style: impl Into<Style>, offset: u64) -> Self {
+        let Style { dialect, syntax } = style.into();
         Entries {
             dialect,
             place: Place::Outside,
             entry: SlowEntry::default(),
-            lexical: Lexical::default(),
+            lexical: Lexical::new(syntax),
             tail: [0; 2],
             fields: Fields::new(dialect == Dialect::MariaDb),
             accounts: Accounts::default(),
@@ -108,8 +109,8 @@ impl Entries {
     }
 
     /// Reads entries without their attributes.
-    pub fn without_attributes(dialect: Dialect, offset: u64) -> Self {
-        Entries { attributes: false, ..Entries::new(dialect, offset) }
+    pub fn without_attributes(style: impl Into<Style>, offset: u64) -> Self {
+        Entries { attributes: false, ..Entries::new(style, offset) }
     }
 
     /// Where an entry may begin in a part of a log: the last place behind a semicolon and a line end where a header stands. Whether
@@ -275,7 +276,7 @@ impl Entries {
         self.fields.begin();
         self.accounted = false;
         self.place = Place::Header;
-        self.lexical = Lexical::default();
+        self.lexical.begin();
         self.tail = [0; 2];
         self.timestamp = None;
         self.queried = false;

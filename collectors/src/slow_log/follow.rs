@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::entries::Entries;
 use super::rotation::{Position, before, keep_end, unseen};
-use super::{Dialect, Found};
+use super::{Found, Style};
 
 /// Bytes read in one poll. 8 MiB: four polls a second keep up with any server's log writer.
 const POLL_BYTES_MAX: u64 = 8 << 20;
@@ -57,7 +57,7 @@ pub struct FollowError {
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
-    dialect: Dialect,
+    style: Style,
     start: Start,
     open: Option<Open>,
 }
@@ -74,8 +74,8 @@ struct Open {
 
 impl Follower {
     /// Follows the log at `path`, which need not exist yet.
-    pub fn new(path: impl Into<PathBuf>, dialect: Dialect, start: Start) -> Self {
-        Follower { path: path.into(), dialect, start, open: None }
+    pub fn new(path: impl Into<PathBuf>, style: impl Into<Style>, start: Start) -> Self {
+        Follower { path: path.into(), style: style.into(), start, open: None }
     }
 
     /// The log.
@@ -106,7 +106,7 @@ impl Follower {
             if polled.broken {
                 open.entries.end(found);
                 let file = File::open(&self.path)?;
-                self.open = Some(Open::at(file, 0, self.dialect)?);
+                self.open = Some(Open::at(file, 0, self.style)?);
             }
         }
         let Some(open) = &mut self.open else { return Ok(polled) };
@@ -122,7 +122,7 @@ impl Follower {
                 self.start = Start::Beginning;
                 // Gone again by now: the next poll looks for it.
                 if let Ok(file) = File::open(next) {
-                    self.open = Some(Open::at(file, 0, self.dialect)?);
+                    self.open = Some(Open::at(file, 0, self.style)?);
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Follower {
     fn open_file(&mut self, polled: &mut Polled) -> std::io::Result<bool> {
         if let Start::At(position) = self.start {
             if let Some(file) = position.find(&self.path) {
-                self.open = Some(Open::at(file, position.offset, self.dialect)?);
+                self.open = Some(Open::at(file, position.offset, self.style)?);
                 return Ok(true);
             }
             polled.broken = true;
@@ -155,16 +155,16 @@ impl Follower {
             Err(error) => return Err(error),
         };
         let offset = if self.start == Start::End { file.metadata()?.len() } else { 0 };
-        self.open = Some(Open::at(file, offset, self.dialect)?);
+        self.open = Some(Open::at(file, offset, self.style)?);
         Ok(true)
     }
 }
 
 impl Open {
-    fn at(mut file: File, offset: u64, dialect: Dialect) -> std::io::Result<Self> {
+    fn at(mut file: File, offset: u64, style: Style) -> std::io::Result<Self> {
         file.seek(SeekFrom::Start(offset))?;
         let before = before(&file, offset)?;
-        Ok(Self { file, offset, before, entries: Entries::new(dialect, offset) })
+        Ok(Self { file, offset, before, entries: Entries::new(style, offset) })
     }
 
     fn was_cut_off(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
+use super::super::Dialect;
 use super::*;
 
 fn entry(i: u32) -> String {

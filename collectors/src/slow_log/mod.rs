@@ -12,6 +12,7 @@ mod mysql;
 mod rotation;
 mod text;
 
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::time::Timestamp;
 
 pub use entries::Entries;
@@ -26,6 +27,21 @@ pub enum Dialect {
     MySql,
     /// MariaDB.
     MariaDb,
+}
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// By whom.
+    pub dialect: Dialect,
+    /// How the statements of its sessions are to be read. The log does not say it, and all are taken to be alike.
+    pub syntax: Syntax,
+}
+
+impl From<Dialect> for Style {
+    fn from(dialect: Dialect) -> Self {
+        Style { dialect, syntax: Syntax::default() }
+    }
 }
 
 impl Dialect {

@@ -2,6 +2,7 @@
 //! write them. Pure and without memory beyond one state.
 
 use memchr::{memchr, memchr2};
+use millrace_schemas::digest::{CHARACTER_BYTES_MAX, Syntax};
 use millrace_schemas::time::Timestamp;
 
 /// What is open.
@@ -40,15 +41,56 @@ const OPENS: [bool; 256] = {
 pub(super) struct Lexical {
     open: Open,
     last: u8,
+    syntax: Syntax,
+    /// The beginning of a character with which a piece of a long line ends.
+    held: Vec<u8>,
 }
 
 impl Lexical {
+    /// Nothing is open in a statement that is to be read so.
+    pub(super) fn new(syntax: Syntax) -> Self {
+        Lexical { syntax, ..Lexical::default() }
+    }
+
+    /// Another statement begins.
+    pub(super) fn begin(&mut self) {
+        (self.open, self.last) = (Open::Nothing, 0);
+        self.held.clear();
+    }
+
     /// Whether a literal or a comment goes on behind the last byte.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.open, Open::Nothing | Open::LineComment | Open::Dashes)
     }
 
     pub(super) fn take(&mut self, bytes: &[u8]) {
+        if self.syntax.charset.has_traps() && !(self.held.is_empty() && bytes.is_ascii()) {
+            return self.take_characters(bytes);
+        }
+        self.take_bytes(bytes);
+    }
+
+    /// Takes text of which a byte may look like a quote or a backslash: what is longer than a byte can open and close nothing.
+    fn take_characters(&mut self, bytes: &[u8]) {
+        let mut text = std::mem::take(&mut self.held);
+        text.extend_from_slice(bytes);
+        let mut plain = Vec::with_capacity(text.len());
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            if rest.len() < CHARACTER_BYTES_MAX && !rest[0].is_ascii() && rest.last() != Some(&b'\n') {
+                self.held = rest.to_vec();
+                break;
+            }
+            let length = self.syntax.charset.character_bytes(rest);
+            plain.push(if length == 1 { rest[0] } else { b'x' });
+            at += length;
+        }
+        self.take_bytes(&plain);
+    }
+
+    fn take_bytes(&mut self, bytes: &[u8]) {
+        let mode = self.syntax.mode;
         if let (Open::Dashes, Some(first)) = (self.open, bytes.first()) {
             self.open = if *first <= b' ' { Open::LineComment } else { Open::Nothing };
         }
@@ -58,7 +100,7 @@ impl Lexical {
             // Whatever changes nothing is passed over; the first byte that may is looked at.
             let passed = match self.open {
                 Open::Nothing => opening(rest),
-                Open::Quote(quote) => memchr2(quote, b'\\', rest),
+                Open::Quote(quote) => memchr2(quote, if mode.no_backslash_escapes { quote } else { b'\\' }, rest),
                 Open::Escape(_) => Some(0),
                 Open::Comment => memchr(b'/', rest),
                 Open::LineComment | Open::Dashes => memchr(b'\n', rest),
@@ -73,6 +115,12 @@ impl Lexical {
                 self.byte(*byte, bytes.get(at).copied());
             }
         }
+    }
+
+    /// Whether a backslash means something inside these quotes: in strings, not in names.
+    fn escapes_in(&self, quote: u8) -> bool {
+        let mode = self.syntax.mode;
+        !mode.no_backslash_escapes && quote != b'`' && !(quote == b'"' && mode.ansi_quotes)
     }
 
     fn byte(&mut self, byte: u8, next: Option<u8>) {
@@ -90,7 +138,7 @@ impl Lexical {
                 self.last = 0;
                 Open::Comment
             }
-            (Open::Quote(quote), b'\\') if quote != b'`' => Open::Escape(quote),
+            (Open::Quote(quote), b'\\') if self.escapes_in(quote) => Open::Escape(quote),
             // A doubled quote closes and opens again, which comes to the same.
             (Open::Quote(quote), _) if byte == quote => Open::Nothing,
             (Open::Escape(quote), _) => Open::Quote(quote),
@@ -209,6 +257,7 @@ fn days(date: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use millrace_schemas::digest::{Charset, SqlMode};
     use proptest::prelude::*;
 
     use super::*;
@@ -230,6 +279,30 @@ mod tests {
         check("select 1 -- it's\n", false);
         check("select 1 # it's", false);
         check("select 1--'x", true);
+    }
+
+    #[test]
+    fn what_is_open_depends_on_how_it_is_to_be_read() {
+        let gbk = Charset::named("gbk").expect("a set");
+        let check = |text: &[u8], ansi_quotes, no_backslash_escapes, charset, open| {
+            let mode = SqlMode { ansi_quotes, no_backslash_escapes };
+            let mut whole = Lexical::new(Syntax { mode, charset });
+            let mut single = whole.clone();
+            whole.take(text);
+            text.iter().for_each(|byte| single.take(&[*byte]));
+            for lexical in [&mut whole, &mut single] {
+                lexical.take(b"\n");
+            }
+            assert_eq!((whole.is_open(), single.is_open()), (open, open), "{}", String::from_utf8_lossy(text));
+        };
+        let utf8 = Charset::default();
+        check(br"select 'a\'", false, false, utf8, true);
+        check(br"select 'a\'", false, true, utf8, false);
+        check(br#"select "a\""#, true, false, utf8, false);
+        check(br#"select "a\""#, false, false, utf8, true);
+        check(b"select '\xbf\\'", false, false, gbk, false);
+        check(b"select '\xbf\\'", false, false, utf8, true);
+        check(b"select '\xbf'", false, false, gbk, false);
     }
 
     /// Cut anywhere, a statement leaves the same open.

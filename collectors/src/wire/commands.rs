@@ -2,7 +2,7 @@
 //! Also says whether bytes from the middle of a connection can be a request, for picking a connection up. It must never read
 //! beyond the bytes that were kept.
 
-use millrace_schemas::digest::{DigestId, first_word};
+use millrace_schemas::digest::{Change, DigestId};
 
 /// Commands by their number in the protocol.
 pub(super) mod code {
@@ -127,6 +127,8 @@ pub(super) struct Part {
     pub(super) digest: DigestId,
     /// A call, which is answered by any number of result sets and then an OK.
     pub(super) call: bool,
+    /// How statements are to be read if this one succeeds: a `SET`.
+    pub(super) change: Option<Change>,
     /// The default schema if this statement succeeds.
     pub(super) schema: Option<u32>,
 }
@@ -151,6 +153,8 @@ pub(super) struct Request {
     pub(super) answer_number: u8,
     /// The user if a change of user succeeds.
     pub(super) user: Option<u32>,
+    /// The number of the collation that a change of user names.
+    pub(super) collation: Option<u8>,
 }
 
 /// Whether bytes can be the start of a request: a header with number 0 and a known command whose length fits.
@@ -177,16 +181,17 @@ pub(super) fn plausible(data: &[u8]) -> bool {
     }
 }
 
-/// The schema that `USE` names, when the text is one.
+/// The schema that a statement names whose first word is `USE`.
 pub(super) fn used_schema(text: &[u8]) -> Option<String> {
-    if !first_word(text).eq_ignore_ascii_case(b"use") {
-        return None;
-    }
     let at = text.windows(3).position(|word| word.eq_ignore_ascii_case(b"use"))?;
     let name = text[at + 3..].trim_ascii();
     let name = name.strip_suffix(b";").unwrap_or(name).trim_ascii();
-    let name = name.strip_prefix(b"`").and_then(|n| n.strip_suffix(b"`")).unwrap_or(name);
-    Some(String::from_utf8_lossy(name).replace("``", "`"))
+    let name = String::from_utf8_lossy(name);
+    let quoted = |quote: char| {
+        let inner = name.strip_prefix(quote).and_then(|name| name.strip_suffix(quote))?;
+        Some(inner.replace(&String::from_iter([quote, quote]), &String::from(quote)))
+    };
+    Some(quoted('`').or_else(|| quoted('"')).unwrap_or_else(|| name.clone().into_owned()))
 }
 
 #[cfg(test)]
@@ -209,7 +214,7 @@ mod tests {
     fn reads_the_schema_of_use() {
         assert_eq!(used_schema(b"/* x */ use `a``b` ;").as_deref(), Some("a`b"));
         assert_eq!(used_schema(b"USE shop").as_deref(), Some("shop"));
-        assert_eq!(used_schema(b"select 1"), None);
+        assert_eq!(used_schema(br#"use "a`b""#).as_deref(), Some("a`b"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::session::{Context, Flow, Phase, Session};
 use super::stream::{Piece, Stream};
 use super::table::Statement;
 use super::tls::{self, Turn, Turns};
-use millrace_schemas::digest::DigestId;
+use millrace_schemas::digest::{DigestId, Syntax};
 
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +62,13 @@ const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 impl Connection {
     /// A connection whose beginning is seen.
-    pub(super) fn begun(instance: u32, ts_us: i64) -> Self {
-        Connection::new(instance, ts_us, Session::begun(), true)
+    pub(super) fn begun(instance: u32, syntax: Syntax, ts_us: i64) -> Self {
+        Connection::new(instance, ts_us, Session::begun(syntax), true)
     }
 
     /// A connection that is found in the middle.
-    pub(super) fn midstream(instance: u32, ts_us: i64) -> Self {
-        Connection::new(instance, ts_us, Session::midstream(), false)
+    pub(super) fn midstream(instance: u32, syntax: Syntax, ts_us: i64) -> Self {
+        Connection::new(instance, ts_us, Session::midstream(syntax), false)
     }
 
     fn new(instance: u32, ts_us: i64, session: Session, synced: bool) -> Self {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::ids::InstanceId;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
@@ -32,6 +33,8 @@ pub struct Server {
     pub port: u16,
     /// The instance that listens there.
     pub instance: InstanceId,
+    /// How statements of its sessions are to be read unless they say otherwise: `@@global.sql_mode`.
+    pub syntax: Syntax,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +47,8 @@ struct Ends {
 pub struct Decoder {
     servers: HashMap<(Option<IpAddr>, u16), u32>,
     instances: Vec<InstanceId>,
+    /// By the number of the instance.
+    syntaxes: Vec<Syntax>,
     connections: HashMap<Ends, Connection, Xxh3DefaultBuilder>,
     known: Known,
     table: Table,
@@ -58,6 +63,7 @@ impl Decoder {
         let mut decoder = Decoder {
             servers: HashMap::new(),
             instances: Vec::new(),
+            syntaxes: Vec::new(),
             connections: HashMap::default(),
             known: Known::new(),
             table: Table::new(),
@@ -76,8 +82,10 @@ impl Decoder {
             let known = self.instances.iter().position(|instance| *instance == server.instance);
             let number = known.unwrap_or_else(|| {
                 self.instances.push(server.instance.clone());
+                self.syntaxes.push(server.syntax);
                 self.instances.len() - 1
             });
+            self.syntaxes[number] = server.syntax;
             self.servers.insert((server.address, server.port), number as u32);
         }
     }
@@ -167,7 +175,7 @@ impl Decoder {
             return;
         }
         self.books.connections += 1;
-        let mut connection = Connection::begun(instance, ts_us);
+        let mut connection = Connection::begun(instance, self.syntaxes[instance as usize], ts_us);
         connection.start(side, start);
         self.connections.insert(ends, connection);
     }
@@ -181,10 +189,10 @@ impl Decoder {
         // A server's greeting: only the SYN was missed.
         let greets = side == Side::Server && matches!(segment.payload, [_, _, 0, 0, 10, ..]);
         let connection = if greets {
-            Connection::begun(instance, ts_us)
+            Connection::begun(instance, self.syntaxes[instance as usize], ts_us)
         } else {
             self.books.connections_midstream += 1;
-            Connection::midstream(instance, ts_us)
+            Connection::midstream(instance, self.syntaxes[instance as usize], ts_us)
         };
         self.connections.insert(ends, connection);
         true

@@ -32,9 +32,20 @@ pub(super) enum Login {
     Named {
         /// What it can do.
         capabilities: u64,
+        /// The number of the collation of its character set.
+        collation: u8,
         user: String,
         schema: String,
     },
+}
+
+/// What a change of user names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ChangeUser {
+    pub(super) user: String,
+    pub(super) schema: String,
+    /// The number of the collation of the client's character set.
+    pub(super) collation: Option<u8>,
 }
 
 /// The capabilities in a server's greeting; none when it is no greeting of protocol version 10.
@@ -64,7 +75,8 @@ pub(super) fn login(payload: &[u8], length: u64) -> Option<Login> {
     if capabilities & c::PROTOCOL_41 == 0 {
         return None;
     }
-    fields.bytes(4 + 1 + 19)?;
+    let collation = fields.bytes(4 + 1)?[4];
+    fields.bytes(19)?;
     let further = fields.u32()?;
     if capabilities & c::SSL != 0 && length == TLS_REQUEST_BYTES {
         return Some(Login::Tls);
@@ -82,16 +94,17 @@ pub(super) fn login(payload: &[u8], length: u64) -> Option<Login> {
         fields.zero_ended()?;
     }
     let schema = if capabilities & c::CONNECT_WITH_DB == 0 { String::new() } else { text(fields.zero_ended()?) };
-    Some(Login::Named { capabilities, user, schema })
+    Some(Login::Named { capabilities, collation, user, schema })
 }
 
 /// User and schema in the payload of `COM_CHANGE_USER`, behind the command's byte.
-pub(super) fn change_user(payload: &[u8]) -> Option<(String, String)> {
+pub(super) fn change_user(payload: &[u8]) -> Option<ChangeUser> {
     let mut fields = Fields(payload);
     let user = text(fields.zero_ended()?);
     let length = usize::from(fields.u8()?);
     fields.bytes(length)?;
-    Some((user, text(fields.zero_ended()?)))
+    let schema = text(fields.zero_ended()?);
+    Some(ChangeUser { user, schema, collation: fields.u16().map(|number| number as u8) })
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -122,7 +135,9 @@ mod tests {
 
     fn login_bytes(capabilities: u64, rest: &[u8]) -> Vec<u8> {
         let mut bytes = (capabilities as u32).to_le_bytes().to_vec();
-        bytes.extend([0; 28]);
+        bytes.extend([0; 4]);
+        bytes.push(28);
+        bytes.extend([0; 23]);
         bytes.extend_from_slice(rest);
         bytes
     }
@@ -130,7 +145,7 @@ mod tests {
     fn check(capabilities: u64, rest: &[u8], user: &str, schema: &str) {
         let capabilities = capabilities | c::PROTOCOL_41 | c::LONG_PASSWORD;
         let bytes = login_bytes(capabilities, rest);
-        let expected = Login::Named { capabilities, user: user.into(), schema: schema.into() };
+        let expected = Login::Named { capabilities, collation: 28, user: user.into(), schema: schema.into() };
         assert_eq!(login(&bytes, bytes.len() as u64), Some(expected));
         for length in 32..bytes.len() {
             let _ = login(&bytes[..length], length as u64);
@@ -150,7 +165,9 @@ mod tests {
 
     #[test]
     fn reads_a_change_of_user() {
-        assert_eq!(change_user(b"app\0\x02xyshop\0rest"), Some(("app".into(), "shop".into())));
+        let changed = |collation| Some(ChangeUser { user: "app".into(), schema: "shop".into(), collation });
+        assert_eq!(change_user(b"app\0\x02xyshop\0\x1c\0rest"), changed(Some(28)));
+        assert_eq!(change_user(b"app\0\x02xyshop\0"), changed(None));
         assert_eq!(change_user(b"app\0\x20xy"), None);
     }
 }

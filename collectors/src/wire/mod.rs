@@ -17,6 +17,7 @@ mod packets;
 mod responses;
 mod session;
 mod stream;
+mod syntax;
 mod table;
 mod tls;
 

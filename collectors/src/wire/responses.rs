@@ -159,8 +159,8 @@ impl Response {
         if is_end(packet) && packet.length == EOF_BYTES && forms.ends != Ends::Deprecated {
             forms.ends = Ends::Eof;
             let status = end_status(packet);
-            if status & CURSOR != 0 {
-                return Meaning::end(status & MORE_RESULTS != 0);
+            if status.unwrap_or(0) & CURSOR != 0 {
+                return Meaning::end(has_more(status));
             }
             return Meaning::Going;
         }
@@ -211,6 +211,18 @@ impl Response {
     }
 }
 
+impl Answer {
+    /// The status of the packet that ends a result; none where it has none.
+    pub(super) fn status(self, packet: &Packet<'_>) -> Option<u16> {
+        match packet.tag() {
+            _ if self == Answer::Prepared => None,
+            Some(0) => ok_status(packet),
+            _ if is_end(packet) => end_status(packet),
+            _ => None,
+        }
+    }
+}
+
 /// Whether a packet is the lone EOF of a server whose form is not known.
 pub(super) fn is_stray_eof(packet: &Packet<'_>) -> bool {
     is_end(packet) && packet.length == EOF_BYTES
@@ -221,23 +233,32 @@ fn is_end(packet: &Packet<'_>) -> bool {
 }
 
 fn rows(packet: &Packet<'_>) -> Meaning {
-    if is_end(packet) { Meaning::end(end_status(packet) & MORE_RESULTS != 0) } else { Meaning::Row }
+    if is_end(packet) { Meaning::end(has_more(end_status(packet))) } else { Meaning::Row }
 }
 
 /// The status bits of an EOF, or of the OK that stands for it.
-fn end_status(packet: &Packet<'_>) -> u16 {
+fn end_status(packet: &Packet<'_>) -> Option<u16> {
     let mut fields = Fields(packet.head.get(1..).unwrap_or_default());
     if packet.length == EOF_BYTES {
-        return fields.u16().and_then(|_warnings| fields.u16()).unwrap_or(0);
+        return fields.u16().and_then(|_warnings| fields.u16());
     }
-    fields.number().and_then(|_affected| fields.number()).and_then(|_id| fields.u16()).unwrap_or(0)
+    ok_status(packet)
+}
+
+/// The status bits of an OK.
+pub(super) fn ok_status(packet: &Packet<'_>) -> Option<u16> {
+    let mut fields = Fields(packet.head.get(1..).unwrap_or_default());
+    fields.number().and_then(|_affected| fields.number()).and_then(|_id| fields.u16())
+}
+
+fn has_more(status: Option<u16>) -> bool {
+    status.unwrap_or(0) & MORE_RESULTS != 0
 }
 
 fn ok(packet: &Packet<'_>) -> Meaning {
     let mut fields = Fields(packet.head.get(1..).unwrap_or_default());
     let affected = fields.number().unwrap_or(0);
-    let status = fields.number().and_then(|_id| fields.u16()).unwrap_or(0);
-    Meaning::Done { plain: true, affected, more: status & MORE_RESULTS != 0, prepared: None }
+    Meaning::Done { plain: true, affected, more: has_more(ok_status(packet)), prepared: None }
 }
 
 #[cfg(test)]

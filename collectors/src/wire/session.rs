@@ -4,14 +4,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use millrace_schemas::digest::{self, DigestId};
+use millrace_schemas::digest::{self, Change, Charset, DigestId, Syntax};
 
 use super::attributes;
 use super::books::Books;
 use super::commands::{self, Answer, Part, Request, code};
-use super::handshake::{self, Login, capability as c};
+use super::handshake::{self, ChangeUser, Login, capability as c};
 use super::packets::{Fields, Packet};
 use super::responses::{self, Ends, Forms, Meaning, Response};
+use super::syntax::Reading;
 use super::table::{Statement, Table};
 use crate::statements::Known;
 
@@ -84,20 +85,21 @@ pub(super) struct Session {
     last_prepared: Option<DigestId>,
     file: bool,
     compressed: bool,
+    reading: Reading,
 }
 
 impl Session {
     /// A connection whose first packet is the server's greeting.
-    pub(super) fn begun() -> Self {
-        Session::at(Phase::Greeting)
+    pub(super) fn begun(syntax: Syntax) -> Self {
+        Session::at(Phase::Greeting, syntax)
     }
 
     /// A connection that was found in the middle.
-    pub(super) fn midstream() -> Self {
-        Session::at(Phase::Commands)
+    pub(super) fn midstream(syntax: Syntax) -> Self {
+        Session::at(Phase::Commands, syntax)
     }
 
-    fn at(phase: Phase) -> Self {
+    fn at(phase: Phase, syntax: Syntax) -> Self {
         Session {
             phase,
             capabilities: 0,
@@ -110,6 +112,7 @@ impl Session {
             last_prepared: None,
             file: false,
             compressed: false,
+            reading: Reading::new(syntax),
         }
     }
 
@@ -176,7 +179,8 @@ impl Session {
     fn login(&mut self, packet: &Packet<'_>, cx: &mut Context<'_>) {
         match handshake::login(packet.head, packet.length) {
             Some(Login::Tls) => self.phase = Phase::Encrypted,
-            Some(Login::Named { capabilities, user, schema }) => {
+            Some(Login::Named { capabilities, collation, user, schema }) => {
+                self.reading.names(collation);
                 self.capabilities &= capabilities;
                 self.forms = Forms {
                     ends: if self.can(c::DEPRECATE_EOF) { Ends::Deprecated } else { Ends::Eof },
@@ -199,6 +203,7 @@ impl Session {
             return Flow::Going;
         }
         self.phase = Phase::Commands;
+        self.reading.learn(responses::ok_status(packet));
         let compression = if self.can(c::ZSTD) {
             Compression::Zstd
         } else if self.can(c::COMPRESS) {
@@ -252,13 +257,15 @@ impl Session {
             rows: 0,
             answer_number: packet.last_number.wrapping_add(1),
             user: None,
+            collation: None,
         };
         let payload = &packet.head[1..];
         match command {
             code::CHANGE_USER => {
-                if let Some((user, schema)) = handshake::change_user(payload) {
+                if let Some(ChangeUser { user, schema, collation }) = handshake::change_user(payload) {
                     request.user = Some(cx.table.name(&user));
                     request.part.schema = Some(cx.table.name(&schema));
+                    request.collation = collation;
                 }
             }
             code::INIT_DB => request.part.schema = Some(cx.table.name(&String::from_utf8_lossy(payload))),
@@ -283,10 +290,10 @@ impl Session {
     /// The statements of a command: the first, and the others last first.
     fn parts(&self, command: u8, packet: &Packet<'_>, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
         let payload = &packet.head[1..];
-        let prepared = |digest| (Part { digest, call: false, schema: None }, Vec::new());
+        let prepared = |digest| (Part { digest, call: false, schema: None, change: None }, Vec::new());
         match command {
-            code::QUERY => Self::texts(self.query_text(payload), packet.is_cut(), cx),
-            code::STMT_PREPARE => prepared(cx.known.identify(payload, packet.is_cut())),
+            code::QUERY => self.texts(self.query_text(payload), packet.is_cut(), cx),
+            code::STMT_PREPARE => prepared(cx.known.identify(payload, packet.is_cut(), self.reading.now())),
             code::STMT_EXECUTE | code::STMT_BULK_EXECUTE | code::STMT_FETCH => {
                 let digest = match Fields(payload).u32() {
                     Some(LAST_PREPARED) => self.last_prepared,
@@ -307,18 +314,27 @@ impl Session {
         if attributes { attributes::skip(payload).unwrap_or(payload) } else { payload }
     }
 
-    fn texts(text: &[u8], cut: bool, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
-        let mut part = |text: &[u8], cut| Part {
-            digest: cx.known.identify(text, cut),
-            call: digest::first_word(text).eq_ignore_ascii_case(b"call"),
-            schema: commands::used_schema(text).map(|schema| cx.table.name(&schema)),
+    fn texts(&self, text: &[u8], cut: bool, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
+        let Syntax { mode, .. } = self.reading.now();
+        let text = &*self.reading.now().to_utf8(text);
+        let mut part = |text: &[u8], cut| {
+            let digest = cx.known.identify(text, cut, Syntax { mode, charset: Charset::default() });
+            let (first, is) = (digest::first_word(text), |word: &[u8], other| word.eq_ignore_ascii_case(other));
+            let schema = if is(first, b"use") { commands::used_schema(text) } else { None };
+            Part {
+                digest,
+                call: is(first, b"call"),
+                schema: schema.map(|schema| cx.table.name(&schema)),
+                change: if is(first, b"set") { Change::of(text, mode) } else { None },
+            }
         };
         let body = text.trim_ascii_end();
         let body = body.strip_suffix(b";").unwrap_or(body);
         if !body.contains(&b';') {
             return (part(text, cut), Vec::new());
         }
-        let mut parts: Vec<Part> = digest::split(text).take(PARTS_MAX).map(|range| part(&text[range], cut)).collect();
+        let mut parts: Vec<Part> =
+            digest::split(text, mode).take(PARTS_MAX).map(|range| part(&text[range], cut)).collect();
         parts.reverse();
         match parts.pop() {
             Some(first) => (first, parts),
@@ -347,7 +363,9 @@ impl Session {
             Meaning::Nonsense => return Flow::Lost,
             Meaning::Failed(_) => self.failed(packet.last_us, cx),
             Meaning::Done { plain, affected, more, prepared } => {
+                let status = request.answer.status(packet);
                 self.done(packet, plain, affected, more, prepared, cx);
+                self.reading.learn(status);
             }
         }
         Flow::Going
@@ -419,7 +437,11 @@ impl Session {
         if let Some(user) = request.user {
             self.user = user;
         }
+        if let Some(change) = request.part.change {
+            self.reading.change(change);
+        }
         if matches!(request.command, code::CHANGE_USER | code::RESET_CONNECTION) {
+            self.reading.begin_again(request.collation);
             self.statements.clear();
             self.last_prepared = None;
         }

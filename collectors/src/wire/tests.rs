@@ -3,7 +3,7 @@
 
 mod script;
 
-use millrace_schemas::digest::{DigestId, Scanner};
+use millrace_schemas::digest::{Charset, DigestId, Scanner, SqlMode, Syntax};
 use millrace_schemas::topics::queries::Row;
 use proptest::prelude::*;
 
@@ -13,12 +13,18 @@ use super::table::Flushed;
 use millrace_schemas::ids::InstanceId;
 use script::{Script, eof, error, ok, packet, query, rows};
 
-fn decoder() -> Decoder {
-    Decoder::new(&[Server { address: None, port: 3306, instance: InstanceId::parse("db-1").expect("an id") }])
+fn decoder(syntax: Syntax) -> Decoder {
+    let instance = InstanceId::parse("db-1").expect("an id");
+    Decoder::new(&[Server { address: None, port: 3306, instance, syntax }])
 }
 
 fn run(script: &Script) -> (Decoder, Flushed) {
-    let mut decoder = decoder();
+    run_on(script, Syntax::default())
+}
+
+/// On a server whose sessions begin with this.
+fn run_on(script: &Script, syntax: Syntax) -> (Decoder, Flushed) {
+    let mut decoder = decoder(syntax);
     for (ts_us, frame) in &script.frames {
         decoder.packet(*ts_us, frame, 101);
         assert!(decoder.books().balance(), "{:?}", decoder.books());
@@ -62,6 +68,54 @@ fn errors_and_changes_are_counted() {
     let (_, flushed) = run(&script);
     let row = find(&flushed, "update t set a = ?");
     assert_eq!((row.count, row.errors, row.rows_affected), (2, 1, 7));
+}
+
+/// An OK with these bits in its status.
+fn ok_with(status: u16) -> Vec<u8> {
+    let [low, high] = (2 | status).to_le_bytes();
+    packet(1, &[0, 0, 0, low, high, 0, 0])
+}
+
+#[test]
+fn statements_are_read_as_their_session_means_them() {
+    const PLAIN: &[u8] = br"select 'x\', 'y' as plain";
+    const ANSI: &[u8] = br#"select "x" as ansi"#;
+    let mut script = Script::login(0);
+    script.turn(&query(PLAIN), &ok_with(0));
+    // MySQL says in each answer whether backslashes are characters, MariaDB whether double quotes are those of names, too.
+    script.turn(&query(b"set sql_mode = @modes"), &ok_with(0x0200));
+    script.turn(&query(PLAIN), &ok_with(0x8200));
+    script.turn(&query(ANSI), &ok_with(0));
+    script.turn(&query(ANSI), &ok_with(0));
+    // Without the bits, what was set tells.
+    script.turn(&query(b"set sql_mode = 'ANSI_QUOTES'"), &packet(1, &error(1231)));
+    script.turn(&query(ANSI), &ok_with(0));
+    script.turn(&query(b"set names gbk"), &ok_with(0));
+    script.turn(&query(b"select '\xbf\\', 'y' as gbk"), &ok_with(0));
+    script.turn(&packet(0, b"\x1f"), &ok_with(0));
+    script.turn(&query("select 'ä\\', 'y' as utf8".as_bytes()), &ok_with(0));
+    let (_, flushed) = run(&script);
+    // Where escapes hold, what these two seem to say cannot be, and is read up to the string in doubt.
+    assert_eq!(find(&flushed, "select 1").count, 2);
+    assert_eq!(find(&flushed, "select 1, 2 as plain").count, 1);
+    assert_eq!(find(&flushed, "select x as ansi").count, 1);
+    assert_eq!(find(&flushed, "select 1 as ansi").count, 2);
+    assert_eq!(find(&flushed, "select 1, 2 as gbk").count, 1);
+}
+
+#[test]
+fn sessions_begin_with_what_their_server_has() {
+    let mut script = Script::login(0);
+    script.turn(&query(br#"select "x" as a"#), &ok_with(0));
+    script.turn(&query(b"set sql_mode = ''"), &ok_with(0));
+    script.turn(&query(br#"select "x" as b"#), &ok_with(0));
+    script.turn(&query(b"set sql_mode = default"), &ok_with(0));
+    script.turn(&query(br#"select "x" as c"#), &ok_with(0));
+    let mode = SqlMode { ansi_quotes: true, no_backslash_escapes: false };
+    let (_, flushed) = run_on(&script, Syntax { mode, charset: Charset::default() });
+    for read in ["select x as a", "select 1 as b", "select x as c"] {
+        assert_eq!(find(&flushed, read).count, 1);
+    }
 }
 
 #[test]

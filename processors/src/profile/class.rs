@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use millrace_schemas::digest::{Digest, DigestId, Kind, Scanner};
+use millrace_schemas::digest::{Digest, DigestId, Kind, Scanner, Syntax};
 use millrace_schemas::profile::Class;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
@@ -22,6 +22,11 @@ impl Classes {
     /// Nothing is at hand yet.
     pub fn new() -> Self {
         Classes::default()
+    }
+
+    /// Nothing is at hand yet; statements are to be read so.
+    pub fn reading(syntax: Syntax) -> Self {
+        Classes { scanner: Scanner::reading(syntax), ..Classes::default() }
     }
 
     /// The digest of a statement.

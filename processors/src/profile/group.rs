@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_schemas::digest::{DigestId, PtId, mask};
+use millrace_schemas::digest::{Charset, DigestId, PtId, Syntax, mask};
 use millrace_schemas::profile::{Class, Group as Told, Sample};
 use millrace_schemas::time::Timestamp;
 
@@ -138,7 +138,7 @@ impl Group {
     }
 
     /// What is said of it; `whole` are all statements, with their load.
-    pub(super) fn told(&self, rank: u64, whole: (&Sums, &Series), show_literals: bool) -> Told {
+    pub(super) fn told(&self, rank: u64, whole: (&Sums, &Series), samples: &Samples) -> Told {
         let (overall, load) = whole;
         let id = self.class.as_ref().map(|class| class.digest_id.to_string());
         Told {
@@ -157,7 +157,7 @@ impl Group {
             error_codes: self.codes.names(),
             latency: self.sums.latency(),
             load: self.load.load_like(load),
-            sample: self.sample.as_ref().map(|kept| kept.told(show_literals)),
+            sample: self.sample.as_ref().map(|kept| kept.told(samples)),
         }
     }
 
@@ -167,10 +167,26 @@ impl Group {
     }
 }
 
+/// How samples are told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Samples {
+    /// With their literals.
+    pub(super) show_literals: bool,
+    /// How they are to be read.
+    pub(super) syntax: Syntax,
+}
+
 impl Kept {
-    fn told(&self, show_literals: bool) -> Sample {
-        let masked = self.masked || !show_literals;
-        let sql = if masked { mask(&self.sql) } else { String::from_utf8_lossy(&self.sql).into_owned() };
+    fn told(&self, samples: &Samples) -> Sample {
+        let masked = self.masked || !samples.show_literals;
+        // What is masked already was read before, and is UTF-8.
+        let charset = if self.masked { Charset::default() } else { samples.syntax.charset };
+        let syntax = Syntax { charset, ..samples.syntax };
+        let sql = if masked {
+            mask(&self.sql, syntax)
+        } else {
+            String::from_utf8_lossy(&syntax.to_utf8(&self.sql)).into_owned()
+        };
         Sample {
             sql,
             masked,

@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::profile::{Input, Other, Profile, SCHEMA_VERSION};
 
-use super::group::{Group, share};
+use super::group::{Group, Samples, share};
 use super::sums::{Sums, rounded};
 use super::{Tally, short};
 
@@ -30,6 +31,8 @@ pub struct Wish {
     pub limit: Limit,
     /// Samples have their literals.
     pub show_literals: bool,
+    /// How the statements are to be read.
+    pub syntax: Syntax,
 }
 
 impl Tally {
@@ -41,6 +44,7 @@ impl Tally {
         let (listed, rest) = ranked.split_at(listed);
         let seconds = self.overall.seconds();
         let whole = (&self.overall, &self.load);
+        let samples = Samples { show_literals: wish.show_literals, syntax: wish.syntax };
         Profile {
             schema_version: SCHEMA_VERSION,
             inputs: wish.inputs,
@@ -52,7 +56,7 @@ impl Tally {
             seconds: rounded(seconds),
             concurrency: rounded(self.overall.time_us as f64 / 1e6 / seconds),
             load: self.load.load_like(&self.load),
-            groups: (1..).zip(listed).map(|(rank, group)| group.told(rank, whole, wish.show_literals)).collect(),
+            groups: (1..).zip(listed).map(|(rank, group)| group.told(rank, whole, &samples)).collect(),
             other: self.rest(rest),
             comparison: None,
         }

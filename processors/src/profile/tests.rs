@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use millrace_schemas::digest::PtId;
+use millrace_schemas::digest::{PtId, Syntax};
 
 use super::*;
 
@@ -31,7 +31,7 @@ pub(super) fn one(digest: DigestId, sql: &[u8], us: u64) -> Observed<'_> {
 }
 
 fn wish(limit: Limit) -> Wish {
-    Wish { inputs: Vec::new(), filter: None, limit, show_literals: false }
+    Wish { inputs: Vec::new(), filter: None, limit, show_literals: false, syntax: Syntax::default() }
 }
 
 fn taken(tally: &mut Tally, classes: &mut Classes, sql: &[u8], us: u64) {

@@ -9,7 +9,9 @@ mod mask;
 mod pt;
 mod runs;
 mod scan;
+mod shapes;
 mod split;
+mod syntax;
 mod text;
 mod words;
 
@@ -21,6 +23,7 @@ pub use kind::Kind;
 pub use mask::mask;
 pub use pt::PtId;
 pub use split::{first_word, split};
+pub use syntax::{CHARACTER_BYTES_MAX, Change, Charset, SqlMode, Syntax, UnknownCharset, UnknownMode};
 pub use text::TEXT_BYTES_MAX;
 
 /// Raised, from the first release on, whenever the canonical text of any statement changes: ids of two versions are never compared.
@@ -71,23 +74,55 @@ pub struct Digest {
 #[derive(Debug, Default)]
 pub struct Scanner {
     canonical: text::Canonical,
+    shapes: shapes::Shapes,
+    syntax: Syntax,
 }
 
 impl Scanner {
-    /// A scanner with empty buffers.
+    /// A scanner with empty buffers, which reads statements as a server does by default.
     pub fn new() -> Self {
         Scanner::default()
     }
 
+    /// A scanner for the statements of sessions that are to be read so.
+    pub fn reading(syntax: Syntax) -> Self {
+        Scanner { syntax, ..Scanner::default() }
+    }
+
+    /// How it reads.
+    pub fn syntax(&self) -> Syntax {
+        self.syntax
+    }
+
+    /// The next statements are to be read so.
+    pub fn read_as(&mut self, syntax: Syntax) {
+        self.syntax = syntax;
+    }
+
     /// The class of one statement and nothing else: the hot path.
     pub fn id_of(&mut self, sql: &[u8]) -> DigestId {
-        self.canonical.read(sql, false);
+        let text = self.syntax.to_utf8(sql);
+        let short = text.len() <= shapes::STATEMENT_BYTES_MAX;
+        let Some(shape) = (if short { self.shapes.of(&text, self.syntax.mode) } else { None }) else {
+            return self.read(&text);
+        };
+        if let Some(id) = self.shapes.get(shape) {
+            return id;
+        }
+        let id = self.read(&text);
+        self.shapes.put(shape, id);
+        id
+    }
+
+    /// The class of a statement in UTF-8, whose canonical text is at hand afterwards.
+    fn read(&mut self, text: &[u8]) -> DigestId {
+        self.canonical.read(text, self.syntax.mode, false);
         DigestId::of(self.canonical.bytes())
     }
 
     /// The class of one statement with all that is known about it.
     pub fn digest(&mut self, sql: &[u8]) -> Digest {
-        let id = self.id_of(sql);
+        let id = self.read(&self.syntax.to_utf8(sql));
         let text = String::from_utf8_lossy(self.canonical.bytes()).into_owned();
         let kind = kind::of(&text);
         let tables = kind::tables(&text);
@@ -98,7 +133,7 @@ impl Scanner {
     /// names are keywords (MariaDB prints the column `id` as `ID`), so case and quotes do not count here. Only for joining
     /// with a server's counters; a `PREPARE` or `EXECUTE` in front is the caller's to strip with [`server_text`].
     pub fn match_key(&mut self, text: &[u8]) -> DigestId {
-        self.canonical.read(text, true);
+        self.canonical.read(text, SqlMode::default(), true);
         DigestId::of(self.canonical.bytes())
     }
 }

@@ -6,6 +6,7 @@
 
 use super::classes::{CLASSES, Class};
 use super::runs::{Either, NoDigit, find, is_word, word_end};
+use super::syntax::SqlMode;
 
 /// What a token is; the place in the input says which bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +17,16 @@ pub(super) enum Lexeme {
     Bare,
     /// An identifier in backticks, with them.
     Quoted,
+    /// An identifier in double quotes, with them: `ANSI_QUOTES`.
+    DoubleQuoted,
     /// A string, a number, or a `?`.
     Value,
     /// `_utf8mb4` in front of a string, or the server's `(_charset)` for it.
     Introducer,
     /// `@name` in any quoting, or the server's `@?`.
     Variable,
+    /// `@name` with the name in backticks, or in the quotes of names: servers keep it.
+    NamedVariable,
     /// `@@`.
     System,
     /// `@` between a user and a host; the host follows as part of the token.
@@ -71,20 +76,43 @@ pub(super) struct Lexer<'a> {
     after_system: bool,
     /// Where the last identifier or string ended: an `@` there belongs to an account name.
     account_at: usize,
+    mode: SqlMode,
+    /// Where the first string with a backslash in it begins.
+    first_escape: usize,
+    /// A literal is not closed, or a backslash stands where no statement has one.
+    doubtful: bool,
 }
 
 /// Version numbers in `/*!` comments from here on belong to no server; mysqldump uses them to hide text from all servers.
 const NO_SUCH_VERSION: u32 = 99_999;
 
 impl<'a> Lexer<'a> {
-    pub(super) fn new(sql: &'a [u8]) -> Self {
-        Lexer::with_room(sql, sql.len())
+    pub(super) fn new(sql: &'a [u8], mode: SqlMode) -> Self {
+        Lexer::with_room(sql, sql.len(), mode)
     }
 
     /// Reads the first `length` bytes, behind which are zeros or nothing: with zeros, the last bytes are read like all others.
-    pub(super) fn with_room(room: &'a [u8], length: usize) -> Self {
-        let sql = &room[..length];
-        Lexer { sql, room, at: 0, code_comments: 0, dot_end: usize::MAX, after_system: false, account_at: usize::MAX }
+    pub(super) fn with_room(room: &'a [u8], length: usize, mode: SqlMode) -> Self {
+        let (dot_end, account_at) = (usize::MAX, usize::MAX);
+        Lexer {
+            sql: &room[..length],
+            room,
+            at: 0,
+            code_comments: 0,
+            dot_end,
+            after_system: false,
+            account_at,
+            mode,
+            first_escape: usize::MAX,
+            doubtful: false,
+        }
+    }
+
+    /// How much of the statement was surely read as the session meant it; none for all of it. A mode or a character set
+    /// that is not the session's shows in a literal that seems not to end or a backslash outside of literals, and it is a string
+    /// with a backslash that is read differently then.
+    pub(super) fn doubted_from(&self) -> Option<usize> {
+        (self.doubtful && self.first_escape < self.sql.len()).then_some(self.first_escape)
     }
 
     /// The first byte behind the blanks that follow the last token.
@@ -136,7 +164,7 @@ impl<'a> Lexer<'a> {
                 },
             };
             self.after_system = lexeme == Lexeme::System;
-            if matches!(lexeme, Lexeme::Value | Lexeme::Quoted | Lexeme::Word | Lexeme::Bare) {
+            if matches!(lexeme, Lexeme::Value | Lexeme::Quoted | Lexeme::DoubleQuoted | Lexeme::Word | Lexeme::Bare) {
                 self.account_at = self.at;
             }
             return Some(Token { lexeme, start, end: self.at });
@@ -146,7 +174,7 @@ impl<'a> Lexer<'a> {
     #[inline(never)]
     fn rarer(&mut self, start: usize, first: u8, class: Class) -> Option<Lexeme> {
         Some(match class {
-            Class::Backtick => self.backticks(),
+            Class::Backtick => self.name(first, Lexeme::Quoted),
             Class::Dot => self.dot(start),
             Class::Open => self.open(),
             Class::At => self.at_sign(start),
@@ -224,30 +252,43 @@ impl<'a> Lexer<'a> {
         true
     }
 
-    /// A string from the quote at hand to its end; doubled quotes and backslashes belong to it.
+    /// A string from the quote at hand to its end; doubled quotes belong to it, and what stands behind a backslash.
     #[inline(never)]
     fn string(&mut self, quote: u8) -> Lexeme {
+        if quote == b'"' && self.mode.ansi_quotes {
+            return self.name(quote, Lexeme::DoubleQuoted);
+        }
+        let start = self.at;
+        let escaped = if self.mode.no_backslash_escapes { 1 } else { 2 };
         self.at += 1;
         loop {
             self.at = self.find(self.at, Either(quote, b'\\'));
             match self.sql.get(self.at) {
-                None => return Lexeme::CutValue,
-                Some(b'\\') => self.at = (self.at + 2).min(self.sql.len()),
+                None => {
+                    self.doubtful = true;
+                    return Lexeme::CutValue;
+                }
+                Some(b'\\') => {
+                    self.first_escape = self.first_escape.min(start);
+                    self.at = (self.at + escaped).min(self.sql.len());
+                }
                 Some(_) if self.peek(1) == quote => self.at += 2,
                 Some(_) => return self.one(Lexeme::Value),
             }
         }
     }
 
-    fn backticks(&mut self) -> Lexeme {
+    /// A quoted name: no backslash means anything in it.
+    fn name(&mut self, quote: u8, lexeme: Lexeme) -> Lexeme {
         self.at += 1;
         loop {
-            self.at = self.find(self.at, Either(b'`', b'`'));
+            self.at = self.find(self.at, Either(quote, quote));
             if self.at == self.sql.len() {
+                self.doubtful = true;
                 return Lexeme::Cut;
             }
-            if self.peek(1) != b'`' {
-                return self.one(Lexeme::Quoted);
+            if self.peek(1) != quote {
+                return self.one(lexeme);
             }
             self.at += 2;
         }
@@ -343,7 +384,7 @@ impl<'a> Lexer<'a> {
         }
         let inner = match self.peek(0) {
             quote @ (b'\'' | b'"') => self.string(quote),
-            b'`' => self.backticks(),
+            b'`' => self.name(b'`', Lexeme::Quoted),
             b'?' => self.one(Lexeme::Value),
             _ => {
                 while is_word(self.peek(0)) || self.peek(0) == b'.' {
@@ -355,6 +396,7 @@ impl<'a> Lexer<'a> {
         match inner {
             Lexeme::CutValue | Lexeme::Cut => Lexeme::CutValue,
             _ if account => Lexeme::Account,
+            Lexeme::Quoted | Lexeme::DoubleQuoted => Lexeme::NamedVariable,
             _ => Lexeme::Variable,
         }
     }
@@ -370,9 +412,14 @@ impl<'a> Lexer<'a> {
                 self.string(b'\'')
             }
             _ if first == b'_' && self.introduces_string(start) => Lexeme::Introducer,
-            b'.' if !self.after_system && (is_word(self.peek(1)) || self.peek(1) == b'`') => Lexeme::Bare,
+            b'.' if !self.after_system && self.begins_name(self.peek(1)) => Lexeme::Bare,
             _ => Lexeme::Word,
         }
+    }
+
+    #[inline(always)]
+    fn begins_name(&self, byte: u8) -> bool {
+        is_word(byte) || byte == b'`' || (byte == b'"' && self.mode.ansi_quotes)
     }
 
     /// Whether `_utf8mb4` stands before a string, where it names the character set.
@@ -380,7 +427,8 @@ impl<'a> Lexer<'a> {
     fn introduces_string(&self, start: usize) -> bool {
         self.at - start > 1
             && match self.next_byte() {
-                Some(b'\'' | b'"') => true,
+                Some(b'\'') => true,
+                Some(b'"') => !self.mode.ansi_quotes,
                 Some(b'x' | b'X' | b'b' | b'B') => self.after_blanks(1) == Some(b'\''),
                 Some(b'0') => matches!(self.after_blanks(1), Some(b'x' | b'b')),
                 _ => false,
@@ -396,6 +444,11 @@ impl<'a> Lexer<'a> {
             | (b'|', b'|', _)
             | (b'&', b'&', _)
             | (b'-', b'>', _) => 2,
+            // MariaDB has `\N` for NULL.
+            (b'\\', next, _) if next != b'N' => {
+                self.doubtful = true;
+                1
+            }
             _ => 1,
         };
         self.at += length;
@@ -404,55 +457,5 @@ impl<'a> Lexer<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(sql: &str, expected: &[(Lexeme, &str)]) {
-        let mut lexer = Lexer::new(sql.as_bytes());
-        let mut found = Vec::new();
-        while let Some(token) = lexer.next() {
-            found.push((token.lexeme, &sql[token.start..token.end]));
-        }
-        assert_eq!(found, expected, "{sql}");
-    }
-
-    #[test]
-    fn tells_numbers_from_names() {
-        use Lexeme::{Bare, Dot, Value};
-        check(
-            "0x1F 0b10 1.5e-3 .5 1e3",
-            &[(Value, "0x1F"), (Value, "0b10"), (Value, "1.5e-3"), (Value, ".5"), (Value, "1e3")],
-        );
-        check("1e 12abc 0xZZ", &[(Bare, "1e"), (Bare, "12abc"), (Bare, "0xZZ")]);
-        check("t.1a", &[(Bare, "t"), (Dot, "."), (Bare, "1a")]);
-    }
-
-    #[test]
-    fn skips_comments_and_reads_code_in_them() {
-        use Lexeme::{Cut, Sign, Value, Word};
-        check("a -- x\n#y\n/* z */ b", &[(Word, "a"), (Word, "b")]);
-        check("a --1", &[(Word, "a"), (Sign, "-"), (Sign, "-"), (Value, "1")]);
-        check("/*!50001 a */ /*M!100100 b */ c", &[(Word, "a"), (Word, "b"), (Word, "c")]);
-        check("/*!99999 a */ /*!999999 b */ c", &[(Word, "c")]);
-        check("a /* b", &[(Word, "a"), (Cut, "/* b")]);
-    }
-
-    #[test]
-    fn closes_strings_where_the_server_does() {
-        use Lexeme::{CutValue, Value};
-        check(r"'it''s' 'a\'b' x'1f'", &[(Value, "'it''s'"), (Value, r"'a\'b'"), (Value, "x'1f'")]);
-        check("'open", &[(CutValue, "'open")]);
-        check(r"'open\", &[(CutValue, r"'open\")]);
-    }
-
-    #[test]
-    fn tells_variables_from_accounts() {
-        use Lexeme::{Account, Dot, Operator, System, Value, Variable, Word};
-        check(
-            "@a = @@global.b",
-            &[(Variable, "@a"), (Operator, "="), (System, "@@"), (Word, "global"), (Dot, "."), (Lexeme::Bare, "b")],
-        );
-        check("'u'@'h'", &[(Value, "'u'"), (Account, "@'h'")]);
-        check("? @?", &[(Value, "?"), (Variable, "@?")]);
-    }
-}
+#[path = "scan_tests.rs"]
+mod tests;

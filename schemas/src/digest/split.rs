@@ -5,16 +5,19 @@
 use std::ops::Range;
 
 use super::scan::{Lexeme, Lexer};
+use super::syntax::SqlMode;
 
-/// The byte ranges of the statements of a text, in order. Empty statements are left out.
-pub fn split(sql: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut lexer = Lexer::new(sql);
+/// The byte ranges of the statements of a text, in order. Empty statements are left out. The mode that holds for the first statement holds
+/// for all: a `SET sql_mode` among them is not followed.
+pub fn split(sql: &[u8], mode: SqlMode) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut lexer = Lexer::new(sql, mode);
     std::iter::from_fn(move || next_statement(sql, &mut lexer))
 }
 
 /// The first word of a statement, behind comments and parentheses; empty when there is none.
 pub fn first_word(sql: &[u8]) -> &[u8] {
-    let mut lexer = Lexer::new(sql);
+    // A word that no literal or quoted name stands before is the same in every mode.
+    let mut lexer = Lexer::new(sql, SqlMode::default());
     while let Some(token) = lexer.next() {
         match token.lexeme {
             Lexeme::Word => return &sql[token.start..token.end],
@@ -92,7 +95,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: &[&str]) {
-        let found: Vec<&str> = split(sql.as_bytes()).map(|range| &sql[range]).collect();
+        let found: Vec<&str> = split(sql.as_bytes(), SqlMode::default()).map(|range| &sql[range]).collect();
         assert_eq!(found, expected);
     }
 
@@ -100,6 +103,14 @@ mod tests {
     fn finds_the_first_word() {
         assert_eq!(first_word(b"/* c */ (select 1)"), b"select");
         assert_eq!(first_word(b"'x'"), b"");
+    }
+
+    #[test]
+    fn splits_by_the_mode() {
+        let mode = SqlMode { ansi_quotes: true, no_backslash_escapes: true };
+        let sql = br#"select 'a\'; select ";\" from t"#;
+        let found: Vec<_> = split(sql, mode).map(|range| &sql[range]).collect();
+        assert_eq!(found, [&sql[..11], &sql[13..]]);
     }
 
     #[test]

@@ -255,8 +255,16 @@ proptest! {
         let mut scanner = Scanner::new();
         let _ = scanner.digest(&bytes);
         let _ = scanner.match_key(&bytes);
-        let _ = mask(&bytes);
-        let _ = split(&bytes).count();
+        for (ansi_quotes, no_backslash_escapes) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mode = SqlMode { ansi_quotes, no_backslash_escapes };
+            for charset in ["utf8mb4", "gbk", "gb18030", "sjis", "big5", "euckr", "ujis", "latin1", "cp850"] {
+                let syntax = Syntax { mode, charset: Charset::named(charset).expect("a set") };
+                scanner.read_as(syntax);
+                let _ = scanner.digest(&bytes);
+                let _ = mask(&bytes, syntax);
+                let _ = split(&syntax.to_utf8(&bytes), mode).count();
+            }
+        }
     }
 
     #[test]
@@ -270,8 +278,112 @@ proptest! {
             _ => format!(" {secret}.{secret}e5 "),
         };
         let sql = format!("{before} {literal} {after}");
-        prop_assert!(!mask(sql.as_bytes()).contains(&secret), "{}", mask(sql.as_bytes()));
+        let masked = mask(sql.as_bytes(), Syntax::default());
+        prop_assert!(!masked.contains(&secret), "{}", masked);
         let text = Scanner::new().digest(sql.as_bytes()).text;
         prop_assert!(!text.contains(&secret), "{}", text);
+    }
+
+    /// A session that says nothing of its mode, and a reader that takes the other for granted.
+    #[test]
+    fn no_literal_gets_out_in_the_wrong_mode(
+        contents in prop::collection::vec("[a-c\\\\' ]{0,4}x7319246058[a-c\\\\' ]{0,4}", 1..5),
+        escapes in any::<bool>(),
+    ) {
+        let quoted = |content: &String| {
+            let content = content.replace('\'', "''");
+            if escapes { content.replace('\\', "\\\\").replace("''", "\\'") } else { content }
+        };
+        let strings: Vec<String> = contents.iter().map(|content| format!("'{}'", quoted(content))).collect();
+        let sql = format!("SELECT a FROM t WHERE b IN ({}) AND c = 1", strings.join(", "));
+        let session = SqlMode { ansi_quotes: false, no_backslash_escapes: !escapes };
+        let other = SqlMode { ansi_quotes: false, no_backslash_escapes: escapes };
+        for mode in [session, other] {
+            let syntax = Syntax { mode, charset: Charset::default() };
+            let (masked, text) = (mask(sql.as_bytes(), syntax), Scanner::reading(syntax).digest(sql.as_bytes()).text);
+            prop_assert!(!masked.contains("7319246058") && !text.contains("7319246058"), "{}: {} {}", sql, masked, text);
+        }
+        let known = Scanner::reading(Syntax { mode: session, charset: Charset::default() }).digest(sql.as_bytes());
+        prop_assert_eq!(known.text, "SELECT `a` FROM `t` WHERE `b` IN (...) AND `c` = ?");
+    }
+}
+
+#[test]
+fn what_a_wrong_mode_leaves_in_doubt_is_not_digested() {
+    let digest = |sql: &str| Scanner::new().digest(sql.as_bytes());
+    // Read with escapes, the first string would end where the next begins.
+    let doubted = digest(r"SELECT a FROM t WHERE b = 'x\' AND c = 'secret'");
+    assert_eq!((doubted.text.as_str(), doubted.truncated), ("SELECT `a` FROM `t` WHERE `b` = ?", true));
+    let list = digest(r"INSERT INTO t VALUES (1, 'a'), (2, 'x\'), (3, 'secret')");
+    assert_eq!((list.text.as_str(), list.truncated), ("INSERT INTO `t` VALUES (...)", true));
+    let known = SqlMode { ansi_quotes: false, no_backslash_escapes: true };
+    let mut scanner = Scanner::reading(Syntax { mode: known, charset: Charset::default() });
+    let whole = scanner.digest(br"SELECT a FROM t WHERE b = 'x\' AND c = 'secret'");
+    assert_eq!((whole.text.as_str(), whole.truncated), ("SELECT `a` FROM `t` WHERE `b` = ? AND `c` = ?", false));
+    // Escapes where the mode has none.
+    let other = scanner.digest(br"SELECT a FROM t WHERE b = 'it\'s' AND c = 'secret'");
+    assert_eq!((other.text.as_str(), other.truncated), ("SELECT `a` FROM `t` WHERE `b` = ?", true));
+}
+
+#[test]
+fn names_in_double_quotes_are_those_in_backticks() {
+    let mode = SqlMode { ansi_quotes: true, no_backslash_escapes: false };
+    let mut scanner = Scanner::reading(Syntax { mode, charset: Charset::default() });
+    let ansi = scanner.digest(br#"select "a""b`c" from "s"."t" where "d" = 'x'"#);
+    let plain = Scanner::new().digest(br#"select `a"b``c` from `s`.`t` where `d` = 'x'"#);
+    assert_eq!(ansi, plain);
+    assert_eq!(ansi.tables, ["s.t"]);
+}
+
+#[test]
+fn statements_are_read_in_the_character_set_of_their_session() {
+    let charset = Charset::named("sjis").expect("a set");
+    let mut scanner = Scanner::reading(Syntax { mode: SqlMode::default(), charset });
+    // 表 ends with the byte of a backslash.
+    let found = scanner.digest(b"SELECT `\x95\x5c` FROM t WHERE a = '\x95\x5c' OR b = 'secret'");
+    let utf8 = Scanner::new().digest("SELECT `表` FROM t WHERE a = '表' OR b = 'secret'".as_bytes());
+    assert_eq!(found, utf8);
+}
+
+proptest! {
+    /// Whatever was seen before, a statement has the id of its own text.
+    #[test]
+    fn shapes_that_were_seen_change_no_id(statements in prop::collection::vec(prop::collection::vec(fragment(), 0..12), 1..12)) {
+        let mut scanner = Scanner::new();
+        for sql in statements.iter().chain(&statements).map(|parts| parts.concat()) {
+            let digest = Scanner::new().digest(sql.as_bytes());
+            prop_assert_eq!(scanner.id_of(sql.as_bytes()), digest.id, "{:?} is {:?}", sql, digest.text);
+        }
+    }
+}
+
+#[test]
+fn a_shape_says_all_that_a_text_depends_on() {
+    let statements = [
+        "SELECT count(a) FROM t",
+        "SELECT count /* c */ (a) FROM t",
+        "SELECT count (a) FROM t",
+        "SELECT COUNT FROM t",
+        "SELECT count FROM t",
+        "SELECT a FROM t WHERE b IN (1)",
+        "SELECT a FROM t WHERE b IN (1, 2)",
+        "SELECT a FROM t WHERE b IN (1, 2, 3, 4)",
+        "SELECT a FROM t WHERE b IN (1, 2, -3, 4)",
+        "SELECT 1, 2, 3 4, 5",
+        "SELECT @a, 1, 2, 3, 4",
+        "SELECT @`a`, 1, 2, 3",
+        "SELECT @`b`, 1, 2, 3",
+        "SELECT `a`.`b`, `a.b`, a.b",
+        "SELECT ab, c FROM t",
+        "SELECT a, bc FROM t",
+        "INSERT INTO count (a) VALUES (1), (2), (3)",
+        "INSERT INTO t VALUES (1, now()), (2, now())",
+    ];
+    let long = format!("SELECT {0} FROM {0}{0}{0}", "long_name_".repeat(30));
+    let mut scanner = Scanner::new();
+    for _ in 0..2 {
+        for sql in statements.into_iter().chain([long.as_str()]) {
+            assert_eq!(scanner.id_of(sql.as_bytes()), Scanner::new().digest(sql.as_bytes()).id, "{sql}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::runs::{Chunk, chunk};
 use super::scan::{Lexeme, Lexer, Token};
+use super::syntax::{SqlMode, in_backticks};
 use super::words::{self, Word};
 
 /// Longest canonical text, in bytes. 8 KiB: four times what a server keeps by default (1,024 bytes of tokens), and small
@@ -96,15 +97,28 @@ impl Canonical {
     }
 
     /// Reads a whole statement.
-    pub(super) fn read(&mut self, sql: &[u8], fold: bool) {
-        self.read_bytes(sql, fold);
+    pub(super) fn read(&mut self, sql: &[u8], mode: SqlMode, fold: bool) {
+        self.read_bytes(sql, mode, fold);
         if !self.bytes().is_ascii() && std::str::from_utf8(self.bytes()).is_err() {
             // Read again as what a reader will see of it, which is longer: the limit is that of the text that leaves.
-            self.read_bytes(String::from_utf8_lossy(sql).as_bytes(), fold);
+            self.read_bytes(String::from_utf8_lossy(sql).as_bytes(), mode, fold);
         }
     }
 
-    fn read_bytes(&mut self, sql: &[u8], fold: bool) {
+    fn read_bytes(&mut self, sql: &[u8], mode: SqlMode, fold: bool) {
+        if let Some(sure) = self.read_once(sql, mode, fold) {
+            self.read_once(&sql[..sure], mode, fold);
+            if !std::mem::replace(&mut self.truncated, true) {
+                // A string begins there, wherever it ends.
+                self.value();
+                self.close_cut_list();
+            }
+        }
+    }
+
+    /// Reads a statement; says from where on it is in doubt, if it is.
+    #[inline(always)]
+    fn read_once(&mut self, sql: &[u8], mode: SqlMode, fold: bool) -> Option<usize> {
         self.length = 0;
         self.stack.clear();
         self.opens.clear();
@@ -117,19 +131,20 @@ impl Canonical {
             copy.clear();
             copy.extend_from_slice(sql);
             copy.extend_from_slice(&[0; size_of::<Chunk>()]);
-            (copy.as_slice(), Lexer::with_room(&copy, sql.len()))
+            (copy.as_slice(), Lexer::with_room(&copy, sql.len(), mode))
         } else {
-            (sql, Lexer::new(sql))
+            (sql, Lexer::new(sql, mode))
         };
-        self.read_tokens(sql, lexer);
+        let doubted = self.read_tokens(sql, lexer);
         self.copy = copy;
         if self.truncated {
             self.close_cut_list();
         }
+        doubted
     }
 
     #[inline(always)]
-    fn read_tokens(&mut self, sql: &[u8], mut lexer: Lexer<'_>) {
+    fn read_tokens(&mut self, sql: &[u8], mut lexer: Lexer<'_>) -> Option<usize> {
         let mut pending_semicolons = 0;
         while let Some(token) = lexer.next() {
             if token.lexeme == Lexeme::Semicolon {
@@ -151,6 +166,7 @@ impl Canonical {
                 break;
             }
         }
+        lexer.doubted_from()
     }
 
     #[inline(always)]
@@ -160,13 +176,14 @@ impl Canonical {
             Lexeme::Word => self.word(sql, start, end, lexer),
             Lexeme::Bare => self.identifier(sql, start, end),
             Lexeme::Quoted => self.identifier(sql, start + 1, end - 1),
+            Lexeme::DoubleQuoted => {
+                let name = in_backticks(&sql[start + 1..end - 1]);
+                self.identifier(&name, 1, name.len() - 1);
+            }
             Lexeme::Value => self.value(),
             Lexeme::Introducer => self.push(Kind::Other, b"(_charset)"),
-            // The server keeps a variable's name only in backticks.
-            Lexeme::Variable if sql[start..].starts_with(b"@`") && !self.fold => {
-                self.push_part(Kind::Other, sql, start, end);
-            }
-            Lexeme::Variable | Lexeme::Account => self.push(Kind::Variable, b"@?"),
+            Lexeme::NamedVariable if !self.fold => self.named_variable(sql, start, end),
+            Lexeme::Variable | Lexeme::NamedVariable | Lexeme::Account => self.push(Kind::Variable, b"@?"),
             Lexeme::System => {
                 self.push(Kind::Other, b"@@");
                 self.glue = true;
@@ -326,6 +343,15 @@ impl Canonical {
         self.written(name);
         self.out[self.length] = b'`';
         self.end_token(1);
+    }
+
+    #[inline(never)]
+    fn named_variable(&mut self, sql: &[u8], start: usize, end: usize) {
+        if sql[start + 1] == b'`' {
+            return self.push_part(Kind::Other, sql, start, end);
+        }
+        let name = [b"@", &*in_backticks(&sql[start + 2..end - 1])].concat();
+        self.push_part(Kind::Other, &name, 0, name.len());
     }
 
     /// A literal: takes the signs before it, and joins the list that it continues.

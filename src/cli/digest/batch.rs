@@ -108,7 +108,7 @@ impl Batch {
             rows_affected: entry.rows_affected,
             bytes_sent: entry.bytes_sent,
             error: entry.error,
-            odd: odd(entry),
+            odd: odd(entry, scanner.syntax()),
             marks: entry.marks,
             sampled: entry.sampled.max(1),
             sql: Part { start, end: self.texts.len() as u32 },

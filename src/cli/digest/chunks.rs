@@ -7,8 +7,8 @@
 use std::io::{self, BufRead, Read as _};
 use std::sync::{Condvar, Mutex};
 
-use millrace_collectors::slow_log::{Dialect, Entries};
-use millrace_schemas::digest::Scanner;
+use millrace_collectors::slow_log::{Dialect, Entries, Style};
+use millrace_schemas::digest::{Scanner, Syntax};
 
 use super::batch::Batch;
 use crate::cli::logs::{Log, beginning};
@@ -24,7 +24,7 @@ pub(super) type Take<'a> = dyn FnMut(&Batch, &str) + Send + 'a;
 /// Reads a log to its end.
 pub(super) fn read(
     mut input: Box<dyn BufRead + Send>,
-    dialect: Option<Dialect>,
+    (dialect, syntax): (Option<Dialect>, Syntax),
     threads: usize,
     chunk_bytes: Option<usize>,
     take: &mut Take<'_>,
@@ -34,11 +34,12 @@ pub(super) fn read(
         Err(error) => return Log { dialect: dialect.unwrap_or(Dialect::MySql), empty: true, outcome: Err(error) },
     };
     let dialect = dialect.or(written).unwrap_or(Dialect::MySql);
+    let style = Style { dialect, syntax };
     let empty = start.is_empty();
     let chunk_bytes = chunk_bytes.unwrap_or(CHUNK_BYTES);
     let source = Source { input, chunk_bytes, rest: start, offset: 0, number: 0, fresh: true, outcome: Ok(()) };
-    let turn = Turn { next: 0, broken: false, entries: Entries::without_attributes(dialect, 0), take };
-    let shared = Shared { dialect, source: Mutex::new(source), turn: Mutex::new(turn), moved: Condvar::new() };
+    let turn = Turn { next: 0, broken: false, entries: Entries::without_attributes(style, 0), take };
+    let shared = Shared { style, source: Mutex::new(source), turn: Mutex::new(turn), moved: Condvar::new() };
     std::thread::scope(|scope| {
         for _ in 1..threads.clamp(1, THREADS_MAX) {
             scope.spawn(|| shared.work());
@@ -46,7 +47,7 @@ pub(super) fn read(
         shared.work();
     });
     let Shared { source, turn, .. } = shared;
-    turn.into_inner().expect("no thread panicked").end();
+    turn.into_inner().expect("no thread panicked").end(syntax);
     Log { dialect, empty, outcome: source.into_inner().expect("no thread panicked").outcome }
 }
 
@@ -122,8 +123,8 @@ impl Turn<'_> {
         (self.take)(batch, &schema);
     }
 
-    fn end(mut self) {
-        let (mut batch, mut scanner) = (Batch::default(), Scanner::new());
+    fn end(mut self, syntax: Syntax) {
+        let (mut batch, mut scanner) = (Batch::default(), Scanner::reading(syntax));
         // As it is now: another may be named in what is read here.
         let schema = self.entries.schema().unwrap_or_default().to_owned();
         self.entries.end(&mut |found| batch.add(found, &mut scanner));
@@ -142,7 +143,7 @@ fn read_chunk(entries: &mut Entries, chunk: &Chunk, batch: &mut Batch, scanner: 
 }
 
 struct Shared<'a> {
-    dialect: Dialect,
+    style: Style,
     source: Mutex<Source>,
     turn: Mutex<Turn<'a>>,
     moved: Condvar,
@@ -152,12 +153,13 @@ impl Shared<'_> {
     /// Reads chunks until there are no more.
     fn work(&self) {
         let _watch = Watch(self);
-        let (mut batch, mut scanner, mut bytes) = (Batch::default(), Scanner::new(), Vec::new());
+        let mut scanner = Scanner::reading(self.style.syntax);
+        let (mut batch, mut bytes) = (Batch::default(), Vec::new());
         loop {
             let next = self.source.lock().expect("no thread panicked").next(bytes);
             let Some(chunk) = next else { return };
             let read = chunk.fresh.then(|| {
-                let mut entries = Entries::without_attributes(self.dialect, chunk.offset);
+                let mut entries = Entries::without_attributes(self.style, chunk.offset);
                 read_chunk(&mut entries, &chunk, &mut batch, &mut scanner);
                 entries
             });

@@ -17,7 +17,7 @@ fn found(log: &[u8], dialect: Dialect, threads: usize, chunk_bytes: usize) -> Ve
         }
     };
     let input = Box::new(io::Cursor::new(log.to_vec()));
-    let read = read(input, Some(dialect), threads, Some(chunk_bytes), &mut take);
+    let read = read(input, (Some(dialect), Syntax::default()), threads, Some(chunk_bytes), &mut take);
     assert!(read.outcome.is_ok());
     told
 }

@@ -9,6 +9,7 @@ use millrace_collectors::performance_schema::{Deltas, Difference, Differences};
 use millrace_mysql::digests::{self, DIGESTS_MAX, read_commands};
 use millrace_mysql::{Dialect, Flavour, Session};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times, Wish};
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::profile::{GroupBy, Input, InputKind, OrderBy, Profile};
 use millrace_schemas::time::Timestamp;
 
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: &Arguments, server: &str) -> anyhow::Result<()> {
         user: arguments.user.as_deref(),
         password_file: arguments.password_file.as_deref(),
         defaults_file: arguments.defaults_file.as_deref(),
+        login_path: arguments.login_path.as_deref(),
         prompt: arguments.ask_password,
     };
     let known = asked.known().map_err(|error| End::Usage(error.to_string()))?;
@@ -165,7 +167,8 @@ fn profile(
         take(&mut tally, row, to, classes, arguments.filter.as_ref());
     }
     let filter = arguments.filter.as_ref().map(|filter| filter.as_str().to_owned());
-    let wish = Wish { inputs: vec![input], filter, limit: arguments.limit, show_literals: false };
+    let syntax = Syntax::default();
+    let wish = Wish { inputs: vec![input], filter, limit: arguments.limit, show_literals: false, syntax };
     tally.profile(wish)
 }
 

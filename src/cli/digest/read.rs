@@ -10,7 +10,7 @@ use std::sync::Arc;
 use millrace_collectors::slow_log::Dialect;
 use millrace_collectors::wire::{self, Books, CaptureError, Server, read_file};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times};
-use millrace_schemas::digest::DigestId;
+use millrace_schemas::digest::{DigestId, Syntax};
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::profile::{Class, Gaps, Input, InputKind};
 use millrace_schemas::time::Timestamp;
@@ -38,6 +38,7 @@ pub(super) struct Reader<'a> {
     pub(super) inputs: Vec<Input>,
     pub(super) kind: Type,
     pub(super) dialect: Option<Dialect>,
+    pub(super) syntax: Syntax,
     pub(super) filter: Option<&'a Filter>,
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
@@ -75,8 +76,8 @@ impl Reader<'_> {
 
     fn log(&mut self, bytes: Box<dyn BufRead + Send>, input: &mut Input) -> Result<(), String> {
         let mut unread = Unread::default();
-        let (dialect, threads) = (self.dialect, self.threads);
-        let log = chunks::read(bytes, dialect, threads, None, &mut |batch, schema| {
+        let (written, threads) = ((self.dialect, self.syntax), self.threads);
+        let log = chunks::read(bytes, written, threads, None, &mut |batch, schema| {
             for item in batch.items() {
                 match item {
                     Item::Statement(one) => {
@@ -123,7 +124,7 @@ impl Reader<'_> {
         if let Some(filter) = self.filter {
             filter.check_for_sums().map_err(|error| error.to_string())?;
         }
-        let servers = servers(self.ports);
+        let servers = servers(self.ports, self.syntax);
         let mut texts = Texts::default();
         let mut books = Books::default();
         let outcome = decoded(bytes, &servers, |batch| {
@@ -241,9 +242,9 @@ fn decoded(
     }
 }
 
-fn servers(ports: &[u16]) -> Vec<Server> {
+fn servers(ports: &[u16], syntax: Syntax) -> Vec<Server> {
     let instance = InstanceId::parse("server").expect("a legal id");
-    ports.iter().map(|port| Server { address: None, port: *port, instance: instance.clone() }).collect()
+    ports.iter().map(|port| Server { address: None, port: *port, instance: instance.clone(), syntax }).collect()
 }
 
 fn gaps(books: &Books) -> Gaps {

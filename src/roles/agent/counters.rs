@@ -11,6 +11,7 @@ use millrace_collectors::performance_schema::{Deltas, Difference, Differences};
 use millrace_collectors::statements::Known;
 use millrace_mysql::digests::{self, DigestCounters};
 use millrace_mysql::{Error, Session};
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::COUNTERS_LACK;
 use millrace_schemas::record::NewRecord;
@@ -71,7 +72,7 @@ fn publish(agent: &Agent, place: &Place, found: &Differences, known: &mut Known,
         agent.metrics.add(&COUNTERS_LACK, &[place.instance.as_str(), what], count);
     }
     for row in found.rows.iter().filter(|row| row.digest != DigestId::OTHER) {
-        known.identify(row.text.as_bytes(), row.text.ends_with(CUT));
+        known.identify(row.text.as_bytes(), row.text.ends_with(CUT), Syntax::default());
     }
     for new in known.take_new() {
         // Not waited for: a text that did not get through is told again after a restart.

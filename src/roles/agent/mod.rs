@@ -22,6 +22,7 @@ use millrace_executors::hands::Hands;
 use millrace_executors::hands::files::Instance;
 use millrace_executors::promises::Promises;
 use millrace_mysql::{Target, connect};
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
@@ -171,7 +172,12 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
 }
 
 fn server(place: &Place) -> wire::Server {
-    wire::Server { address: place.address.parse::<IpAddr>().ok(), port: place.port, instance: place.instance.clone() }
+    wire::Server {
+        address: place.address.parse::<IpAddr>().ok(),
+        port: place.port,
+        instance: place.instance.clone(),
+        syntax: Syntax::default(),
+    }
 }
 
 fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {

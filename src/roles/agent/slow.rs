@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_collectors::slow_log::{Dialect, Follower, Found, Polled, Position, SlowEntry, Start};
-use millrace_schemas::digest::{Scanner, mask};
+use millrace_schemas::digest::{Scanner, Syntax, mask};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::{SLOW_BROKEN, SLOW_ENTRIES, SLOW_SUPPRESSED, SLOW_UNREADABLE};
@@ -151,7 +151,7 @@ impl Slowly {
             None => 0,
         };
         self.sent.insert(digest, (now, 0));
-        let mut sql = mask(entry.sure_sql());
+        let mut sql = mask(entry.sure_sql(), Syntax::default());
         let mut end = sql.len().min(SQL_BYTES_MAX);
         while !sql.is_char_boundary(end) {
             end -= 1;

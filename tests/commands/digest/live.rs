@@ -1,6 +1,8 @@
 //! `millrace digest --from`: a real server watched by its own counters while statements run whose number is known.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use millrace_mysql::Flavour;
@@ -109,4 +111,49 @@ async fn who_cannot_watch_is_told_why() {
     session.close().await;
     server.kill();
     refused(from(&server).output().expect("it runs"), "cannot connect");
+}
+
+/// The file that `mysql_config_editor` would write of a path with this account, packed by OpenSSL.
+fn login_file(folder: &Path, path: &str, user: &str, password: &str) -> PathBuf {
+    let key: [u8; 20] = std::array::from_fn(|at| at as u8 * 11 + 3);
+    let mut folded = [0_u8; 16];
+    key.iter().enumerate().for_each(|(at, byte)| folded[at % 16] ^= byte);
+    let folded: String = folded.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut packed = [&[0; 4][..], &key].concat();
+    for line in [format!("[{path}]\n"), format!("user = \"{user}\"\n"), format!("password = \"{password}\"\n")] {
+        std::fs::write(folder.join("line"), line).expect("writable");
+        let encrypt = ["enc", "-aes-128-ecb", "-K", &folded, "-in", "line"];
+        let line = Command::new("openssl").args(encrypt).current_dir(folder).output().expect("openssl runs");
+        assert!(line.status.success(), "{line:?}");
+        packed.extend((line.stdout.len() as u32).to_le_bytes());
+        packed.extend(line.stdout);
+    }
+    let file = folder.join("login.cnf");
+    std::fs::write(&file, packed).expect("writable");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode is set");
+    file
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_path_says_who_asks() {
+    let server = Server::start(Flavour::MariaDb, &Options::default()).await;
+    let account = &server.template().accounts.agent;
+    let password = std::fs::read_to_string(&account.password_file).expect("a password");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = login_file(folder.path(), "watch", &account.user, password.trim_end());
+    let ask = |path: &str| {
+        let address = format!("127.0.0.1:{}", server.port());
+        let mut command = millrace();
+        command.args(["digest", "--interval", "1s", "--count", "1", "--from", &address, "--login-path", path]);
+        command.env("MYSQL_TEST_LOGIN_FILE", &file).env_remove("USER").output().expect("it runs")
+    };
+    let seen = ask("watch");
+    assert!(seen.status.success(), "{seen:?}");
+    let missing = ask("wach");
+    let error = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!(missing.status.code(), Some(2), "{error}");
+    assert!(error.contains("no path has that name") && error.contains("--login-path=wach"), "{error}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("its mode is set");
+    let open = String::from_utf8_lossy(&ask("watch").stderr).into_owned();
+    assert!(open.contains("chmod 600") && !open.contains(password.trim_end()), "{open}");
 }

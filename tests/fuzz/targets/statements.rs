@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use millrace_schemas::digest::{Scanner, TEXT_BYTES_MAX, first_word, mask, split};
+use millrace_schemas::digest::{Charset, Scanner, SqlMode, Syntax, TEXT_BYTES_MAX, first_word, mask, split};
 
 /// Where the input at hand is written to, if anywhere.
 static LAST_INPUT: LazyLock<Option<OsString>> = LazyLock::new(|| std::env::var_os("MILLRACE_FUZZ_LAST"));
@@ -25,7 +25,10 @@ fuzz_target!(|sql: &[u8]| {
     std::thread::scope(|scope| {
         let on_small_stack = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || {
             let mut scanner = Scanner::new();
-            check(&mut scanner, sql);
+            for syntax in syntaxes() {
+                scanner.read_as(syntax);
+                check(&mut scanner, sql);
+            }
             if !sql.is_empty() && sql.len() <= REPEATED_MAX {
                 // No more than this, since it takes as long as a hundred others.
                 let _ = scanner.digest(&sql.repeat(1 + TEXT_BYTES_MAX / sql.len()));
@@ -35,19 +38,31 @@ fuzz_target!(|sql: &[u8]| {
     });
 });
 
+/// Every mode, and a character set with traps.
+fn syntaxes() -> impl Iterator<Item = Syntax> {
+    let modes = [(false, false), (true, false), (false, true), (true, true)];
+    let gbk = Charset::named("gbk").expect("a set");
+    modes.into_iter().flat_map(move |(ansi_quotes, no_backslash_escapes)| {
+        let mode = SqlMode { ansi_quotes, no_backslash_escapes };
+        [Charset::default(), gbk].map(|charset| Syntax { mode, charset })
+    })
+}
+
 fn check(scanner: &mut Scanner, sql: &[u8]) {
+    let syntax = scanner.syntax();
     let digest = scanner.digest(sql);
     assert_eq!(scanner.id_of(sql), digest.id, "the hot path gives another id");
-    assert_eq!(Scanner::new().digest(sql), digest, "a new scanner says something else");
+    assert_eq!(Scanner::reading(syntax).digest(sql), digest, "a new scanner says something else");
     assert!(digest.text.len() <= TEXT_BYTES_MAX, "a text of {} bytes", digest.text.len());
     if !digest.truncated {
-        let again = scanner.digest(digest.text.as_bytes());
+        let again = Scanner::new().digest(digest.text.as_bytes());
         assert_eq!(again, digest, "the canonical text is not canonical");
     }
     let _ = scanner.match_key(sql);
-    let _ = mask(sql);
+    let _ = mask(sql, syntax);
     let mut end = 0;
-    for range in split(sql) {
+    let sql = &*syntax.to_utf8(sql);
+    for range in split(sql, syntax.mode) {
         assert!(end <= range.start && range.start < range.end && range.end <= sql.len(), "{range:?} behind {end}");
         end = range.end;
     }
