@@ -25,7 +25,7 @@ use millrace_schemas::topics::windows::{Revision, WIDTHS, encode_one};
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Fate, Folded};
-use window::{Names, Open, Shown};
+use window::{Beside, Names, Open, Shown, Times};
 
 /// The name; with [`VERSION`] it is the producer of what comes out.
 pub const NAME: &str = "windows";
@@ -76,6 +76,8 @@ pub struct Windows {
     resumes_at: Option<u64>,
     marks: Marks,
     instances: BTreeMap<InstanceId, Instance>,
+    /// Empty between two batches.
+    times: Times,
     /// The newest append time.
     newest: Timestamp,
     dropped: Dropped,
@@ -111,6 +113,7 @@ impl Windows {
             resumes_at: None,
             marks: Marks::default(),
             instances: BTreeMap::new(),
+            times: Times::default(),
             newest: Timestamp::ZERO,
             dropped: Dropped::default(),
         }
@@ -220,7 +223,7 @@ impl Windows {
         }
         let instance = self.instances.entry(id.clone()).or_insert_with(|| Instance::new(cluster.clone()));
         instance.cluster.clone_from(cluster);
-        let late = instance.count(rows, record.offset);
+        let late = instance.count(rows, record.offset, &mut self.times);
         if late && record.offset >= self.known_to {
             self.dropped.late += count;
         }
@@ -267,7 +270,7 @@ impl Instance {
     }
 
     /// Counts rows of one second in its windows; true when one of them had closed.
-    fn count(&mut self, rows: &[Seen<'_>], offset: u64) -> bool {
+    fn count(&mut self, rows: &[Seen<'_>], offset: u64, times: &mut Times) -> bool {
         let Some(first) = rows.first() else { return false };
         let mut late = false;
         // A window that has ended leaves the wider ones around it: they end later.
@@ -284,11 +287,10 @@ impl Instance {
             open.batch(offset);
             around.push((key, open));
         }
-        if let [(_, shortest), wider @ ..] = around.as_mut_slice() {
+        if let [((width, start), shortest), wider @ ..] = around.as_mut_slice() {
             let mut wider: Vec<&mut Open> = wider.iter_mut().map(|(_, open)| open).collect();
-            for row in rows {
-                shortest.count(row, &mut wider, &mut self.names);
-            }
+            let before = self.open.get(&(*width, start.saturating_sub((*width).into())));
+            shortest.count(rows, &mut wider, &mut Beside { names: &mut self.names, times, before });
         }
         self.open.extend(around);
         late

@@ -7,9 +7,11 @@
 //! buckets, and for each filled bucket in rising order (index - previous index - 1, or the index for the first; count).
 
 mod counts;
+mod gathered;
 mod packed;
 
 use counts::Counts;
+pub use gathered::Gathered;
 pub use packed::Packed;
 use packed::put;
 
@@ -99,6 +101,11 @@ impl Sketch {
         Sketch::default()
     }
 
+    /// A sketch without counts, with room for such as `other` has: it will not ask for more and more.
+    pub fn with_room_of(other: &Sketch) -> Self {
+        Sketch { counts: Counts::with_room_of(&other.counts), ..Sketch::default() }
+    }
+
     /// Counts one duration in microseconds.
     pub fn add(&mut self, value_us: u64) {
         self.add_n(value_us, 1);
@@ -142,18 +149,34 @@ impl Sketch {
         if other.filled == 0 {
             return;
         }
-        let floor = self.make_room(other.first, other.last);
-        self.collapsed |= other.first < floor;
+        let lowest = usize::from(other.first);
+        let floor = self.make_room(lowest, other.last.into());
+        self.collapsed |= lowest < floor;
         let first = usize::from(self.first);
-        let here = |(index, n): (usize, u64)| (index.max(floor) - first, n.saturating_mul(times));
         match other.pairs() {
             // Nearly always: nothing was left out, and nothing is merged.
-            Some(pairs) if times == 1 && other.first >= floor => {
-                self.counts.add_all(pairs.map(|(index, n)| (index - first, n)));
+            Some((count, pairs)) if times == 1 && lowest >= floor => {
+                self.counts.add_pairs(lowest - first, count, pairs);
             }
-            Some(pairs) => self.counts.add_all(pairs.map(here)),
-            None => self.counts.add_all(other.buckets().map(here)),
+            _ => {
+                let here = |(index, n): (usize, u64)| (index.max(floor) - first, n.saturating_mul(times));
+                self.counts.add_all(other.buckets().map(here));
+            }
         }
+    }
+
+    /// Adds what was gathered, of which nothing is left there.
+    pub fn merge_gathered(&mut self, gathered: &mut Gathered) {
+        self.zeros = self.zeros.saturating_add(std::mem::take(&mut gathered.zeros));
+        self.collapsed |= std::mem::take(&mut gathered.collapsed);
+        let Some((lowest, last)) = gathered.span.take() else { return };
+        // It may span more than a sketch can.
+        let floor = self.make_room(lowest.max(last.saturating_sub(SPAN_MAX - 1)), last);
+        self.collapsed |= lowest < floor;
+        let first = usize::from(self.first);
+        let filled = (lowest..).zip(&gathered.counts[lowest..=last]).filter(|(_, n)| **n > 0);
+        self.counts.add_all(filled.map(|(index, n)| (index.max(floor) - first, *n)));
+        gathered.counts[lowest..=last].fill(0);
     }
 
     /// How many durations were counted.
@@ -340,12 +363,40 @@ mod tests {
         }
 
         #[test]
+        fn room_is_no_count_and_suffices(values in durations()) {
+            let sketch = of(&values);
+            let mut with_room = Sketch::with_room_of(&sketch);
+            prop_assert_eq!(&with_room, &Sketch::new());
+            let room = with_room.heap_bytes();
+            for value in &values {
+                with_room.add(*value);
+            }
+            prop_assert_eq!(with_room.heap_bytes(), room);
+            prop_assert_eq!(with_room, sketch);
+        }
+
+        #[test]
         fn merging_what_is_packed_is_merging(a in durations(), b in durations(), times in 0..4_u64) {
             let (mut packed, mut merged) = (of(&a), of(&a));
             let bytes = of(&b).to_bytes();
             packed.merge_packed(&Packed::read(&bytes).expect("just written"), times);
             (0..times).for_each(|_| merged.merge(&of(&b)));
             prop_assert_eq!(packed, merged);
+        }
+
+        #[test]
+        fn merging_what_was_gathered_is_merging(all in prop::collection::vec((durations(), 0..4_u64), 0..5), b in durations()) {
+            let (mut at_once, mut merged, mut gathered) = (of(&b), of(&b), Gathered::default());
+            for _ in 0..2 {
+                for (values, times) in &all {
+                    let bytes = of(values).to_bytes();
+                    let packed = Packed::read(&bytes).expect("just written");
+                    gathered.add(&packed, *times);
+                    merged.merge_packed(&packed, *times);
+                }
+                at_once.merge_gathered(&mut gathered);
+                prop_assert_eq!(&at_once, &merged);
+            }
         }
 
         #[test]

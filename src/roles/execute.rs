@@ -1,7 +1,7 @@
 //! Runs an executor: folds `actions` and `journal` into the book of claims, and appends what the book says is next.
 //! It changes no server; it may be killed anywhere, and any executor goes on from the records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -69,12 +69,18 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>
             lag.note(item);
         }
         sent.retain(|_, at| at.elapsed() < AGAIN_AFTER);
+        // Asked once a round, when something is to be done.
+        let mut unread = None;
         for (partition, shelf) in &mut shelves.0 {
             let mut todo = shelf.book.next(speaker.source());
             // Looking at it again must not renew its time: what was lost on the way would never be said again.
             todo.retain(|one| !sent.contains_key(&one.name()));
             // Nothing is done before everything that is there was read: the book of a moment ago may have ended since.
-            if todo.is_empty() || !has_read_all(reader.as_mut(), *partition) {
+            if todo.is_empty() {
+                continue;
+            }
+            let unread = unread.get_or_insert_with(|| Unread::asked(reader.as_mut()));
+            if unread.is_left(*partition) {
                 continue;
             }
             for one in todo {
@@ -92,14 +98,21 @@ pub fn run(bus: &SharedBus, speaker: &Speaker, lag: &Lag, stop: &Arc<AtomicBool>
     Ok(())
 }
 
-/// Whether everything that is there was read; not when that cannot be asked.
-fn has_read_all(reader: &mut dyn Reader, partition: u32) -> bool {
-    match reader.unread() {
-        Ok(unread) => !unread.contains(&partition),
-        Err(error) => {
-            tracing::warn!(%error, partition, "nothing is begun: whether everything was read cannot be asked");
-            false
-        }
+/// Partitions that have more than was read; none when that cannot be asked.
+struct Unread(Option<BTreeSet<u32>>);
+
+impl Unread {
+    fn asked(reader: &mut dyn Reader) -> Self {
+        let answer = reader.unread();
+        let answer = answer.inspect_err(|error| {
+            tracing::warn!(%error, "nothing is begun: whether everything was read cannot be asked");
+        });
+        Self(answer.ok())
+    }
+
+    /// True where more may be there.
+    fn is_left(&self, partition: u32) -> bool {
+        self.0.as_ref().is_none_or(|unread| unread.contains(&partition))
     }
 }
 

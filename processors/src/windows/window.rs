@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_schemas::ids::DigestId;
-use millrace_schemas::sketch::Sketch;
+use millrace_schemas::sketch::{Gathered, Sketch};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Seen, Source};
 use millrace_schemas::topics::windows::TOTAL;
@@ -50,6 +50,21 @@ impl Names {
     pub(super) fn tidy(&mut self) {
         self.0.retain(|name| Arc::strong_count(name) > 1);
     }
+}
+
+/// The response times of the rows of a batch, on their way to the total of its window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Times {
+    first: Gathered,
+    last: Gathered,
+}
+
+/// What the windows of an instance use while they count.
+pub(super) struct Beside<'a> {
+    pub(super) names: &'a mut Names,
+    pub(super) times: &'a mut Times,
+    /// The window before the one that counts, which is open a little longer: what it has tells what will be needed.
+    pub(super) before: Option<&'a Open>,
 }
 
 /// A window that is being counted, or has just closed.
@@ -107,44 +122,56 @@ impl Open {
         &self.total
     }
 
-    /// Counts a row; for `wider` windows, the next one first, only as far as they cannot wait for the sums of this one.
-    pub(super) fn count(&mut self, row: &Seen<'_>, wider: &mut [&mut Open], names: &mut Names) {
-        add_seen(&mut self.total, row);
+    /// Counts rows; for `wider` windows, the next one first, only as far as they cannot wait for the sums of this one.
+    pub(super) fn count(&mut self, rows: &[Seen<'_>], wider: &mut [&mut Open], beside: &mut Beside<'_>) {
+        for row in rows {
+            let factor = add_counts_seen(&mut self.total, row);
+            beside.times.first.add(&row.rt_first, factor);
+            beside.times.last.add(&row.rt_last, factor);
+            self.count_one(row, wider, beside);
+        }
+        self.total.rt_first.merge_gathered(&mut beside.times.first);
+        self.total.rt_last.merge_gathered(&mut beside.times.last);
+    }
+
+    fn count_one(&mut self, row: &Seen<'_>, wider: &mut [&mut Open], beside: &mut Beside<'_>) {
         let start = self.total.second;
-        if let Some((own, is_new)) = self.own(row, names) {
-            own.count(row, start);
+        if let Some((at, is_new)) = self.place(row, beside.names) {
+            let like = beside.before.filter(|_| is_new).and_then(|before| before.rows.like(at, row.digest));
+            let own = self.rows.at(at);
+            own.count(row, start, like);
             if is_new {
-                own.owed = has_place(row, wider, names);
+                own.owed = has_place(row, wider, beside.names);
             }
             if own.owed {
                 return;
             }
         } else {
-            self.fold_up(row, names);
+            self.fold_up(row, beside.names);
         }
         for wide in wider {
-            wide.count_apart(row, names);
+            wide.count_apart(row, beside.names);
         }
     }
 
     /// Counts a row, but not in the total, which waits for that of the window inside.
     fn count_apart(&mut self, row: &Seen<'_>, names: &mut Names) {
         let start = self.total.second;
-        if let Some((own, _)) = self.own(row, names) {
-            own.count(row, start);
+        if let Some((at, _)) = self.place(row, names) {
+            self.rows.at(at).count(row, start, None);
         } else {
             self.fold_up(row, names);
         }
     }
 
     /// The place of a row, made where there is room; true when it is new. Who found none never finds one.
-    fn own(&mut self, row: &Seen<'_>, names: &mut Names) -> Option<(&mut Own, bool)> {
+    fn place(&mut self, row: &Seen<'_>, names: &mut Names) -> Option<(usize, bool)> {
         let found = self.rows.find(row.digest, row.schema, row.user);
         if found.is_none() && self.rows.all().len() >= ROWS_MAX {
             return None;
         }
         let at = found.unwrap_or_else(|| self.rows.add(Own::new(row.digest, row.schema, row.user, row.source, names)));
-        Some((self.rows.at(at), found.is_none()))
+        Some((at, found.is_none()))
     }
 
     /// Counts a row that has no place of its own.
@@ -155,7 +182,7 @@ impl Open {
         let folded = u32::try_from(self.folded.len()).unwrap_or(u32::MAX);
         let found = self.rows.find(DigestId::OTHER, "", "");
         let at = found.unwrap_or_else(|| self.rows.add(Own::new(DigestId::OTHER, "", "", row.source, names)));
-        let sum = self.rows.at(at).count(row, self.total.second);
+        let sum = self.rows.at(at).count(row, self.total.second, None);
         sum.folded = sum.folded.max(folded);
     }
 
@@ -215,9 +242,17 @@ impl Own {
         Self { digest, schema: names.of(schema), user: names.of(user), source, owed: false, sum: None }
     }
 
-    fn count(&mut self, row: &Seen<'_>, start: i64) -> &mut Sum {
+    /// Counts a row; the first in room for as much as `like` has.
+    fn count(&mut self, row: &Seen<'_>, start: i64, like: Option<&Sum>) -> &mut Sum {
         let Self { digest, source, sum, .. } = self;
-        let sum = sum.get_or_insert_with(|| Box::new(empty(row, start, *digest, *source)));
+        let sum = sum.get_or_insert_with(|| {
+            let mut sum = Box::new(empty(row, start, *digest, *source));
+            if let Some(like) = like {
+                sum.rt_first = Sketch::with_room_of(&like.rt_first);
+                sum.rt_last = Sketch::with_room_of(&like.rt_last);
+            }
+            sum
+        });
         add_seen(sum, row);
         sum.folded = sum.folded.max(row.folded);
         sum
@@ -239,11 +274,11 @@ impl Own {
 fn has_place(row: &Seen<'_>, windows: &mut [&mut Open], names: &mut Names) -> bool {
     let Some((next, around)) = windows.split_first_mut() else { return true };
     let owed = has_place(row, around, names);
-    let Some((own, is_new)) = next.own(row, names) else { return false };
+    let Some((at, is_new)) = next.place(row, names) else { return false };
     // What is folded into `other` there may come from here under any digest.
     let owed = owed && row.digest != DigestId::OTHER;
     if is_new {
-        own.owed = owed;
+        next.rows.at(at).owed = owed;
     }
     owed
 }
@@ -277,17 +312,27 @@ fn empty(row: &Seen<'_>, start: i64, digest: DigestId, source: Source) -> Sum {
 
 /// Adds `row`, multiplied by its sample factor.
 fn add_seen(sum: &mut Sum, row: &Seen<'_>) {
+    let factor = add_counts_seen(sum, row);
+    sum.rt_first.merge_packed(&row.rt_first, factor);
+    sum.rt_last.merge_packed(&row.rt_last, factor);
+}
+
+/// The same without the response times: they are to be multiplied by the factor that it gives.
+fn add_counts_seen(sum: &mut Sum, row: &Seen<'_>) -> u64 {
     let factor = u64::from(row.sample_factor.clamp(1, FACTOR_MAX));
-    add(sum, row, factor, |times, more| times.merge_packed(more, factor));
+    add_counts(sum, row, factor);
+    factor
 }
 
 /// Adds a sum of rows, which are multiplied already.
 fn add_sum(sum: &mut Sum, part: &Sum) {
-    add(sum, part, 1, Sketch::merge);
+    add_counts(sum, part, 1);
+    sum.rt_first.merge(&part.rt_first);
+    sum.rt_last.merge(&part.rt_last);
 }
 
 /// Adds the counts of `part`, `factor` times over. What one side does not know, the sum does not know.
-fn add<I, T, S>(sum: &mut Sum, part: &Row<I, T, S>, factor: u64, merge: impl Fn(&mut Sketch, &S)) {
+fn add_counts<I, T, S>(sum: &mut Sum, part: &Row<I, T, S>, factor: u64) {
     let times = |value: u64| value.saturating_mul(factor);
     let plus = |a: &mut u64, b: u64| *a = a.saturating_add(times(b));
     let maybe = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(times(b?)));
@@ -304,8 +349,6 @@ fn add<I, T, S>(sum: &mut Sum, part: &Row<I, T, S>, factor: u64, merge: impl Fn(
     plus(&mut sum.rt_sum_us, part.rt_sum_us);
     sum.rows_examined = maybe(sum.rows_examined, part.rows_examined);
     sum.lock_us = maybe(sum.lock_us, part.lock_us);
-    merge(&mut sum.rt_first, &part.rt_first);
-    merge(&mut sum.rt_last, &part.rt_last);
     // The coarsest sampling in the window: above 1, its counts are estimates.
     sum.sample_factor = sum.sample_factor.max(part.sample_factor.clamp(1, FACTOR_MAX));
 }

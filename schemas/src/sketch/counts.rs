@@ -2,14 +2,48 @@
 //! second or a minute count less than 256 in any bucket, and an eighth of the memory is an eighth of what a process holds open.
 //! Counts never fall, so equal counts have equal widths. It must never lose a count: what does not fit makes all of them wider.
 
+use wide::{u8x16, u16x8};
+
 use super::SPAN_MAX;
 use super::packed::put;
 
 /// 32 buckets more at a time: the sketches of a window grow once a second at most, and few by more.
 const GROWTH: usize = 32;
 
-/// 64: as many as a number has bits.
-const PLACES_AT_ONCE: usize = 64;
+/// 16: as many bytes as a register of every processor has.
+const AT_ONCE: usize = 16;
+
+/// A span of 256 buckets is a factor of 170: nearly all statements stay within.
+const FEW: usize = 256;
+
+/// Of each set of eight places, a bit for each, the first lowest: which they are, in rising order.
+static PLACES: [[u16; 8]; 256] = {
+    let mut all = [[0; 8]; 256];
+    let mut set = 0;
+    while set < 256 {
+        let (mut place, mut number) = (0, 0);
+        while place < 8 {
+            if (set >> place) & 1 == 1 {
+                all[set][number] = place;
+                number += 1;
+            }
+            place += 1;
+        }
+        set += 1;
+    }
+    all
+};
+
+/// And how many.
+static NUMBERS: [u8; 256] = {
+    let mut all = [0; 256];
+    let mut set: usize = 0;
+    while set < 256 {
+        all[set] = set.count_ones() as u8;
+        set += 1;
+    }
+    all
+};
 
 /// Counts by place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +73,11 @@ impl Default for Counts {
 }
 
 impl Counts {
+    /// None yet, and room for as many as `other` has.
+    pub(super) fn with_room_of(other: &Counts) -> Self {
+        Self::One(Vec::with_capacity(other.len().next_multiple_of(GROWTH)))
+    }
+
     pub(super) fn len(&self) -> usize {
         each!(self, all => all.len())
     }
@@ -65,9 +104,12 @@ impl Counts {
     /// LEB128 numbers.
     pub(super) fn write_to(&self, bytes: &mut Vec<u8>, first: u16) {
         let before = bytes.len();
-        if let Self::One(all) = self
-            && write_in_bytes(all, bytes, first)
-        {
+        let done = match self {
+            Self::One(all) if all.len() <= FEW => write_in_bytes::<FEW>(all, bytes, first),
+            Self::One(all) if all.len() <= SPAN_MAX => write_in_bytes::<SPAN_MAX>(all, bytes, first),
+            _ => false,
+        };
+        if done {
             return;
         }
         bytes.truncate(before);
@@ -92,8 +134,33 @@ impl Counts {
         }
     }
 
+    /// Adds a count to the place `at`, and for each pair, of a gap and a count, to the place behind the gap.
+    #[inline]
+    pub(super) fn add_pairs(&mut self, at: usize, count: u8, pairs: &[[u8; 2]]) {
+        // Nearly always all of it fits.
+        if let Self::One(all) = self {
+            if !pairs_are_too_many(all, at, count, pairs, u8::overflowing_add) {
+                return;
+            }
+            // What did not fit is taken back, with all the rest.
+            pairs_are_too_many(all, at, count, pairs, u8::overflowing_sub);
+        }
+        let rest = pairs.iter().scan(at, |at, [gap, count]| {
+            *at += usize::from(*gap) + 1;
+            Some((*at, u64::from(*count)))
+        });
+        self.add_all(std::iter::once((at, count.into())).chain(rest));
+    }
+
     /// Adds all of `other` from its place `from` on, which is added to the place `at`.
     pub(super) fn add_counts(&mut self, at: usize, other: &Counts, from: usize) {
+        if let (Self::One(all), Self::One(other)) = (&mut *self, other) {
+            let all = &mut all[at..];
+            if !counts_are_too_many(all, &other[from..], u8::overflowing_add) {
+                return;
+            }
+            counts_are_too_many(all, &other[from..], u8::overflowing_sub);
+        }
         each!(other, all => self.add_all(places(&all[from..]).map(|(place, n)| (at + place, n))));
     }
 
@@ -119,59 +186,72 @@ impl Counts {
     }
 }
 
-/// Does that with a byte for each number behind the first two; false where one does not fit. Which places are filled is chance, so
-/// nothing branches on a single one: 64 at a time are looked at, and what is filled of them is gone through.
-fn write_in_bytes(counts: &[u8], bytes: &mut Vec<u8>, first: u16) -> bool {
+/// Adds each count to its place, as `add` does; true when one did not fit. Which one is not asked meanwhile: that would cost more
+/// than the adding.
+#[inline]
+fn pairs_are_too_many(
+    counts: &mut [u8],
+    mut at: usize,
+    count: u8,
+    pairs: &[[u8; 2]],
+    add: impl Fn(u8, u8) -> (u8, bool),
+) -> bool {
+    let (sum, mut too_many) = add(counts[at], count);
+    counts[at] = sum;
+    for [gap, count] in pairs {
+        at += usize::from(*gap) + 1;
+        let (sum, is_too_much) = add(counts[at], *count);
+        counts[at] = sum;
+        too_many |= is_too_much;
+    }
+    too_many
+}
+
+/// The same for places that lie side by side.
+fn counts_are_too_many(counts: &mut [u8], other: &[u8], add: impl Fn(u8, u8) -> (u8, bool)) -> bool {
+    let mut too_many = false;
+    for (count, more) in counts.iter_mut().zip(other) {
+        let (sum, is_too_much) = add(*count, *more);
+        *count = sum;
+        too_many |= is_too_much;
+    }
+    too_many
+}
+
+/// Does that with a byte for each number behind the first two, for at most `SPAN` places; false where one does not fit. Which places
+/// are filled is chance, so nothing branches on a single one: all are found first, 16 looked at at once.
+fn write_in_bytes<const SPAN: usize>(counts: &[u8], bytes: &mut Vec<u8>, first: u16) -> bool {
     let Some(lowest) = counts.first() else {
         bytes.push(0);
         return true;
     };
-    if counts.len() > SPAN_MAX || counts.iter().fold(0, |all, n| all | n) >= 0x80 {
-        return false;
+    let (mut filled, mut number, mut large) = ([0_u16; SPAN], 0, u8x16::ZERO);
+    let (all, left) = counts.as_chunks();
+    let mut last = [0; AT_ONCE];
+    last[..left.len()].copy_from_slice(left);
+    for (from, some) in (0..).step_by(AT_ONCE).zip(all.iter().chain((!left.is_empty()).then_some(&last))) {
+        let some = u8x16::new(*some);
+        large |= some;
+        let set = !some.simd_eq(u8x16::ZERO).to_bitmask();
+        for (from, set) in [(from, set & 0xff), (from + 8, (set >> 8) & 0xff)] {
+            let places = u16x8::new(PLACES[set as usize]) + u16x8::splat(from);
+            filled[number..number + 8].copy_from_slice(places.as_array());
+            number += usize::from(NUMBERS[set as usize]);
+        }
     }
-    let mut filled = [0; SPAN_MAX / PLACES_AT_ONCE];
-    for (filled, places) in filled.iter_mut().zip(counts.chunks(PLACES_AT_ONCE)) {
-        *filled = filled_of(places);
-    }
-    let number = filled.iter().map(|filled| filled.count_ones() as usize).sum::<usize>();
     put(bytes, number as u64);
     put(bytes, first.into());
     bytes.push(*lowest);
-    filled[0] &= !1;
     let before = bytes.len();
     bytes.resize(before + 2 * (number - 1), 0);
-    let mut pairs = bytes[before..].chunks_exact_mut(2);
     let (mut next, mut gaps) = (1, 0);
-    for (from, (mut left, places)) in
-        (0..).step_by(PLACES_AT_ONCE).zip(filled.into_iter().zip(counts.chunks(PLACES_AT_ONCE)))
-    {
-        while left != 0 {
-            let place = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let Some(pair) = pairs.next() else { return false };
-            let gap = from + place - next;
-            pair.copy_from_slice(&[gap as u8, places[place]]);
-            gaps |= gap;
-            next = from + place + 1;
-        }
+    for (place, pair) in filled[1..number].iter().zip(bytes[before..].as_chunks_mut().0) {
+        let gap = place - next;
+        *pair = ((gap & 0xff) | (u16::from(counts[usize::from(*place)]) << 8)).to_le_bytes();
+        gaps |= gap;
+        next = place + 1;
     }
-    gaps < 0x80
-}
-
-/// Which of these places are filled, a bit each, that of the first lowest. Eight are looked at in one number: what is added to the
-/// low seven bits of each byte carries into its eighth unless they are 0, and the product moves the eighth bits together.
-fn filled_of(places: &[u8]) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    const TOGETHER: u64 = 0x0002_0408_1020_4081;
-    let mut filled = 0;
-    for (at, eight) in places.chunks(8).enumerate() {
-        let mut bytes = [0; 8];
-        bytes[..eight.len()].copy_from_slice(eight);
-        let number = u64::from_le_bytes(bytes);
-        let eighth = (((number & LOW) + LOW) | number) & !LOW;
-        filled |= (eighth.wrapping_mul(TOGETHER) >> 56) << (8 * at);
-    }
-    filled
+    gaps < 0x80 && large.to_bitmask() == 0
 }
 
 /// The filled places.

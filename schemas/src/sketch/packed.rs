@@ -8,10 +8,11 @@ use super::{BUCKETS, BadSketch, LAYOUT, SPAN_MAX};
 pub struct Packed<'a> {
     pub(super) zeros: u64,
     pub(super) collapsed: bool,
-    pub(super) filled: u64,
-    /// The lowest filled bucket and the highest.
-    pub(super) first: usize,
-    pub(super) last: usize,
+    /// How many buckets; at most [`SPAN_MAX`].
+    pub(super) filled: u16,
+    /// The lowest filled bucket and the highest, of [`BUCKETS`].
+    pub(super) first: u16,
+    pub(super) last: u16,
     /// What follows the number of the first filled bucket: its count, then gaps and counts in turn.
     counts: &'a [u8],
     /// Each number of `counts` is one byte.
@@ -41,22 +42,20 @@ impl<'a> Packed<'a> {
             Some(last) => (last, true),
             None => (last_of(filled, first, place, bytes, at)?, false),
         };
+        let (filled, first, last) = (filled as u16, first as u16, last as u16);
         Ok(Self { zeros, collapsed: flags == 1, filled, first, last, counts, in_bytes })
     }
 
-    /// The filled buckets, the lowest first, and their counts, where each number is one byte.
-    pub(super) fn pairs(&self) -> Option<impl Iterator<Item = (usize, u64)>> {
+    /// Where each number is one byte: the count of the first filled bucket, and for each other one, in rising order, the gap before
+    /// it and its count.
+    pub(super) fn pairs(&self) -> Option<(u8, &'a [[u8; 2]])> {
         let (count, rest) = self.counts.split_first().filter(|_| self.in_bytes)?;
-        let rest = rest.chunks_exact(2).scan(self.first, |index, pair| {
-            *index += usize::from(pair[0]) + 1;
-            Some((*index, u64::from(pair[1])))
-        });
-        Some(std::iter::once((self.first, u64::from(*count))).chain(rest))
+        Some((*count, rest.as_chunks().0))
     }
 
-    /// The same, of whatever size the numbers are.
+    /// The filled buckets, the lowest first, and their counts, of whatever size the numbers are.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
-        let (bytes, mut at, mut index) = (self.counts, 0, self.first);
+        let (bytes, mut at, mut index) = (self.counts, 0, usize::from(self.first));
         (0..self.filled).map_while(move |number| {
             if number > 0 {
                 index += take(bytes, &mut at).ok()? as usize + 1;
@@ -66,20 +65,34 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// The last of `filled` buckets, where each number behind that of the first is one byte and nothing is wrong.
+/// The last of `filled` buckets, where each number behind that of the first is one byte and nothing is wrong. Four buckets are
+/// looked at in one number.
 fn last_in_bytes(filled: u64, first: usize, counts: &[u8]) -> Option<usize> {
+    const GAPS: u64 = 0x00ff_00ff_00ff_00ff;
+    const LARGE: u64 = 0x8080_8080_8080_8080;
+    /// Added to counts below 128 it carries into their eighth bit, unless they are 0.
+    const LOW: u64 = 0x7f00_7f00_7f00_7f00;
+    const COUNTED: u64 = 0x8000_8000_8000_8000;
+    let filled = usize::try_from(filled).ok().filter(|filled| (1..=SPAN_MAX).contains(filled))?;
     let (count, rest) = counts.split_first()?;
-    let in_bytes = counts.len() as u64 == filled.checked_mul(2)?.checked_sub(1)?
-        && counts.iter().fold(0, |all, byte| all | byte) < 0x80;
-    if !in_bytes || *count == 0 {
+    if rest.len() != 2 * (filled - 1) || !(1..0x80).contains(count) {
         return None;
     }
-    let (mut last, mut all_filled) = (first, true);
-    for pair in rest.chunks_exact(2) {
-        last += usize::from(pair[0]) + 1;
-        all_filled &= pair[1] > 0;
+    let (fours, left) = rest.as_chunks::<8>();
+    // Buckets without a gap, counted once, fill up the last four: they change nothing.
+    let mut last_four = [0, 1, 0, 1, 0, 1, 0, 1];
+    last_four[..left.len()].copy_from_slice(left);
+    // At most 257 gaps below 128 are added up in each 16 bits.
+    let (mut gaps, mut large, mut counted) = (0_u64, 0, COUNTED);
+    for four in fours.iter().chain([&last_four]) {
+        let four = u64::from_le_bytes(*four);
+        gaps += four & GAPS & !LARGE;
+        large |= four;
+        counted &= (four & LOW) + LOW;
     }
-    (all_filled && last < BUCKETS && last - first < SPAN_MAX).then_some(last)
+    let gaps: u64 = (0..4).map(|at| (gaps >> (16 * at)) & 0xffff).sum();
+    let last = first + gaps as usize + filled - 1;
+    (large & LARGE == 0 && counted == COUNTED && last < BUCKETS && last - first < SPAN_MAX).then_some(last)
 }
 
 /// The last of `filled` buckets, whose first is named at `place`; what follows it begins at `at`.

@@ -2,6 +2,7 @@
 //! back. The columns are fixed; later versions add columns and never change one, so a reader takes the columns that it knows
 //! and lets others be. It must never guess: a missing or mistyped column is an error that names it.
 
+mod laid;
 mod read;
 mod write;
 
@@ -183,6 +184,10 @@ pub enum BadBatch {
 
 static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(Schema::new(fields("second"))));
 
+/// What each batch of ours says first.
+static HEAD: LazyLock<Vec<u8>> =
+    LazyLock::new(|| write::head(&SCHEMA).expect("Arrow writes any schema of these types"));
+
 /// The fields of the measures; `first` names the column of [`Row::second`].
 pub(super) fn fields(first: &'static str) -> Vec<Field> {
     let text = |name| Field::new(name, DataType::Utf8, false);
@@ -277,6 +282,12 @@ mod tests {
         bytes
     }
 
+    /// The rows as they are read where they lie.
+    fn laid_out(bytes: &[u8]) -> Option<Vec<Row>> {
+        let (stream, _) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
+        laid::rows(stream, &HEAD)?.iter().map(|row| row.to_row().ok()).collect()
+    }
+
     #[test]
     fn a_column_of_a_later_version_is_let_be() {
         let rows = vec![row(1, 2, None)];
@@ -287,6 +298,8 @@ mod tests {
         columns.insert(3, Arc::new(UInt64Array::from(vec![1])));
         let later = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("fits");
         assert_eq!(decode(&encoded(&later)).expect("decodes"), rows);
+        let seen = |rows: &[Seen<'_>]| rows.iter().map(|row| row.to_row().expect("legal")).collect::<Vec<_>>();
+        assert_eq!(with_rows(&encoded(&later), seen).expect("reads"), rows);
     }
 
     #[test]
@@ -310,6 +323,24 @@ mod tests {
         fn bytes_are_those_of_arrows_own_writer(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
             let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();
             prop_assert_eq!(encode(&rows).expect("encodes"), encoded(&batch(&rows)));
+        }
+
+        #[test]
+        fn rows_are_read_where_our_own_writer_lays_them(values in prop::collection::vec((any::<i64>(), any::<u64>(), any::<Option<u64>>()), 0..20)) {
+            let rows: Vec<Row> = values.into_iter().map(|(second, count, examined)| row(second, count, examined)).collect();
+            prop_assert_eq!(laid_out(&encode(&rows).expect("encodes")), Some(rows));
+        }
+
+        #[test]
+        fn what_is_read_where_it_lies_is_what_arrow_reads(at in 0..2_000_usize, bit in 0..8) {
+            let mut bytes = encode(&[row(1, 2, None), row(2, 3, Some(4))]).expect("encodes");
+            let (at, end) = (at % (bytes.len() - CHECKSUM_BYTES), bytes.len() - CHECKSUM_BYTES);
+            bytes[at] ^= 1_u8 << bit;
+            let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..end]).to_be_bytes();
+            bytes[end..].copy_from_slice(&checksum);
+            if let Some(rows) = laid_out(&bytes) {
+                prop_assert_eq!(decode(&bytes).expect("Arrow reads it too"), rows);
+            }
         }
 
         #[test]

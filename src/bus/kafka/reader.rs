@@ -24,8 +24,9 @@ use crate::bus::{Assignment, Error, From, Polled, Reader};
 
 /// 500 records a poll, as the local bus gives: several topics share a reader fairly.
 const POLL_RECORDS_MAX: usize = 500;
-/// 4 MiB of values a poll: they are copies of what waits in the library, and 500 batches of `queries` may be 25 MiB and more.
-const POLL_BYTES_MAX: usize = 4 << 20;
+/// 512 KiB of values a poll: they are copies of what waits in the library, and so few are still in the core's cache when they are
+/// worked through, in memory that the poll before has just given back.
+const POLL_BYTES_MAX: usize = 512 << 10;
 /// 1 ms: without any wait the library hands out a single event, and that may be a line of its log.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// 5 s between looks whether every partition moves that has more to read; one that stood at two of them is sought again.

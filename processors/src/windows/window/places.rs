@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use millrace_schemas::ids::DigestId;
 
-use super::Own;
+use super::{Own, Sum};
 
 /// 32 places more at a time: twice as many as are needed would be a good part of what a window takes.
 const GROWTH: usize = 32;
@@ -49,6 +49,17 @@ impl Places {
         };
         self.likely = place + 1;
         Some(place)
+    }
+
+    /// The sum of a row of this digest, if it has one; likely that at `place`.
+    pub(super) fn like(&self, place: usize, digest: DigestId) -> Option<&Sum> {
+        let likely = self.all.get(place).filter(|own| own.digest == digest);
+        let found = likely.or_else(|| {
+            let half = half(digest);
+            let (_, place) = self.by_digest.range((half, 0)..=(half, u32::MAX)).next()?;
+            self.all.get(*place as usize)
+        });
+        found?.sum.as_deref()
     }
 
     /// Makes a place for a row that has none.

@@ -74,7 +74,8 @@ fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
         let mut minutes = [(); MINUTES].map(|()| new());
         let mut shortest = [(); MINUTES].map(|()| [(); SHORTEST].map(|()| new()));
         let (mut alone_hour, mut alone_minutes, mut alone) = (hour.clone(), minutes.clone(), shortest.clone());
-        for (at, row) in rows.iter().enumerate() {
+        let beside = &mut Beside { names: &mut Names::default(), times: &mut Times::default(), before: None };
+        for (at, row) in rows.chunks(1).enumerate() {
             let chance = dice(at as u64, 0) % 10;
             // Each in its time, and some in the window before, which is open for a while yet.
             let window = (at * MINUTES * SHORTEST / rows.len()).saturating_sub(usize::from(chance < 2));
@@ -82,15 +83,15 @@ fn wider_windows_hold_what_they_would_had_they_counted_each_row() {
             let minute = &mut minutes[in_hour];
             match chance {
                 // So late that only the wider windows are open, or only the widest.
-                2 => minute.count(row, &mut [&mut hour], &mut names),
-                3 => hour.count(row, &mut [], &mut names),
-                _ => shortest[in_hour][in_minute].count(row, &mut [minute, &mut hour], &mut names),
+                2 => minute.count(row, &mut [&mut hour], beside),
+                3 => hour.count(row, &mut [], beside),
+                _ => shortest[in_hour][in_minute].count(row, &mut [minute, &mut hour], beside),
             }
-            alone_hour.count(row, &mut [], &mut names);
+            alone_hour.count(row, &mut [], beside);
             if chance != 3 {
-                alone_minutes[in_hour].count(row, &mut [], &mut names);
+                alone_minutes[in_hour].count(row, &mut [], beside);
                 if chance != 2 {
-                    alone[in_hour][in_minute].count(row, &mut [], &mut names);
+                    alone[in_hour][in_minute].count(row, &mut [], beside);
                 }
             }
         }

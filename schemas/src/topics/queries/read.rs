@@ -11,7 +11,7 @@ use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{BadBatch, CHECKSUM_BYTES, Row, SCHEMA, Source};
+use super::{BadBatch, CHECKSUM_BYTES, HEAD, Row, SCHEMA, Source, laid};
 use crate::ids::{DigestId, InstanceId};
 use crate::sketch::{Packed, Sketch};
 
@@ -38,6 +38,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, BadBatch> {
 
 /// Reads the same, and gives `work` all rows as they lie, once every one of them was checked.
 pub fn with_rows<T>(bytes: &[u8], work: impl FnOnce(&[Seen<'_>]) -> T) -> Result<T, BadBatch> {
+    if let Some(rows) = laid::rows(sealed(bytes)?, &HEAD) {
+        return Ok(work(&rows));
+    }
     let batches = read(bytes, |batch, batches| {
         batches.push(batch.clone());
         Ok(())
@@ -57,12 +60,7 @@ pub(in crate::topics) fn read<T>(
     bytes: &[u8],
     each: fn(&RecordBatch, &mut Vec<T>) -> Result<(), BadBatch>,
 ) -> Result<Vec<T>, BadBatch> {
-    let Some((stream, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
-        return Err(BadBatch::Damaged(bytes.len()));
-    };
-    if xxh3_64(stream).to_be_bytes() != *checksum {
-        return Err(BadBatch::Damaged(bytes.len()));
-    }
+    let stream = sealed(bytes)?;
     guarded(bytes, || {
         let mut rows = Vec::new();
         for batch in StreamReader::try_new(Cursor::new(stream), None)? {
@@ -70,6 +68,13 @@ pub(in crate::topics) fn read<T>(
         }
         Ok(rows)
     })
+}
+
+/// The stream before a checksum that fits it.
+fn sealed(bytes: &[u8]) -> Result<&[u8], BadBatch> {
+    let sealed = bytes.split_last_chunk::<CHECKSUM_BYTES>();
+    let sealed = sealed.filter(|(stream, checksum)| xxh3_64(stream).to_be_bytes() == **checksum);
+    sealed.map(|(stream, _)| stream).ok_or(BadBatch::Damaged(bytes.len()))
 }
 
 /// The Arrow reader trusts offsets inside the bytes and panics when they lie; the checksum rules out accidents, this forgeries.

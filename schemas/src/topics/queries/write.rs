@@ -14,54 +14,62 @@ use super::{BadBatch, Row};
 use crate::sketch::Sketch;
 
 /// 64 bytes: what Arrow's own writer makes each message and each part of a body a multiple of.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 /// What begins a message: this, and the length of its description.
-const BEGIN: [u8; 4] = [0xff; 4];
+pub(super) const BEGIN: [u8; 4] = [0xff; 4];
+/// A message of no bytes ends the stream.
+pub(super) const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Writes batches of one schema, each as a stream of its own with a checksum behind its end.
 pub(in crate::topics) struct Writer {
     /// What each stream says first: the columns that follow.
     head: Vec<u8>,
+    /// How long the description of the last batch was: that of the next one is as long, unless it is the first without rows.
+    room: usize,
     body: Body,
     description: FlatBufferBuilder<'static>,
-    stream: Vec<u8>,
 }
 
 impl Writer {
     pub(in crate::topics) fn new(schema: &Schema) -> Result<Self, BadBatch> {
-        let head = StreamWriter::try_new(Vec::new(), schema)?.get_ref().clone();
-        Ok(Self { head, body: Body::default(), description: FlatBufferBuilder::new(), stream: Vec::new() })
+        Ok(Self { head: head(schema)?, room: 0, body: Body::default(), description: FlatBufferBuilder::new() })
     }
 
     /// A batch of so many rows, whose columns `write` writes, in the order of the schema. It stands until the next one.
     pub(in crate::topics) fn write(&mut self, rows: usize, write: impl FnOnce(&mut Body)) -> &[u8] {
-        let Self { head, body, description, stream } = self;
-        body.bytes.clear();
-        body.columns.clear();
-        body.parts.clear();
+        let Self { head, room, body, description } = self;
+        body.begin(head, *room);
         write(body);
         body.describe(rows, description);
         let description = description.finished_data();
         let length = (BEGIN.len() + 4 + description.len()).next_multiple_of(ALIGNMENT);
-        stream.clear();
-        stream.extend_from_slice(head);
-        stream.extend_from_slice(&BEGIN);
-        stream.extend_from_slice(&((length - BEGIN.len() - 4) as u32).to_le_bytes());
-        stream.extend_from_slice(description);
-        stream.resize(head.len() + length, 0);
-        stream.extend_from_slice(&body.bytes);
-        // A message of no bytes ends it.
-        stream.extend_from_slice(&BEGIN);
-        stream.extend_from_slice(&0_u32.to_le_bytes());
+        let stream = &mut body.stream;
+        if length != *room {
+            stream.splice(head.len()..head.len() + *room, std::iter::repeat_n(0, length));
+            *room = length;
+        }
+        let place = &mut stream[head.len()..head.len() + length];
+        place.fill(0);
+        place[..4].copy_from_slice(&BEGIN);
+        place[4..8].copy_from_slice(&((length - BEGIN.len() - 4) as u32).to_le_bytes());
+        place[8..8 + description.len()].copy_from_slice(description);
+        stream.extend_from_slice(&END);
         stream.extend_from_slice(&xxh3_64(stream).to_be_bytes());
         stream
     }
 }
 
-/// The columns of a batch.
+/// What a stream of this schema says first.
+pub(super) fn head(schema: &Schema) -> Result<Vec<u8>, BadBatch> {
+    Ok(StreamWriter::try_new(Vec::new(), schema)?.get_ref().clone())
+}
+
+/// The columns of a batch, behind what its stream says before them.
 #[derive(Default)]
 pub(in crate::topics) struct Body {
-    bytes: Vec<u8>,
+    stream: Vec<u8>,
+    /// Where they begin.
+    from: usize,
     /// How many values each column has, and how many are missing.
     columns: Vec<FieldNode>,
     /// Where the parts of each column lie.
@@ -69,6 +77,16 @@ pub(in crate::topics) struct Body {
 }
 
 impl Body {
+    /// A stream that begins with `head`, and has `room` for the description of its batch.
+    fn begin(&mut self, head: &[u8], room: usize) {
+        self.columns.clear();
+        self.parts.clear();
+        self.stream.clear();
+        self.stream.extend_from_slice(head);
+        self.stream.resize(head.len() + room, 0);
+        self.from = self.stream.len();
+    }
+
     /// Numbers, and what else has always as many bytes.
     pub(in crate::topics) fn fixed<const N: usize>(&mut self, values: impl ExactSizeIterator<Item = [u8; N]>) {
         self.column(values.len());
@@ -108,7 +126,7 @@ impl Body {
     /// What `write` writes of each value, one behind the other; before all of it, where each ends.
     fn varied<T>(&mut self, values: impl ExactSizeIterator<Item = T>, write: impl Fn(T, &mut Vec<u8>)) {
         self.column(values.len());
-        let ends = self.bytes.len();
+        let ends = self.stream.len();
         self.part(|bytes| bytes.resize(ends + 4 * (1 + values.len()), 0));
         self.part(|bytes| {
             let from = bytes.len();
@@ -129,11 +147,11 @@ impl Body {
 
     /// Adds a part of the column that was begun.
     fn part(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let from = self.bytes.len();
-        write(&mut self.bytes);
-        let to = self.bytes.len();
+        let from = self.stream.len() - self.from;
+        write(&mut self.stream);
+        let to = self.stream.len() - self.from;
         self.parts.push(Buffer::new(from as i64, (to - from) as i64));
-        self.bytes.resize(to.next_multiple_of(ALIGNMENT), 0);
+        self.stream.resize(self.from + to.next_multiple_of(ALIGNMENT), 0);
     }
 
     /// Says what it is, as Arrow's own writer does, in the same order.
@@ -149,7 +167,7 @@ impl Body {
         let mut message = MessageBuilder::new(into);
         message.add_version(MetadataVersion::V5);
         message.add_header_type(MessageHeader::RecordBatch);
-        message.add_bodyLength(self.bytes.len() as i64);
+        message.add_bodyLength((self.stream.len() - self.from) as i64);
         message.add_header(batch.as_union_value());
         let message = message.finish();
         into.finish(message, None);
