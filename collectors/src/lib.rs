@@ -4,6 +4,7 @@ pub mod log_in;
 pub mod performance_schema;
 pub mod process;
 pub mod pulse;
+pub mod rows;
 pub mod server;
 pub mod slow_log;
 pub mod statements;

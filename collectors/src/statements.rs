@@ -1,6 +1,6 @@
-//! What is known about statements, across sources: which digests this agent has seen, and which source of an instance counts.
+//! What is known about statements, across sources: which digests this agent has seen, and what errors say of how they ended.
 //! Digests enter as bytes of statements; ids leave, and each new text once, so that a text crosses the bus once and not once
-//! per second. It must never sum two sources of one instance, and never grow without bound.
+//! per second. It must never grow without bound.
 
 use std::collections::HashMap;
 
@@ -61,13 +61,18 @@ impl Known {
     /// The class of a statement; `cut` says that the bytes are only its beginning.
     pub fn identify(&mut self, sql: &[u8], cut: bool) -> DigestId {
         let id = self.scanner.id_of(sql);
+        self.remember(id, sql, cut);
+        id
+    }
+
+    /// The same for a statement whose class is known already.
+    pub fn remember(&mut self, id: DigestId, sql: &[u8], cut: bool) {
         self.clock += 1;
         if let Some(seen) = self.seen.get_mut(&id) {
             seen.last = self.clock;
         } else {
             self.meet(id, sql, cut);
         }
-        id
     }
 
     /// What a statement of this class does, if it was seen lately.
@@ -126,6 +131,28 @@ fn sample(sql: &[u8]) -> String {
         masked.truncate(end);
     }
     masked
+}
+
+/// How a statement ended that did not end by itself. Only error numbers tell: a connection that is killed while it does nothing
+/// leaves none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// Somebody killed it.
+    Killed,
+    /// It ran into a time limit of its own.
+    TimedOut,
+}
+
+impl Interruption {
+    /// What the number of a server's error says: 1317 is KILL in both flavours, 1927 KILL of the whole connection in MariaDB;
+    /// 1969 is `max_statement_time` of MariaDB, 3024 `max_execution_time` of MySQL.
+    pub fn of(error: u32) -> Option<Interruption> {
+        match error {
+            1317 | 1927 => Some(Interruption::Killed),
+            1969 | 3024 => Some(Interruption::TimedOut),
+            _ => None,
+        }
+    }
 }
 
 /// Which source of an instance's statements is the one that counts.

@@ -1,13 +1,16 @@
 //! Tests of the binary on real servers.
 
 mod away;
+mod beside;
 mod counters;
 mod credentials;
 mod exit;
+mod interrupted;
 mod masking;
 mod memory;
 mod operator;
 mod resume;
+mod sampled;
 pub(crate) mod site;
 mod slow_log;
 mod watching;

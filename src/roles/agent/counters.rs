@@ -2,19 +2,19 @@
 //! seconds in, rows of `queries` and new digests out. For instances whose configuration says so; the capture leaves those out, since
 //! two sources of one instance are never summed. It changes nothing on the server.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_collectors::log_in::LogIn;
 use millrace_collectors::performance_schema::{Deltas, Difference, Differences};
+use millrace_collectors::rows::fold;
 use millrace_collectors::statements::Known;
 use millrace_mysql::digests::{self, DigestCounters};
 use millrace_mysql::{Error, Session};
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::COUNTERS_LACK;
 use millrace_schemas::record::NewRecord;
-use millrace_schemas::topics::queries::{self, DIGESTS_PER_SECOND_MAX, Row, Source};
+use millrace_schemas::topics::queries::{self, Row, Source};
 
 use super::capture::{batch, entry, fleet};
 use super::{Agent, Place, stopped};
@@ -71,7 +71,7 @@ fn publish(agent: &Agent, place: &Place, found: &Differences, known: &mut Known,
         agent.metrics.add(&COUNTERS_LACK, &[place.instance.as_str(), what], count);
     }
     for row in found.rows.iter().filter(|row| row.digest != DigestId::OTHER) {
-        known.identify(row.text.as_bytes(), row.text.ends_with(CUT));
+        known.remember(row.digest, row.text.as_bytes(), row.text.ends_with(CUT));
     }
     for new in known.take_new() {
         // Not waited for: a text that did not get through is told again after a restart.
@@ -97,30 +97,10 @@ fn record(agent: &Agent, place: &Place, rows: &[Row], number: &mut u64) -> Optio
 
 /// The differences as rows of the second in which they were read: those with the most time, and the others in one.
 fn rows(place: &Place, found: &[Difference], second: i64) -> Vec<Row> {
-    let mut ranked: Vec<&Difference> = found.iter().collect();
-    ranked.sort_by_key(|row| (Reverse(row.time_us), row.digest, &row.schema));
-    let (told, folded) = ranked.split_at(ranked.len().min(DIGESTS_PER_SECOND_MAX));
-    let mut rows: Vec<Row> = told.iter().map(|row| self::row(place, row, second, 0)).collect();
-    if !folded.is_empty() {
-        let sum = |of: fn(&Difference) -> u64| folded.iter().map(|row| of(row)).sum();
-        let other = Difference {
-            schema: String::new(),
-            digest: DigestId::OTHER,
-            text: String::new(),
-            count: sum(|row| row.count),
-            errors: sum(|row| row.errors),
-            time_us: sum(|row| row.time_us),
-            lock_us: sum(|row| row.lock_us),
-            rows_sent: sum(|row| row.rows_sent),
-            rows_affected: sum(|row| row.rows_affected),
-            rows_examined: sum(|row| row.rows_examined),
-        };
-        rows.push(row(place, &other, second, folded.len() as u32));
-    }
-    rows
+    fold(found.iter().map(|row| self::row(place, row, second)).collect())
 }
 
-fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
+fn row(place: &Place, found: &Difference, second: i64) -> Row {
     let (mean_us, times) = (found.mean_us(), found.times());
     Row {
         second,
@@ -143,7 +123,10 @@ fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
         rt_max_us: mean_us,
         rt_first: times.clone(),
         rt_last: times,
-        folded,
+        folded: 0,
+        // It counts errors by digest, but not which.
+        killed: None,
+        timed_out: None,
     }
 }
 
@@ -151,6 +134,7 @@ fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
 mod tests {
     use millrace_mysql::{Account, Address, Target};
     use millrace_schemas::ids::{ClusterId, InstanceId};
+    use millrace_schemas::topics::queries::DIGESTS_PER_SECOND_MAX;
 
     use super::*;
 
@@ -172,7 +156,7 @@ mod tests {
     fn found(at: u64) -> Difference {
         Difference {
             schema: "shop".to_owned(),
-            digest: DigestId(u128::from(at + 1).to_be_bytes()),
+            digest: DigestId((u128::from(at + 1) << 64).to_be_bytes()), // the lowest ids are reserved
             text: "DO ?".to_owned(),
             count: 4,
             errors: 1,

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::changes::{Change, Changes};
+use super::slow::{self, Rate};
 use super::{Agent, Place, process_fact};
 
 /// One heartbeat a second: the rate that silence is judged by.
@@ -44,6 +45,8 @@ struct Watch {
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<u64>>,
     told: bool,
+    /// The slow log is followed; how much of it the server leaves out is said here.
+    slow: Option<Rate>,
     /// Since when no heartbeat has reached the bus: the next one that does is told with the gap before it.
     unheard_since: Option<u64>,
     /// Whether the server runs on this host: what it says of its files and its process is looked for here only then.
@@ -62,6 +65,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         process: Process::Unknown,
         exit: None,
         told: false,
+        slow: None,
         unheard_since: None,
         here: is_here(&place).await,
         failed: None,
@@ -183,6 +187,7 @@ impl Watch {
         let (mut server, server_error) = match sample {
             Ok(sample) => {
                 self.tell_inventory(&sample);
+                self.follow_slow_log(&sample);
                 self.watch_process(&sample);
                 (Some(sample.state), None)
             }
@@ -273,10 +278,19 @@ impl Watch {
             guarded: self.place.guarded.is_some(),
         });
         drop(self.agent.speaker.say(self.place.subject(), None, item));
+    }
+
+    /// Once it is known where the server writes it.
+    fn follow_slow_log(&mut self, sample: &Sample) {
         let server = &sample.status.server;
-        let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
-        if let Some(file) = self.place.slow_log.clone().or(named) {
-            super::slow::start(&self.agent, &self.place, sample.state.flavour, file);
+        if self.slow.is_none() {
+            let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
+            let file = self.place.slow_log.clone().or(named);
+            let (agent, place) = (&self.agent, &self.place);
+            self.slow = file.map(|file| slow::start(agent, place, sample.state.flavour, file));
+        }
+        if let Some(rate) = &self.slow {
+            rate.set(&self.agent, &self.place, server.slow_log_rate);
         }
     }
 
