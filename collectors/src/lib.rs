@@ -1,4 +1,5 @@
 //! What watches: wire capture, slow logs, servers, hosts, heartbeats; writes facts, changes nothing.
+pub mod authority;
 pub mod host;
 pub mod log_in;
 pub mod performance_schema;

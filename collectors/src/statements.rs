@@ -5,8 +5,6 @@
 use std::collections::HashMap;
 
 use millrace_schemas::digest::{self, DigestId, Kind, Scanner};
-use millrace_schemas::ids::InstanceId;
-use millrace_schemas::topics::queries::Source;
 
 /// Most digests that are remembered. 20,000: ten times what one second may report; at about 40 bytes each they are nothing.
 /// Forgetting one costs a repeated text, no more.
@@ -155,39 +153,6 @@ impl Interruption {
     }
 }
 
-/// Which source of an instance's statements is the one that counts.
-#[derive(Debug, Default)]
-pub struct Authority {
-    sources: HashMap<InstanceId, Source>,
-}
-
-impl Authority {
-    /// No source was named yet: all are refused.
-    pub fn new() -> Self {
-        Authority::default()
-    }
-
-    /// Names the source of an instance; rows of others are refused from now on.
-    pub fn set(&mut self, instance: InstanceId, source: Source) {
-        self.sources.insert(instance, source);
-    }
-
-    /// The instance is gone.
-    pub fn remove(&mut self, instance: &InstanceId) {
-        self.sources.remove(instance);
-    }
-
-    /// The source that counts.
-    pub fn source(&self, instance: &InstanceId) -> Option<Source> {
-        self.sources.get(instance).copied()
-    }
-
-    /// Whether rows of this source count.
-    pub fn accepts(&self, instance: &InstanceId, source: Source) -> bool {
-        self.source(instance) == Some(source)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,14 +186,5 @@ mod tests {
         known.take_new();
         known.identify(latest.as_bytes(), false);
         assert!(known.take_new().is_empty());
-    }
-
-    #[test]
-    fn one_source_counts() {
-        let instance = InstanceId::parse("db-1").expect("an id");
-        let mut authority = Authority::new();
-        assert!(!authority.accepts(&instance, Source::Wire));
-        authority.set(instance.clone(), Source::Wire);
-        assert!(authority.accepts(&instance, Source::Wire) && !authority.accepts(&instance, Source::SlowLog));
     }
 }

@@ -83,8 +83,8 @@ pub struct WatchedServer {
     pub password_file: Option<PathBuf>,
     /// The slow log to follow, when it is not the one that the server names.
     pub slow_log: Option<PathBuf>,
-    /// Where its statements are counted.
-    pub statements: Source,
+    /// Where its statements are counted; absent: the agent decides by what it sees.
+    pub statements: Option<Source>,
 }
 
 /// A cluster that is only watched.
@@ -230,18 +230,19 @@ fn server(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Proble
     let user = section.required("user", problems).map(|(text, _)| text);
     let password_file = section.path("password-file", problems);
     let slow_log = section.path("slow-log", problems);
-    let statements = section.optional("statements", problems, source).unwrap_or(Source::Wire);
+    let statements = section.optional("statements", problems, source).flatten();
     section.finish(problems);
     let (instance, cluster, user) = (instance?, cluster?, user?);
     Some(WatchedServer { instance, cluster, address, port, user, password_file, slow_log, statements })
 }
 
 /// Where statements are counted. Rows of slow logs are no counts: they have only what was slow.
-fn source(text: &str) -> Result<Source, String> {
+fn source(text: &str) -> Result<Option<Source>, String> {
     match text {
-        "wire" => Ok(Source::Wire),
-        "performance-schema" => Ok(Source::PerformanceSchema),
-        _ => Err(format!("'{text}' is no source of statements: give \"wire\" or \"performance-schema\"")),
+        "auto" => Ok(None),
+        "wire" => Ok(Some(Source::Wire)),
+        "performance-schema" => Ok(Some(Source::PerformanceSchema)),
+        _ => Err(format!("'{text}' is no source of statements: give \"auto\", \"wire\" or \"performance-schema\"")),
     }
 }
 

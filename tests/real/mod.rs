@@ -1,5 +1,6 @@
 //! Tests of the binary on real servers.
 
+mod authority;
 mod away;
 mod beside;
 mod counters;

@@ -1,11 +1,12 @@
 //! Runs the agent of a host: finds its instances, watches each, captures packets, follows slow logs, and performs the steps
 //! that executors ask of this host. It observes and does; it decides nothing.
 
+mod authority;
 mod capture;
 mod changes;
 mod counters;
 mod slow;
-
+mod statements;
 mod steps;
 mod watch;
 
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use millrace_collectors::log_in::LogIn;
 use millrace_collectors::{host, wire};
 use millrace_executors::guard;
 use millrace_executors::hands::Hands;
@@ -30,6 +32,8 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::inventory::{Host as HostItem, Item};
 use millrace_schemas::topics::queries::Source;
 use tokio::sync::watch as signal;
+
+use authority::Authorities;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
@@ -50,6 +54,8 @@ struct Agent {
     /// Absent where Millrace only watches.
     hands: Option<Hands>,
     watched: wire::Watched,
+    /// Which source counts the statements of each instance.
+    authorities: Authorities,
     /// Which cluster each watched instance belongs to.
     clusters: Mutex<HashMap<InstanceId, ClusterId>>,
     /// The bus's time as this agent last learned it: from the append times of what it said.
@@ -68,13 +74,15 @@ struct Place {
     port: u16,
     /// How status is read.
     target: Target,
+    /// Whoever asks with it shares this.
+    log_in: Arc<LogIn>,
     /// How the pulse is written; absent for servers that are only observed.
     pulse: Option<Target>,
     /// The instance's folder, when Millrace created it.
     guarded: Option<Instance>,
     slow_log: Option<PathBuf>,
-    /// Where its statements are counted.
-    statements: Source,
+    /// Where its statements are counted; absent: as the agent sees fit.
+    statements: Option<Source>,
 }
 
 impl Agent {
@@ -124,6 +132,7 @@ pub async fn run(
         metrics,
         hands,
         watched: wire::Watched::default(),
+        authorities: Authorities::default(),
         clusters: Mutex::default(),
         bus_now: Mutex::new(Timestamp::ZERO),
         state: settings.state.clone(),
@@ -155,12 +164,13 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
                 clusters.insert(place.instance.clone(), place.cluster.clone());
                 drop(clusters);
                 known.insert(place.instance.clone(), place.clone());
-                if place.statements == Source::PerformanceSchema {
-                    counters::start(agent, &place);
+                agent.authorities.add(&place, settings.capture.is_some(), &agent.metrics);
+                if place.statements != Some(Source::Wire) {
+                    tokio::spawn(statements::run(Arc::clone(agent), place.clone()));
                 }
                 tokio::spawn(watch::run(Arc::clone(agent), place));
             }
-            let captured = known.values().filter(|place| place.statements == Source::Wire);
+            let captured = known.values().filter(|place| place.statements != Some(Source::PerformanceSchema));
             agent.watched.set(captured.map(server).collect());
         }
         tokio::select! {
@@ -175,26 +185,32 @@ fn server(place: &Place) -> wire::Server {
 }
 
 fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {
-    let created = agent.hands.iter().flat_map(Hands::instances).map(|instance| Place {
-        cluster: instance.cluster.clone(),
-        instance: instance.instance.clone(),
-        address: instance.address.clone(),
-        port: instance.port,
-        target: instance.target(),
-        pulse: Some(instance.target_over_tcp(&instance.accounts.pulse)),
-        slow_log: Some(instance.slow_log()),
-        statements: Source::Wire,
-        guarded: Some(instance),
+    let created = agent.hands.iter().flat_map(Hands::instances).map(|instance| {
+        let target = instance.target();
+        Place {
+            cluster: instance.cluster.clone(),
+            instance: instance.instance.clone(),
+            address: instance.address.clone(),
+            port: instance.port,
+            log_in: Arc::new(LogIn::new(target.clone())),
+            target,
+            pulse: Some(instance.target_over_tcp(&instance.accounts.pulse)),
+            slow_log: Some(instance.slow_log()),
+            statements: None,
+            guarded: Some(instance),
+        }
     });
     let watched = settings.servers.iter().map(|server| {
         let address = connect::Address::Tcp { host: server.address.clone(), port: server.port };
         let account = connect::Account { user: server.user.clone(), password_file: server.password_file.clone() };
+        let target = Target::new(server.instance.to_string(), address, account);
         Place {
             cluster: server.cluster.clone(),
             instance: server.instance.clone(),
             address: server.address.clone(),
             port: server.port,
-            target: Target::new(server.instance.to_string(), address, account),
+            log_in: Arc::new(LogIn::new(target.clone())),
+            target,
             pulse: None,
             guarded: None,
             slow_log: server.slow_log.clone(),

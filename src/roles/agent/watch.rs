@@ -59,7 +59,7 @@ struct Watch {
 
 pub(super) async fn run(agent: Arc<Agent>, place: Place) {
     let mut watch = Watch {
-        sampler: Sampler::new(place.target.clone()),
+        sampler: Sampler::new(Arc::clone(&place.log_in)),
         pulse: place.pulse.clone().map(|target| Pulse::new(target, place.cluster.clone())),
         guard: guard_of(&agent, &place).await,
         process: Process::Unknown,
@@ -139,7 +139,7 @@ async fn exited(exit: &mut Option<oneshot::Receiver<u64>>) -> Option<u64> {
 }
 
 /// Whether a place is on this host. A name counts when it can be resolved, to addresses of this host only.
-async fn is_here(place: &Place) -> bool {
+pub(super) async fn is_here(place: &Place) -> bool {
     if place.guarded.is_some() {
         return true;
     }
