@@ -75,6 +75,8 @@ catalogue! {
     SLOW_BROKEN: Counter, "millrace_slow_log_broken_total", "times", ["instance"], "collectors", "Times that what followed the last entry read was gone: the slow log was cut off or removed, and no copy was left.";
     SLOW_SUPPRESSED: Counter, "millrace_slow_log_suppressed_total", "entries", ["instance"], "collectors", "Slow statements not sent because of the limit per digest.";
     SLOW_UNSENT: Counter, "millrace_slow_log_unsent_rows_total", "rows", ["instance"], "collectors", "Rows of slow statements that were not sent, because they cannot be encoded.";
+    SLOW_ROTATED: Counter, "millrace_slow_log_rotations_total", "times", ["instance"], "executors", "Times that the slow log of a server that Millrace created was rotated.";
+    SLOW_REMOVED: Counter, "millrace_slow_log_removed_total", "files", ["instance"], "executors", "Rotated slow logs that were removed, because newer ones are as many as are kept.";
     SLOW_FACTOR: Gauge, "millrace_slow_log_sample_factor", "statements", ["instance"], "collectors", "How many slow statements each that is logged stands for, as the server's rate limit says; MariaDB marks none of its entries with it.";
     COUNTERS_LACK: Counter, "millrace_performance_schema_lacking_total", "events", ["instance", "what"], "collectors", "What a server's own counts of its statements lack: digests whose counters were set back (reset), statements only in the row for all beyond its table (beyond), digests that came into view of unknown age (unknown).";
     INSTANCE_UP: Gauge, "mysql_up", "boolean", ["cluster", "instance", "host"], "collectors", "1 when the agent could ask the server in the last heartbeat.";

@@ -11,6 +11,7 @@ mod masking;
 mod memory;
 mod operator;
 mod resume;
+mod rotation;
 mod sampled;
 pub(crate) mod site;
 mod slow_log;

@@ -5,6 +5,7 @@ mod authority;
 mod capture;
 mod changes;
 mod counters;
+mod rotation;
 mod slow;
 mod statements;
 mod steps;
@@ -167,6 +168,9 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
                 agent.authorities.add(&place, settings.capture.is_some(), &agent.metrics);
                 if place.statements != Some(Source::Wire) {
                     tokio::spawn(statements::run(Arc::clone(agent), place.clone()));
+                }
+                if let (Some(instance), Some(keep)) = (place.guarded.clone(), settings.keep_slow_logs) {
+                    tokio::spawn(rotation::run(Arc::clone(agent), instance, keep));
                 }
                 tokio::spawn(watch::run(Arc::clone(agent), place));
             }
