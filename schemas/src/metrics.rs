@@ -75,6 +75,7 @@ catalogue! {
     SLOW_BROKEN: Counter, "millrace_slow_log_broken_total", "times", ["instance"], "collectors", "Times that what followed the last entry read was gone: the slow log was cut off or removed, and no copy was left.";
     SLOW_SUPPRESSED: Counter, "millrace_slow_log_suppressed_total", "entries", ["instance"], "collectors", "Slow statements not sent because of the limit per digest.";
     SLOW_UNSENT: Counter, "millrace_slow_log_unsent_rows_total", "rows", ["instance"], "collectors", "Rows of slow statements that were not sent, because they cannot be encoded.";
+    SLOW_TABLE_SECONDS: Gauge, "millrace_slow_log_table_look_seconds", "seconds", ["instance"], "collectors", "How long the last look at the table of slow statements took: it has no index, so that each scans it; the next one comes after twenty times as long.";
     SLOW_ROTATED: Counter, "millrace_slow_log_rotations_total", "times", ["instance"], "executors", "Times that the slow log of a server that Millrace created was rotated.";
     SLOW_REMOVED: Counter, "millrace_slow_log_removed_total", "files", ["instance"], "executors", "Rotated slow logs that were removed, because newer ones are as many as are kept.";
     SLOW_FACTOR: Gauge, "millrace_slow_log_sample_factor", "statements", ["instance"], "collectors", "How many slow statements each that is logged stands for, as the server's rate limit says; MariaDB marks none of its entries with it.";

@@ -58,6 +58,11 @@ impl Beside {
         Self { child: Self::up(folder.path()), console, folder, bus, _ports: ports }
     }
 
+    /// Starts it again after [`Beside::end`], as it was.
+    pub(super) fn again(&mut self) {
+        self.child = Self::up(self.folder.path());
+    }
+
     fn up(folder: &Path) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("up.log")).expect("a log");
         let mut command = millrace();

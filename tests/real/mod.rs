@@ -15,4 +15,5 @@ mod rotation;
 mod sampled;
 pub(crate) mod site;
 mod slow_log;
+mod slow_table;
 mod watching;

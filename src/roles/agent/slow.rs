@@ -3,6 +3,7 @@
 //! the next one that is, and all are in the rows.
 
 mod bookmark;
+mod table;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use super::capture::{batch, entry, fleet};
 use super::{Agent, Place};
 use crate::bus::Receipt;
 use bookmark::Bookmark;
+pub(super) use table::start as start_table;
 
 /// 200 ms between looks at the file: a slow statement is shown within half a second of its end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

@@ -287,7 +287,11 @@ impl Watch {
             let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
             let file = self.place.slow_log.clone().or(named);
             let (agent, place) = (&self.agent, &self.place);
-            self.slow = file.map(|file| slow::start(agent, place, sample.state.flavour, file));
+            self.slow = match file {
+                Some(file) => Some(slow::start(agent, place, sample.state.flavour, file)),
+                None if server.slow_log && server.slow_log_table => Some(slow::start_table(agent, place)),
+                None => None,
+            };
         }
         if let Some(rate) = &self.slow {
             rate.set(&self.agent, &self.place, server.slow_log_rate);
