@@ -82,6 +82,8 @@ fn row(at: usize, count: u64, dice: &mut Dice) -> Row {
         rt_first,
         rt_last,
         folded: 0,
+        killed: None,
+        timed_out: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Logs in to a server for whoever asks it once a second. In: a target. Out: a session, or why there is none. A server that
 //! refused the account is left alone for longer and longer, because servers count failed log-ins and shut hosts out over them;
-//! until it is asked again, the refusal is restated. A password file that changed is tried at once.
+//! until it is asked again, the refusal is restated. A password file that changed is tried at once. All who ask one server with one
+//! account share this, so that what one of them finds out holds for all.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -19,6 +20,8 @@ const WAIT_TO: Duration = Duration::from_mins(1);
 pub struct LogIn {
     target: Target,
     refused: Mutex<Option<Refused>>,
+    /// One attempt at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// An account that the server does not take.
@@ -55,11 +58,12 @@ impl Stamp {
 impl LogIn {
     /// No log-in yet.
     pub fn new(target: Target) -> Self {
-        Self { target, refused: Mutex::new(None) }
+        Self { target, refused: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }
     }
 
     /// A session. While the server is left alone, the error of its last refusal. May be dropped while it waits.
     pub async fn open(&self) -> Result<Session, Error> {
+        let _turn = self.turn.lock().await;
         // Taken before the attempt: a file that changes meanwhile is another one.
         let file = Stamp::of(self.target.account.password_file.as_deref());
         self.may(file, Instant::now())?;

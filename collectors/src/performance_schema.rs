@@ -93,27 +93,21 @@ impl Deltas {
 
     /// Takes a look; nothing to tell at the first.
     pub fn look(&mut self, rows: &[DigestCounters]) -> Option<Differences> {
-        let now: HashMap<Key, Counted> = rows.iter().map(|row| (key(row), Counted::of(row))).collect();
         let cut = std::mem::replace(&mut self.cut, rows.len() >= DIGESTS_MAX);
-        let before = self.before.replace(now)?;
-        let mut found = Differences::default();
+        let before = self.before.take();
+        let mut found = before.as_ref().map(|_| Differences::default());
+        let mut now = HashMap::with_capacity(rows.len());
         for row in rows {
-            let now = Counted::of(row);
-            let rise = match before.get(&key(row)) {
-                Some(before) if now.is_below(*before) => {
-                    found.reset += 1;
-                    now
-                }
-                Some(before) => now.since(*before),
-                None if cut => {
-                    found.unknown += 1;
-                    continue;
-                }
-                None => now,
-            };
-            self.tell(row, rise, &mut found);
+            let (key, counted) = (key(row), Counted::of(row));
+            if let (Some(before), Some(found)) = (&before, &mut found)
+                && let Some(rise) = counted.rise(before.get(&key).copied(), cut, found)
+            {
+                self.tell(row, rise, found);
+            }
+            now.insert(key, counted);
         }
-        Some(found)
+        self.before = Some(now);
+        found
     }
 
     fn tell(&mut self, row: &DigestCounters, rise: Counted, found: &mut Differences) {
@@ -162,6 +156,22 @@ impl Counted {
             rows_sent: row.rows_sent,
             rows_affected: row.rows_affected,
             rows_examined: row.rows_examined,
+        }
+    }
+
+    /// What was added since the last look, which saw only a part if it was `cut`; none when that cannot be known.
+    fn rise(self, before: Option<Self>, cut: bool, found: &mut Differences) -> Option<Self> {
+        match before {
+            Some(before) if self.is_below(before) => {
+                found.reset += 1;
+                Some(self)
+            }
+            Some(before) => Some(self.since(before)),
+            None if cut => {
+                found.unknown += 1;
+                None
+            }
+            None => Some(self),
         }
     }
 

@@ -1,10 +1,11 @@
 //! Samples a server once a second: status in, the state that a heartbeat carries out. One session, kept open and renewed when
 //! it breaks; every wait is bounded by it. Changes nothing on the server.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use millrace_mysql::status::{Status, replica::Receiver as Thread};
-use millrace_mysql::{Error, Session, Target, status};
+use millrace_mysql::{Error, Session, status};
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
 
@@ -16,7 +17,7 @@ const SET_BYTES_MAX: usize = 400;
 /// Samples one server.
 #[derive(Debug)]
 pub struct Sampler {
-    log_in: LogIn,
+    log_in: Arc<LogIn>,
     session: Option<Session>,
     /// When the last sample was taken, and its count of questions.
     last: Option<(Instant, u64)>,
@@ -33,8 +34,8 @@ pub struct Sample {
 
 impl Sampler {
     /// Connects at the first sample.
-    pub fn new(target: Target) -> Self {
-        Self { log_in: LogIn::new(target), session: None, last: None }
+    pub fn new(log_in: Arc<LogIn>) -> Self {
+        Self { log_in, session: None, last: None }
     }
 
     /// The age of the newest heartbeat row of `cluster`, over the session of the last sample.

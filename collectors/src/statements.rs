@@ -1,12 +1,10 @@
-//! What is known about statements, across sources: which digests this agent has seen, and which source of an instance counts.
+//! What is known about statements, across sources: which digests this agent has seen, and what errors say of how they ended.
 //! Digests enter as bytes of statements; ids leave, and each new text once, so that a text crosses the bus once and not once
-//! per second. It must never sum two sources of one instance, and never grow without bound.
+//! per second. It must never grow without bound.
 
 use std::collections::HashMap;
 
 use millrace_schemas::digest::{self, DigestId, Kind, Scanner, Syntax};
-use millrace_schemas::ids::InstanceId;
-use millrace_schemas::topics::queries::Source;
 
 /// Most digests that are remembered. 20,000: ten times what one second may report; at about 40 bytes each they are nothing.
 /// Forgetting one costs a repeated text, no more.
@@ -62,13 +60,18 @@ impl Known {
     pub fn identify(&mut self, sql: &[u8], cut: bool, syntax: Syntax) -> DigestId {
         self.scanner.read_as(syntax);
         let id = self.scanner.id_of(sql);
+        self.remember(id, sql, cut);
+        id
+    }
+
+    /// The same for a statement whose class is known already.
+    pub fn remember(&mut self, id: DigestId, sql: &[u8], cut: bool) {
         self.clock += 1;
         if let Some(seen) = self.seen.get_mut(&id) {
             seen.last = self.clock;
         } else {
             self.meet(id, sql, cut);
         }
-        id
     }
 
     /// What a statement of this class does, if it was seen lately.
@@ -129,36 +132,25 @@ fn sample(sql: &[u8], syntax: Syntax) -> String {
     masked
 }
 
-/// Which source of an instance's statements is the one that counts.
-#[derive(Debug, Default)]
-pub struct Authority {
-    sources: HashMap<InstanceId, Source>,
+/// How a statement ended that did not end by itself. Only error numbers tell: a connection that is killed while it does nothing
+/// leaves none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// Somebody killed it.
+    Killed,
+    /// It ran into a time limit of its own.
+    TimedOut,
 }
 
-impl Authority {
-    /// No source was named yet: all are refused.
-    pub fn new() -> Self {
-        Authority::default()
-    }
-
-    /// Names the source of an instance; rows of others are refused from now on.
-    pub fn set(&mut self, instance: InstanceId, source: Source) {
-        self.sources.insert(instance, source);
-    }
-
-    /// The instance is gone.
-    pub fn remove(&mut self, instance: &InstanceId) {
-        self.sources.remove(instance);
-    }
-
-    /// The source that counts.
-    pub fn source(&self, instance: &InstanceId) -> Option<Source> {
-        self.sources.get(instance).copied()
-    }
-
-    /// Whether rows of this source count.
-    pub fn accepts(&self, instance: &InstanceId, source: Source) -> bool {
-        self.source(instance) == Some(source)
+impl Interruption {
+    /// What the number of a server's error says: 1317 is KILL in both flavours, 1927 KILL of the whole connection in MariaDB;
+    /// 1969 is `max_statement_time` of MariaDB, 3024 `max_execution_time` of MySQL.
+    pub fn of(error: u32) -> Option<Interruption> {
+        match error {
+            1317 | 1927 => Some(Interruption::Killed),
+            1969 | 3024 => Some(Interruption::TimedOut),
+            _ => None,
+        }
     }
 }
 
@@ -195,14 +187,5 @@ mod tests {
         known.take_new();
         known.identify(latest.as_bytes(), false, Syntax::default());
         assert!(known.take_new().is_empty());
-    }
-
-    #[test]
-    fn one_source_counts() {
-        let instance = InstanceId::parse("db-1").expect("an id");
-        let mut authority = Authority::new();
-        assert!(!authority.accepts(&instance, Source::Wire));
-        authority.set(instance.clone(), Source::Wire);
-        assert!(authority.accepts(&instance, Source::Wire) && !authority.accepts(&instance, Source::SlowLog));
     }
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod flavour;
 pub mod rows;
 pub mod settings;
+pub mod slow_log;
 pub mod status;
 
 pub use connect::{Account, Address, Session, Target};

@@ -48,6 +48,7 @@ const READ: &[&str] = &[
     "slow_query_log",
     "slow_query_log_file",
     "socket",
+    "sql_mode",
     "super_read_only",
     "sync_binlog",
     "sync_relay_log",

@@ -1,7 +1,7 @@
 //! Batches of `queries` in, windows of 10 s, 1 min and 1 h out, and one `Load` fact per instance and closed 10-s window.
 //! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. When an instance has been
 //! silent for 10 s its clock runs on with the append time; a gap in the partition itself, where the bus was away, is nobody's
-//! silence. Repeats of a batch count once, late rows are counted and dropped. Of two copies of a window the one with the higher
+//! silence. Repeats of a batch count once, late rows are counted and dropped; rows of slow logs are no counts. Of two copies of a window the one with the higher
 //! revision counts.
 //!
 //! A record of `queries` carries the headers `cluster`, `producer` (who counted) and `sequence` (`INCARNATION-COUNTER`, 16
@@ -20,7 +20,7 @@ use millrace_schemas::record::{Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Fact, Load};
-use millrace_schemas::topics::queries::{self, Seen};
+use millrace_schemas::topics::queries::{self, Seen, Source};
 use millrace_schemas::topics::windows::{Revision, WIDTHS, encode_one};
 use serde::{Deserialize, Serialize};
 
@@ -198,7 +198,10 @@ impl Windows {
                 return Fate::Repeated;
             }
             // Rows of one instance and second lie together.
-            for rows in rows.chunk_by(|a, b| a.second == b.second && a.instance == b.instance) {
+            let alike =
+                |a: &Seen<'_>, b: &Seen<'_>| a.second == b.second && a.instance == b.instance && a.source == b.source;
+            // What was slow is in the counts of another source already.
+            for rows in rows.chunk_by(alike).filter(|rows| rows[0].source != Source::SlowLog) {
                 self.take(&cluster, rows, record);
             }
             Fate::Folded

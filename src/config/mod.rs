@@ -19,6 +19,9 @@ pub use bus::{Bus, Kafka, Sasl, Tls};
 use check::Names;
 use read::{Problem, Problems, Section};
 
+/// A day to ten years of slow logs.
+const SLOW_LOGS: std::ops::RangeInclusive<u32> = 1..=3_650;
+
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -62,6 +65,8 @@ pub struct Agent {
     pub templates: Option<PathBuf>,
     /// The interface whose packets are captured; absent: none.
     pub capture: Option<String>,
+    /// How many days of slow logs the servers keep that Millrace creates; absent: their logs are not rotated.
+    pub keep_slow_logs: Option<u32>,
     /// Servers that Millrace did not create.
     pub servers: Vec<WatchedServer>,
 }
@@ -83,8 +88,8 @@ pub struct WatchedServer {
     pub password_file: Option<PathBuf>,
     /// The slow log to follow, when it is not the one that the server names.
     pub slow_log: Option<PathBuf>,
-    /// Where its statements are counted.
-    pub statements: Source,
+    /// Where its statements are counted; absent: the agent decides by what it sees.
+    pub statements: Option<Source>,
 }
 
 /// A cluster that is only watched.
@@ -211,14 +216,19 @@ fn agent(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problem
     let instances = section.path("instances-dir", problems);
     let templates = section.path("templates-dir", problems);
     let capture = section.text("capture", problems).map(|(text, _)| text);
+    let keep_slow_logs = section.number("keep-slow-logs", SLOW_LOGS, problems);
     names.agent(&section, host.as_ref(), state.as_deref(), problems);
     let sections = section.sections("instance", problems);
     let servers = sections.into_iter().filter_map(|one| server(one, names, problems)).collect::<Vec<_>>();
     if instances.is_some() != templates.is_some() {
         problems.note(section.at(), "instances-dir and templates-dir go together: give both, or neither");
     }
+    if keep_slow_logs.is_some() && instances.is_none() {
+        let what = "agent.keep-slow-logs is for servers that Millrace creates, in instances-dir; those of others are never rotated";
+        problems.note(section.at_key("keep-slow-logs"), what);
+    }
     section.finish(problems);
-    Some(Agent { host: host?, state: state?, instances, templates, capture, servers })
+    Some(Agent { host: host?, state: state?, instances, templates, capture, keep_slow_logs, servers })
 }
 
 fn server(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problems<'_>) -> Option<WatchedServer> {
@@ -230,18 +240,19 @@ fn server(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Proble
     let user = section.required("user", problems).map(|(text, _)| text);
     let password_file = section.path("password-file", problems);
     let slow_log = section.path("slow-log", problems);
-    let statements = section.optional("statements", problems, source).unwrap_or(Source::Wire);
+    let statements = section.optional("statements", problems, source).flatten();
     section.finish(problems);
     let (instance, cluster, user) = (instance?, cluster?, user?);
     Some(WatchedServer { instance, cluster, address, port, user, password_file, slow_log, statements })
 }
 
 /// Where statements are counted. Rows of slow logs are no counts: they have only what was slow.
-fn source(text: &str) -> Result<Source, String> {
+fn source(text: &str) -> Result<Option<Source>, String> {
     match text {
-        "wire" => Ok(Source::Wire),
-        "performance-schema" => Ok(Source::PerformanceSchema),
-        _ => Err(format!("'{text}' is no source of statements: give \"wire\" or \"performance-schema\"")),
+        "auto" => Ok(None),
+        "wire" => Ok(Some(Source::Wire)),
+        "performance-schema" => Ok(Some(Source::PerformanceSchema)),
+        _ => Err(format!("'{text}' is no source of statements: give \"auto\", \"wire\" or \"performance-schema\"")),
     }
 }
 
@@ -305,6 +316,24 @@ mod tests {
                     [[cluster]]\nid = \"c1\"\nflavour = \"mysql\"\nprimary = \"db1\"\n";
         let settings = parse(text).expect("right");
         assert_eq!(settings.clusters[0].spec.members[0].endpoint(), "127.0.0.1:3306");
+    }
+
+    #[test]
+    fn only_own_slow_logs_are_rotated() {
+        let agent = |lines: &str| {
+            let agent = "[bus]\nfile = \"b.db\"\n[[agent]]\nhost = \"h1\"\nstate-dir = \"s\"\n";
+            parse(&format!("{agent}{lines}")).map(|settings| settings.agents[0].keep_slow_logs)
+        };
+        let own = "instances-dir = \"i\"\ntemplates-dir = \"t\"\n";
+        assert_eq!(agent(own).expect("right"), None);
+        assert_eq!(agent(&format!("{own}keep-slow-logs = 7\n")).expect("right"), Some(7));
+        for (lines, expected) in [
+            ("keep-slow-logs = 7\n".to_owned(), "those of others are never rotated"),
+            (format!("{own}keep-slow-logs = 0\n"), "a whole number from 1 to 3650"),
+        ] {
+            let problems = agent(&lines).expect_err(&lines);
+            assert!(problems[0].what.contains(expected), "{problems:?}");
+        }
     }
 
     #[test]

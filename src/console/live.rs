@@ -226,6 +226,8 @@ fn row(row: &Row) -> Value {
         "sample_factor": row.sample_factor,
         "count": row.count,
         "errors": row.errors,
+        "killed": row.killed,
+        "timed_out": row.timed_out,
         "rows_sent": row.rows_sent,
         "rows_affected": row.rows_affected,
         "rows_examined": row.rows_examined,

@@ -14,7 +14,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Order, StepOutcome, StepResult};
 use millrace_schemas::topics::digests::Entry;
 use millrace_schemas::topics::journal::{Fact, Outcome, ProcessChanged};
-use millrace_schemas::topics::queries::{self, Row};
+use millrace_schemas::topics::queries::{self, Row, Source};
 use millrace_schemas::topics::routes::{Route, Routing};
 use tokio::sync::watch;
 
@@ -153,7 +153,8 @@ fn take(shared: &Mutex<Read>, record: &Record) -> Option<Route> {
         }
         Topic::Queries => {
             if let Some(rows) = record.value.as_deref().and_then(|value| queries::decode(value).ok()) {
-                read.rows.extend(rows);
+                // What was slow is in the counts of another source already.
+                read.rows.extend(rows.into_iter().filter(|row| row.source != Source::SlowLog));
             }
         }
         Topic::Digests => {

@@ -226,6 +226,7 @@ fn agent(dir: &Path, host: &HostId, templates: &Path) -> Agent {
         instances: Some(dir.join(host.as_str())),
         templates: Some(templates.to_owned()),
         capture: Some(INTERFACE.to_owned()),
+        keep_slow_logs: None,
         servers: Vec::new(),
     }
 }

@@ -293,5 +293,7 @@ fn row(second: i64, primary: u16, digest: DigestId, count: u64) -> Row {
         rt_first: Sketch::new(),
         rt_last,
         folded: 0,
+        killed: None,
+        timed_out: None,
     }
 }

@@ -93,6 +93,8 @@ fn pane(silent: Duration) -> Pane {
         rt_first: Sketch::new(),
         rt_last: Sketch::new(),
         folded: 0,
+        killed: None,
+        timed_out: None,
     };
     let headers = Headers::from([
         ("cluster".to_owned(), "shop".to_owned()),

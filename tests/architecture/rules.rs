@@ -19,7 +19,7 @@ const IMPURE: [&str; 12] = [
 ];
 
 /// Statements and calls that change a server, wherever their words come from.
-const CHANGES: [&str; 22] = [
+const CHANGES: [&str; 23] = [
     "\"SET GLOBAL",
     "\"SET PERSIST",
     "\"CHANGE ",
@@ -27,6 +27,7 @@ const CHANGES: [&str; 22] = [
     "\"START ",
     "\"RESET ",
     "\"KILL ",
+    "\"FLUSH ",
     "\"SHUTDOWN",
     "\"INSTALL ",
     ".stop_receiver()",

@@ -2,19 +2,15 @@
 //! whose counters are read; then everything that Millrace wrote is searched for them: topics, the bus file, the log, the pages,
 //! what the commands print.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::Arc;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use millrace::bus::SharedBus;
-use millrace::bus::http::HttpBus;
-use millrace::journal::appended_to;
 use millrace_mysql::{Flavour, Session};
 use millrace_schemas::topics::Topic;
 use millrace_test_servers::{Options, Server};
 
+use super::beside::Beside;
 use super::site::{PATIENCE, millrace};
 
 /// What is planted: a number, a word, hexadecimal digits, a date, and letters of several bytes. None is a part of anything else.
@@ -59,25 +55,7 @@ const READ: [&str; 4] = [
 /// One server and `millrace up` beside it.
 struct Watched {
     server: Server,
-    folder: tempfile::TempDir,
-    up: Child,
-    bus: SocketAddr,
-    console: SocketAddr,
-}
-
-fn config(server: &Server, folder: &Path, bus: SocketAddr, console: SocketAddr) -> String {
-    let target = server.target("db1");
-    let password = target.account.password_file.expect("an account with a password");
-    format!(
-        "[bus]\nfile = \"{0}/bus.db\"\nlisten = \"{bus}\"\n[console]\nlisten = \"{console}\"\n[archive]\ndir = \"{0}/archive\"\n\
-         [[agent]]\nhost = \"h1\"\nstate-dir = \"{0}/agent\"\ncapture = \"lo\"\n[[agent.instance]]\nid = \"db1\"\ncluster = \"c1\"\n\
-         port = {1}\nuser = \"{2}\"\npassword-file = \"{3}\"\n[[cluster]]\nid = \"c1\"\nflavour = \"{4}\"\nprimary = \"db1\"\n",
-        folder.display(),
-        server.port(),
-        target.account.user,
-        password.display(),
-        server.flavour(),
-    )
+    up: Beside,
 }
 
 async fn no_literal_leaves(flavour: Flavour) {
@@ -85,20 +63,12 @@ async fn no_literal_leaves(flavour: Flavour) {
     let server = Server::start(flavour, &Options { lines, ..Options::default() }).await;
     server.run(&["SET GLOBAL read_only = OFF"]).await;
     server.run(&["CREATE TABLE shop.secrets (nr BIGINT PRIMARY KEY, c VARCHAR(80), d DATE)"]).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let ports = [millrace_test_servers::free_port(), millrace_test_servers::free_port()];
-    let [bus, console] = [0, 1].map(|at: usize| SocketAddr::from(([127, 0, 0, 1], ports[at].number)));
-    let file = folder.path().join("millrace.toml");
-    std::fs::write(&file, config(&server, folder.path(), bus, console)).expect("writable");
-    let log = std::fs::File::create(folder.path().join("up.log")).expect("a log");
-    let up = millrace().args(["up", "--config"]).arg(&file).env("MILLRACE_LOG", "debug").stderr(log).spawn();
-    let mut watched = Watched { server, folder, up: up.expect("it starts"), bus, console };
+    let up = Beside::start(&server, "capture = \"lo\"", "");
+    let mut watched = Watched { server, up };
     watched.plant().await;
     let told = watched.told();
-    let pid = rustix::process::Pid::from_child(&watched.up);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-    assert!(watched.up.wait().expect("waitable").success());
-    let files = files(watched.folder.path());
+    watched.up.end();
+    let files = files(watched.up.folder.path());
     assert!(files.iter().any(|(name, _)| name.ends_with("bus.db")), "the bus file was not found");
     for (what, text) in told.iter().chain(&files) {
         for planted in PLANTED {
@@ -115,23 +85,13 @@ fn around(text: &str, at: usize) -> String {
 }
 
 impl Watched {
-    fn bus(&self) -> Option<SharedBus> {
-        let bus = HttpBus::new(self.bus, &self.folder.path().join("bus.token")).ok()?;
-        bus.ping().ok().map(|()| Arc::new(bus) as SharedBus)
-    }
-
-    /// How many records a topic has.
-    fn records(&self, topic: Topic) -> usize {
-        self.bus().map_or(0, |bus| appended_to(&bus, topic).map_or(0, Iterator::count))
-    }
-
     /// Runs the statements again and again, until they were seen on the wire and in the slow log.
     async fn plant(&self) {
         let until = Instant::now() + PATIENCE;
         let seen = [Topic::SlowQueries, Topic::Queries, Topic::Digests, Topic::Windows];
-        let log = || std::fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default();
-        while seen.into_iter().any(|topic| self.records(topic) < 4) {
-            assert!(Instant::now() < until, "{:?}\n{}", seen.map(|topic| self.records(topic)), log());
+        let records = |topic| self.up.told(topic).len();
+        while seen.into_iter().any(|topic| records(topic) < 4) {
+            assert!(Instant::now() < until, "{:?}\n{}", seen.map(records), self.up.log());
             let mut session = self.server.session().await;
             session.execute("USE shop").await.expect("it answers");
             for statement in STATEMENTS {
@@ -151,10 +111,9 @@ impl Watched {
 
     /// What can be read of it while it runs: topics, pages, and what the commands say of the slow log.
     fn told(&self) -> Vec<(String, String)> {
-        let bus = self.bus().expect("the bus answers");
         let mut told = Vec::new();
         for topic in Topic::ALL {
-            for record in appended_to(&bus, topic).and_then(Iterator::collect::<Result<Vec<_>, _>>).expect("readable") {
+            for record in self.up.told(topic) {
                 let value = record.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
                 told.push((format!("the topic {topic}"), format!("{} {:?} {value}", record.key, record.headers)));
             }
@@ -165,7 +124,7 @@ impl Watched {
             assert!(digests.contains(read), "no digest reads {read}: {digests}");
         }
         let get = |path: &str| {
-            let url = format!("http://{}{path}", self.console);
+            let url = format!("http://{}{path}", self.up.console);
             let page = reqwest::blocking::get(url).and_then(reqwest::blocking::Response::text);
             (format!("the page {path}"), page.expect("a page"))
         };
@@ -177,7 +136,11 @@ impl Watched {
         assert!(pages[2].1.contains("secrets"), "the page of digests shows none of them");
         told.extend(pages);
         let slow = self.server.folder().join("slow.log");
-        for command in [vec!["digest"], vec!["digest", "-o", "json"], vec!["digest", "-o", "html"], vec!["slowlog"]] {
+        // All groups: on a machine that stalls, a statement that took long may push the others out.
+        let digest = ["digest", "--limit", "all"];
+        let forms: [&[&str]; 3] = [&[], &["-o", "json"], &["-o", "html"]];
+        let commands = forms.into_iter().map(|form| [&digest, form].concat()).chain([vec!["slowlog"]]);
+        for command in commands {
             let output = millrace().args(&command).arg(&slow).stdin(Stdio::null()).output().expect("it runs");
             let text =
                 [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
@@ -185,13 +148,6 @@ impl Watched {
             told.push((format!("{command:?}"), text));
         }
         told
-    }
-}
-
-impl Drop for Watched {
-    /// A test that fails leaves no process behind.
-    fn drop(&mut self) {
-        let _ = self.up.kill();
     }
 }
 

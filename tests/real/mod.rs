@@ -1,13 +1,19 @@
 //! Tests of the binary on real servers.
 
+mod authority;
 mod away;
+mod beside;
 mod counters;
 mod credentials;
 mod exit;
+mod interrupted;
 mod masking;
 mod memory;
 mod operator;
 mod resume;
+mod rotation;
+mod sampled;
 pub(crate) mod site;
 mod slow_log;
+mod slow_table;
 mod watching;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use millrace_mysql::{Flavour, Session};
+use millrace_schemas::cluster::Member;
 use millrace_schemas::event::Event;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::slow_queries::Slow;
@@ -11,7 +12,7 @@ use millrace_schemas::topics::slow_queries::Slow;
 use super::site::{APART, PATIENCE, Role, Site};
 
 /// Every statement of this test is slow, and named so.
-const MARK: &str = "slow_mark_";
+pub(super) const MARK: &str = "slow_mark_";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_rotations_while_the_agent_is_away_lose_and_repeat_nothing() {
@@ -32,13 +33,7 @@ async fn rotations_while_the_agent_is_away(flavour: Flavour) {
     let primary = site.settled().await;
     let log = site.instance(&primary).expect("it runs here").slow_log();
     let older = |n: u32| log.with_file_name(format!("slow.log.{n}"));
-    // It begins with what is written once it looks.
-    let bookmark = site.dir.join(format!("{}-agent/{}.slow-log", primary.host, primary.instance));
-    let until = Instant::now() + PATIENCE;
-    while !bookmark.exists() {
-        assert!(Instant::now() < until, "the slow log is not followed\n{}", site.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    followed(&site, &primary).await;
     let mut session = site.session(&primary).await;
     session.execute("SET SESSION long_query_time=0").await.expect("set");
     say(&mut session, "first").await;
@@ -65,12 +60,22 @@ async fn rotations_while_the_agent_is_away(flavour: Flavour) {
     site.remove().await;
 }
 
-async fn say(session: &mut Session, name: &str) {
+/// Waits until the log of a member is followed: it begins with what is written from then on.
+pub(super) async fn followed(site: &Site, member: &Member) {
+    let bookmark = site.dir.join(format!("{}-agent/{}.slow-log", member.host, member.instance));
+    let until = Instant::now() + PATIENCE;
+    while !bookmark.exists() {
+        assert!(Instant::now() < until, "the slow log is not followed\n{}", site.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(super) async fn say(session: &mut Session, name: &str) {
     session.value(&format!("SELECT 1 AS {MARK}{name}")).await.expect("answered");
 }
 
 /// Waits until the statements with these names were published, and sees that each was once and no other.
-async fn published(site: &Site, names: &[&str]) {
+pub(super) async fn published(site: &Site, names: &[&str]) {
     let wanted: BTreeMap<String, usize> = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
     let until = Instant::now() + PATIENCE;
     loop {

@@ -10,6 +10,7 @@ use millrace_schemas::event::Event;
 use millrace_schemas::topics::journal::Fact;
 use millrace_test_servers::{Options, Server};
 
+use super::beside::Beside;
 use super::site::{PATIENCE, millrace};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,37 +18,18 @@ async fn a_real_server_is_watched_and_not_touched() {
     for flavour in [Flavour::MariaDb, Flavour::MySql] {
         let server = Server::start(flavour, &Options::default()).await;
         let before = state(&server).await;
-        let folder = tempfile::tempdir().expect("a folder");
-        let target = server.target("db1");
-        let port = server.port();
-        let held = millrace_test_servers::free_port();
-        let console = held.number;
-        let password =
-            target.account.password_file.as_ref().map(|file| format!("password-file = \"{}\"\n", file.display()));
-        let config = format!(
-            "[bus]\nfile = \"{0}/bus.db\"\n[console]\nlisten = \"127.0.0.1:{console}\"\n[[agent]]\nhost = \"h1\"\n\
-             state-dir = \"{0}/agent\"\n[[agent.instance]]\nid = \"db1\"\ncluster = \"c1\"\nport = {port}\nuser = \"{1}\"\n{2}\
-             [[cluster]]\nid = \"c1\"\nflavour = \"{flavour}\"\nprimary = \"db1\"\n",
-            folder.path().display(),
-            target.account.user,
-            password.unwrap_or_default(),
-        );
-        let file = folder.path().join("millrace.toml");
-        std::fs::write(&file, config).expect("writable");
-        let mut up = millrace().args(["up", "--config"]).arg(&file).stderr(Stdio::null()).spawn().expect("it starts");
-        let heartbeat = heartbeat(console);
+        let mut up = Beside::start(&server, "", "");
+        let heartbeat = heartbeat(up.console.port());
         let Fact::Heartbeat(heartbeat) = heartbeat else { panic!("{heartbeat:?}") };
         assert_eq!(heartbeat.server.expect("the server was asked").flavour, flavour);
 
-        let second = millrace().args(["up", "--config"]).arg(&file).output().expect("it runs");
+        let second = millrace().args(["up", "--config"]).arg(up.file()).output().expect("it runs");
         assert_eq!(second.status.code(), Some(4), "a second process is refused");
-        let pid = format!("pid {}", up.id());
+        let pid = format!("pid {}", up.child.id());
         assert!(String::from_utf8_lossy(&second.stderr).contains(&pid), "{}", String::from_utf8_lossy(&second.stderr));
 
-        let pid = rustix::process::Pid::from_child(&up);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         let began = Instant::now();
-        assert!(up.wait().expect("waitable").success(), "SIGTERM is a clean end");
+        up.end();
         assert!(began.elapsed() < Duration::from_secs(10), "it stops in {:?}", began.elapsed());
         assert_eq!(state(&server).await, before, "{flavour}: a watched server was changed");
     }

@@ -213,6 +213,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         instances: Some(folder.join("instances")),
         templates: Some(folder.join("templates")),
         capture: None,
+        keep_slow_logs: None,
         servers: Vec::new(),
     };
     Settings {

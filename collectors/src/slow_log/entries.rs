@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use memchr::{memchr, memmem};
+use millrace_schemas::digest::Syntax;
 use millrace_schemas::time::Timestamp;
 
 use super::fields::Fields;
@@ -111,6 +112,11 @@ impl Entries {
     /// Reads entries without their attributes.
     pub fn without_attributes(style: impl Into<Style>, offset: u64) -> Self {
         Entries { attributes: false, ..Entries::new(style, offset) }
+    }
+
+    /// The statements that come are to be read so.
+    pub fn read_as(&mut self, syntax: Syntax) {
+        self.lexical.read_as(syntax);
     }
 
     /// Where an entry may begin in a part of a log: the last place behind a semicolon and a line end where a header stands. Whether

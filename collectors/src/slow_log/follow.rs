@@ -8,6 +8,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use millrace_schemas::digest::Syntax;
+
 use super::entries::Entries;
 use super::rotation::{Position, before, keep_end, unseen};
 use super::{Found, Style};
@@ -81,6 +83,14 @@ impl Follower {
     /// The log.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The statements that come are to be read so.
+    pub fn read_as(&mut self, syntax: Syntax) {
+        self.style.syntax = syntax;
+        if let Some(open) = &mut self.open {
+            open.entries.read_as(syntax);
+        }
     }
 
     /// Where to go on after a restart; none before a file was opened, or when it cannot be read.

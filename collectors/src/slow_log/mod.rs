@@ -1,7 +1,7 @@
 //! Slow logs: the bytes of a log file enter, as the server writes them; one typed entry per slow statement leaves, in both
 //! dialects. `follow` keeps the place across rotation and truncation (`rotation` finds the file
-//! that it is in), `entries` finds where entries begin and end, `mysql` and
-//! `mariadb` read their headers. Any client can write text that looks like a header into the log, so a header inside an open
+//! that it is in), `entries` finds where entries begin and end, `mysql` and `mariadb` read their headers; `table` reads the log
+//! where it is a table, and `rows` adds entries up. Any client can write text that looks like a header into the log, so a header inside an open
 //! literal is none. It must never stop at what it cannot read: that is counted, with its place and the reason.
 
 mod entries;
@@ -10,6 +10,8 @@ mod follow;
 mod mariadb;
 mod mysql;
 mod rotation;
+mod rows;
+mod table;
 mod text;
 
 use millrace_schemas::digest::Syntax;
@@ -19,6 +21,8 @@ pub use entries::Entries;
 pub use fields::Marks;
 pub use follow::{FollowError, Follower, Polled, Start};
 pub use rotation::Position;
+pub use rows::{Rows, factor};
+pub use table::{Looked, TableFollower, TablePosition};
 
 /// Which server writes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

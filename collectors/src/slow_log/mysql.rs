@@ -66,7 +66,7 @@ fn id(rest: &[u8]) -> Option<Id> {
 }
 
 /// Takes the names; what stands behind them.
-fn user_host<'a>(account: &'a str, entry: &mut SlowEntry) -> Option<&'a str> {
+pub(super) fn user_host<'a>(account: &'a str, entry: &mut SlowEntry) -> Option<&'a str> {
     // Names may hold anything, so the separators are looked for from the right where that is possible.
     let (user, rest) = account.rsplit_once("] @ ")?;
     let (_, user) = user.split_once('[').unwrap_or(("", user));

@@ -52,6 +52,11 @@ impl Lexical {
         Lexical { syntax, ..Lexical::default() }
     }
 
+    /// Statements are to be read so from here on.
+    pub(super) fn read_as(&mut self, syntax: Syntax) {
+        self.syntax = syntax;
+    }
+
     /// Another statement begins.
     pub(super) fn begin(&mut self) {
         (self.open, self.last) = (Open::Nothing, 0);

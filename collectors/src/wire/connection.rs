@@ -386,7 +386,7 @@ impl Inner {
             digest: DigestId::ENCRYPTED,
             kind: None,
             count: 1,
-            failed: false,
+            error: None,
             rows_sent: 0,
             rows_affected: 0,
             bytes_in: turn.bytes_in,

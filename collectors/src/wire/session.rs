@@ -277,9 +277,9 @@ impl Session {
             _ => {}
         }
         match answer {
-            Answer::None => self.emit(&request, packet.last_us, false, 0, None, cx),
+            Answer::None => self.emit(&request, packet.last_us, None, 0, None, cx),
             Answer::Stream => {
-                self.emit(&request, packet.last_us, false, 0, None, cx);
+                self.emit(&request, packet.last_us, None, 0, None, cx);
                 self.phase = Phase::Stream;
             }
             _ => self.requests.push_back(request),
@@ -361,7 +361,7 @@ impl Session {
             Meaning::Row => request.rows += 1,
             Meaning::File => self.file = true,
             Meaning::Nonsense => return Flow::Lost,
-            Meaning::Failed(_) => self.failed(packet.last_us, cx),
+            Meaning::Failed(code) => self.failed(code, packet.last_us, cx),
             Meaning::Done { plain, affected, more, prepared } => {
                 let status = request.answer.status(packet);
                 self.done(packet, plain, affected, more, prepared, cx);
@@ -371,11 +371,11 @@ impl Session {
         Flow::Going
     }
 
-    fn failed(&mut self, end_us: i64, cx: &mut Context<'_>) {
+    fn failed(&mut self, code: u16, end_us: i64, cx: &mut Context<'_>) {
         self.response = Response::Start;
         self.file = false;
         if let Some(request) = self.requests.pop_front() {
-            self.emit(&request, end_us, true, 0, request.first_us, cx);
+            self.emit(&request, end_us, Some(code), 0, request.first_us, cx);
         }
     }
 
@@ -430,7 +430,7 @@ impl Session {
     }
 
     fn succeed(&mut self, request: &Request, end_us: i64, affected: u64, cx: &mut Context<'_>) {
-        self.emit(request, end_us, false, affected, request.first_us, cx);
+        self.emit(request, end_us, None, affected, request.first_us, cx);
         if let Some(schema) = request.part.schema {
             self.schema = schema;
         }
@@ -463,7 +463,7 @@ impl Session {
         &self,
         request: &Request,
         end_us: i64,
-        failed: bool,
+        error: Option<u16>,
         affected: u64,
         first_us: Option<i64>,
         cx: &mut Context<'_>,
@@ -481,7 +481,7 @@ impl Session {
             digest,
             kind: cx.known.kind(digest),
             count: u64::from(!fetch),
-            failed,
+            error,
             rows_sent: request.rows,
             rows_affected: affected,
             bytes_in: request.bytes_in,
@@ -496,7 +496,7 @@ impl Session {
         self.file = false;
         while let Some(request) = self.requests.pop_front() {
             cx.books.unanswered += 1;
-            self.emit(&request, end_us, false, 0, None, cx);
+            self.emit(&request, end_us, None, 0, None, cx);
         }
     }
 }

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use millrace_schemas::digest::{DigestId, Kind};
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::sketch::Sketch;
-use millrace_schemas::topics::queries::{DIGESTS_PER_SECOND_MAX, Row, Source};
+use millrace_schemas::topics::queries::{Row, Source};
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+use crate::rows::Told;
+use crate::statements::Interruption;
 
 /// Most names of users and schemas that are told apart; further ones become `NAME_OF_MANY`. 50,000: more accounts and schemas
 /// than servers have, unless someone makes up names.
@@ -30,7 +33,8 @@ pub(super) struct Statement {
     pub(super) kind: Option<Kind>,
     /// 1, or 0 for rows of a statement that was counted before.
     pub(super) count: u64,
-    pub(super) failed: bool,
+    /// The error that it ended with.
+    pub(super) error: Option<u16>,
     pub(super) rows_sent: u64,
     pub(super) rows_affected: u64,
     pub(super) bytes_in: u64,
@@ -51,6 +55,8 @@ struct Key {
 struct Cell {
     count: u64,
     errors: u64,
+    killed: u64,
+    timed_out: u64,
     rows_sent: u64,
     rows_affected: u64,
     bytes_in: u64,
@@ -65,7 +71,12 @@ struct Cell {
 impl Cell {
     fn add(&mut self, statement: &Statement) {
         self.count += statement.count;
-        self.errors += u64::from(statement.failed);
+        self.errors += u64::from(statement.error.is_some());
+        match statement.error.and_then(|code| Interruption::of(code.into())) {
+            Some(Interruption::Killed) => self.killed += 1,
+            Some(Interruption::TimedOut) => self.timed_out += 1,
+            None => {}
+        }
         self.rows_sent += statement.rows_sent;
         self.rows_affected += statement.rows_affected;
         self.bytes_in += statement.bytes_in;
@@ -88,6 +99,8 @@ impl Cell {
         self.rt_max_us = self.rt_max_us.max(other.rt_max_us);
         self.count += other.count;
         self.errors += other.errors;
+        self.killed += other.killed;
+        self.timed_out += other.timed_out;
         self.rows_sent += other.rows_sent;
         self.rows_affected += other.rows_affected;
         self.bytes_in += other.bytes_in;
@@ -295,28 +308,18 @@ impl Counts {
 /// Keeps the cells of the digests with most statements, and folds the others into one; in a fixed order.
 fn fold(mut cells: Vec<(Key, Cell)>) -> (Vec<(Key, Cell)>, Cell, u32) {
     cells.sort_unstable_by_key(|(key, _)| (key.digest, key.schema, key.user));
-    let mut counts: Vec<(u64, DigestId)> = Vec::new();
-    for (key, cell) in &cells {
-        match counts.last_mut() {
-            Some((count, digest)) if *digest == key.digest => *count += cell.count,
-            _ => counts.push((cell.count, key.digest)),
-        }
-    }
+    let told = Told::of(cells.iter().map(|(key, cell)| (key.digest, cell.count)));
     let mut other = Cell::default();
-    if counts.len() <= DIGESTS_PER_SECOND_MAX {
-        return (cells, other, 0);
+    if told.folded > 0 {
+        cells.retain(|(key, cell)| {
+            let keep = told.has(key.digest);
+            if !keep {
+                other.merge(cell);
+            }
+            keep
+        });
     }
-    counts.sort_unstable_by_key(|(count, digest)| (std::cmp::Reverse(*count), *digest));
-    let folded = counts.split_off(DIGESTS_PER_SECOND_MAX);
-    let kept: std::collections::HashSet<DigestId> = counts.into_iter().map(|(_, digest)| digest).collect();
-    cells.retain(|(key, cell)| {
-        let keep = kept.contains(&key.digest);
-        if !keep {
-            other.merge(cell);
-        }
-        keep
-    });
-    (cells, other, folded.len() as u32)
+    (cells, other, told.folded)
 }
 
 fn row(
@@ -349,11 +352,15 @@ fn row(
         rt_first: cell.rt_first,
         rt_last: cell.rt_last,
         folded,
+        killed: Some(cell.killed),
+        timed_out: Some(cell.timed_out),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use millrace_schemas::topics::queries::DIGESTS_PER_SECOND_MAX;
+
     use super::*;
 
     fn statement(end_us: i64, digest: u32, rt_us: u64) -> Statement {
@@ -367,7 +374,7 @@ mod tests {
             digest: DigestId(id),
             kind: Some(Kind::COMMIT),
             count: 1,
-            failed: false,
+            error: None,
             rows_sent: 2,
             rows_affected: 0,
             bytes_in: 10,
@@ -394,6 +401,16 @@ mod tests {
         // Late for a closed second: it counts in the first open one.
         table.add(&statement(1_500_000, 1, 1));
         assert_eq!(table.flush(3, &instances()).rows[0].count, 2);
+    }
+
+    #[test]
+    fn what_was_killed_or_ran_into_a_limit_is_counted_apart() {
+        let mut table = Table::new();
+        for error in [None, Some(1064), Some(1317), Some(1969), Some(3024), Some(3024)] {
+            table.add(&Statement { error, ..statement(0, 1, 3) });
+        }
+        let row = &table.flush(1, &instances()).rows[0];
+        assert_eq!((row.count, row.errors, row.killed, row.timed_out), (6, 5, Some(1), Some(3)));
     }
 
     #[test]

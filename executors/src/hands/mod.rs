@@ -4,6 +4,7 @@
 pub mod files;
 pub mod process;
 pub mod server;
+pub mod slow_log;
 pub mod tail;
 
 use std::collections::HashMap;

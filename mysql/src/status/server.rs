@@ -60,10 +60,14 @@ pub struct Server {
     pub slow_log: bool,
     /// Where to: an absolute path, if the server logs to a file.
     pub slow_log_file: Option<PathBuf>,
+    /// Whether it logs to the table `mysql.slow_log`, beside a file or alone.
+    pub slow_log_table: bool,
     /// From which duration on a statement is slow.
     pub long_query_time: Option<Duration>,
     /// One in how many slow statements is logged (`MariaDB`).
     pub slow_log_rate: Option<u64>,
+    /// `@@global.sql_mode`: how statements of sessions are read that set nothing else.
+    pub sql_mode: String,
     /// The data directory.
     pub datadir: Option<PathBuf>,
     /// The file with its process id.
@@ -87,6 +91,7 @@ impl Server {
         };
         let owned = |name: &str| variables.filled(name).map(str::to_owned);
         let port_of = |name: &str| variables.number(name).and_then(|number| u16::try_from(number).ok());
+        let outputs = variables.text("log_output").unwrap_or_default();
         let to_file = variables.text("log_output").is_none_or(|outputs| outputs.contains("FILE"));
         Some(Self {
             dialect,
@@ -114,8 +119,10 @@ impl Server {
             performance_schema: variables.switch("performance_schema").unwrap_or(false),
             slow_log: variables.switch("slow_query_log").unwrap_or(false),
             slow_log_file: path("slow_query_log_file").filter(|_| to_file),
+            slow_log_table: outputs.contains("TABLE"),
             long_query_time: variables.seconds("long_query_time"),
             slow_log_rate: variables.number("log_slow_rate_limit"),
+            sql_mode: variables.text("sql_mode").unwrap_or_default().to_owned(),
             pid_file: path("pid_file"),
             socket: path("socket"),
             error_log: path("log_error").filter(|path| !path.ends_with("stderr")),
@@ -168,6 +175,6 @@ mod tests {
         assert_eq!(found.error_log, None);
         assert_eq!(found.socket, Some(PathBuf::from("/s")));
         let table = server(&[("read_only", "ON"), ("slow_query_log_file", "slow.log"), ("log_output", "TABLE")]);
-        assert_eq!(table.unwrap().slow_log_file, None);
+        assert_eq!(table.map(|server| (server.slow_log_file, server.slow_log_table)), Some((None, true)));
     }
 }

@@ -37,6 +37,8 @@ fn row(second: i64, digest: u8, count: u64) -> Row {
         rt_first: Sketch::new(),
         rt_last,
         folded: 0,
+        killed: None,
+        timed_out: None,
     }
 }
 
@@ -82,6 +84,17 @@ fn fold_seconds(fold: &mut Windows, seconds: std::ops::Range<i64>) -> Vec<NewRec
         out.extend(folded.out);
     }
     out
+}
+
+#[test]
+fn what_was_slow_is_not_added_to_what_was_counted() {
+    let mut fold = Windows::new(0);
+    let slow = |row: Row| Row { source: Source::SlowLog, ..row };
+    let rows = [row(T0, 1, 5), slow(row(T0, 1, 4)), slow(row(T0 + 1, 3, 9)), row(T0 + 20, 1, 1)];
+    let folded = fold.fold(&record(0, T0 + 21, 0, &rows));
+    let closed: Vec<Window> = windows(&folded.out).into_iter().filter(|w| w.closed).collect();
+    let sums: Vec<(DigestId, u64)> = closed.iter().map(|w| (w.row.digest, w.row.count)).collect();
+    assert_eq!(sums, [(TOTAL, 5), (DigestId([1; 16]), 5)]);
 }
 
 #[test]

@@ -307,6 +307,8 @@ fn empty(row: &Seen<'_>, start: i64, digest: DigestId, source: Source) -> Sum {
         rt_first: Sketch::new(),
         rt_last: Sketch::new(),
         folded: 0,
+        killed: row.killed.map(|_| 0),
+        timed_out: row.timed_out.map(|_| 0),
     }
 }
 
@@ -349,6 +351,8 @@ fn add_counts<I, T, S>(sum: &mut Sum, part: &Row<I, T, S>, factor: u64) {
     plus(&mut sum.rt_sum_us, part.rt_sum_us);
     sum.rows_examined = maybe(sum.rows_examined, part.rows_examined);
     sum.lock_us = maybe(sum.lock_us, part.lock_us);
+    sum.killed = maybe(sum.killed, part.killed);
+    sum.timed_out = maybe(sum.timed_out, part.timed_out);
     // The coarsest sampling in the window: above 1, its counts are estimates.
     sum.sample_factor = sum.sample_factor.max(part.sample_factor.clamp(1, FACTOR_MAX));
 }

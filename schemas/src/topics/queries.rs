@@ -99,6 +99,10 @@ pub struct Row<Instance = InstanceId, Text = String, Times = Sketch> {
     pub rt_last: Times,
     /// How many digests this row folds; 0 unless it is `other`.
     pub folded: u32,
+    /// Statements among the errors that somebody killed, where that can be known.
+    pub killed: Option<u64>,
+    /// Statements among the errors that ran into a time limit, where that can be known.
+    pub timed_out: Option<u64>,
 }
 
 impl<Instance, Text, Times> Row<Instance, Text, Times> {
@@ -132,6 +136,8 @@ impl<Instance, Text, Times> Row<Instance, Text, Times> {
             rt_first: times(&self.rt_first),
             rt_last: times(&self.rt_last),
             folded: self.folded,
+            killed: self.killed,
+            timed_out: self.timed_out,
         }
     }
 }
@@ -216,6 +222,8 @@ pub(super) fn fields(first: &'static str) -> Vec<Field> {
         sketch("rt_first"),
         sketch("rt_last"),
         Field::new("folded", DataType::UInt32, false),
+        maybe("killed"),
+        maybe("timed_out"),
     ]
 }
 
@@ -264,6 +272,8 @@ mod tests {
             rt_first: Sketch::new(),
             rt_last,
             folded: 0,
+            killed: rows_examined.map(|_| 1),
+            timed_out: None,
         }
     }
 
@@ -300,6 +310,13 @@ mod tests {
         assert_eq!(decode(&encoded(&later)).expect("decodes"), rows);
         let seen = |rows: &[Seen<'_>]| rows.iter().map(|row| row.to_row().expect("legal")).collect::<Vec<_>>();
         assert_eq!(with_rows(&encoded(&later), seen).expect("reads"), rows);
+    }
+
+    #[test]
+    fn a_column_that_an_earlier_version_did_not_have_is_unknown() {
+        let rows = vec![row(1, 2, Some(3))];
+        let earlier = batch(&rows).project(&(0..21).collect::<Vec<_>>()).expect("projects");
+        assert_eq!(decode(&encoded(&earlier)).expect("decodes"), vec![Row { killed: None, ..rows[0].clone() }]);
     }
 
     #[test]

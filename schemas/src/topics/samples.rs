@@ -294,6 +294,8 @@ pub fn slow() -> Vec<Slow> {
         sql: "SELECT * FROM t WHERE id = ?".to_owned(),
         sql_bytes: 28,
         suppressed: 0,
+        error: Some(1317),
+        sample_factor: 5,
     })]
 }
 
@@ -323,8 +325,18 @@ pub fn rows() -> Vec<Row> {
         rt_first: Sketch::new(),
         rt_last,
         folded: 0,
+        killed: Some(0),
+        timed_out: Some(1),
     };
-    let server = Row { digest: DigestId::OTHER, rows_examined: Some(9), lock_us: Some(5), folded: 12, ..wire.clone() };
+    let server = Row {
+        digest: DigestId::OTHER,
+        rows_examined: Some(9),
+        lock_us: Some(5),
+        folded: 12,
+        killed: None,
+        timed_out: None,
+        ..wire.clone()
+    };
     vec![wire, server]
 }
 

@@ -55,4 +55,15 @@ pub struct SlowQuery {
     pub sql_bytes: u64,
     /// How many of the same digest were suppressed since the last one that was sent.
     pub suppressed: u64,
+    /// The error that it ended with, where the server says so; 0 is success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<u32>,
+    /// How many statements each that is logged stands for, because the server leaves the others out; 1 when it leaves none out.
+    #[serde(default = "one")]
+    pub sample_factor: u32,
+}
+
+/// What earlier versions did not say.
+fn one() -> u32 {
+    1
 }

@@ -170,6 +170,8 @@ mod tests {
             rt_first: Sketch::new(),
             rt_last,
             folded: 0,
+            killed: None,
+            timed_out: None,
         }
     }
 

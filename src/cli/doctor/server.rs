@@ -75,7 +75,7 @@ fn abilities(dialect: Dialect) -> [Ability; 6] {
             statement: "SELECT COUNT(*) FROM performance_schema.events_statements_summary_by_digest",
             grants: ["SELECT ON performance_schema.*"; 2],
             needed: true,
-            costs: "what is counted on the wire cannot be compared with the server's own counters",
+            costs: "statements of encrypted sessions have no digest, and nothing is counted where no packets are captured",
         },
         Ability {
             name: "connection types",
@@ -196,7 +196,7 @@ fn performance_schema(check: String, status: &status::Status) -> Finding {
     Finding::note(
         check,
         "off",
-        "what is counted on the wire cannot be compared with the server's own counters",
+        "what is counted on the wire cannot be compared with the server's own counters, and what is not has no digest",
         "put performance_schema=ON under [mysqld] and restart; it takes some 100 MiB of memory",
     )
 }
@@ -209,7 +209,8 @@ fn slow_log(check: String, status: &status::Status, watched: &WatchedServer) -> 
     }
     let seconds = server.long_query_time.unwrap_or(Duration::ZERO).as_secs_f64();
     let Some(file) = watched.slow_log.clone().or_else(|| server.slow_log_file.clone()) else {
-        let remedy = "put log_output=FILE under [mysqld]";
+        let costs = "each look scans the whole of mysql.slow_log, which has no index";
+        let remedy = "put log_output=FILE under [mysqld], or grant SELECT on mysql.slow_log and empty it daily";
         return Finding::note(check, "on, to a table and not to a file", costs, remedy);
     };
     let local = ["127.0.0.1", "::1", "localhost"].contains(&watched.address.as_str());

@@ -33,7 +33,8 @@ pub(super) fn start(agent: &Arc<Agent>, interface: String) {
             !*agent.stop.borrow()
         };
         if let Err(error) = wire::run(&Live { interface }, &agent.watched.clone(), &stop, emit) {
-            tracing::warn!(%error, "no packets are captured; everything else runs");
+            tracing::warn!(%error, "no packets are captured; servers are asked for their own counters instead");
+            agent.authorities.lose_capture();
         }
     };
     if let Err(error) = std::thread::Builder::new().name("capture".to_owned()).spawn(run) {
@@ -44,8 +45,9 @@ pub(super) fn start(agent: &Arc<Agent>, interface: String) {
 /// How many batches each cluster was sent: their sequence.
 type Numbers = HashMap<ClusterId, u64>;
 
-fn publish(agent: &Agent, batch: Batch, numbers: &mut Numbers) {
+fn publish(agent: &Agent, mut batch: Batch, numbers: &mut Numbers) {
     count(agent, &batch);
+    agent.authorities.take(&mut batch.rows, &agent.metrics);
     for new in batch.new_digests {
         // Not waited for, as below; a text that did not get through is only missing until a process counts it anew.
         drop(agent.speaker.say(fleet(), None, entry(new)));

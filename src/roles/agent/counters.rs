@@ -1,127 +1,120 @@
-//! Counts the statements of a server by its own counters, where its packets cannot be read: a look at `performance_schema` every ten
-//! seconds in, rows of `queries` and new digests out. For instances whose configuration says so; the capture leaves those out, since
-//! two sources of one instance are never summed. It changes nothing on the server.
+//! The counters that a server keeps of its statements: a look at `performance_schema` in, rows of `queries` with what was added
+//! since the look before, and new digests out. When to look is not decided here. It changes nothing on the server.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_collectors::log_in::LogIn;
 use millrace_collectors::performance_schema::{Deltas, Difference, Differences};
+use millrace_collectors::rows::fold;
 use millrace_collectors::statements::Known;
 use millrace_mysql::digests::{self, DigestCounters};
 use millrace_mysql::{Error, Session};
-use millrace_schemas::digest::Syntax;
+
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::COUNTERS_LACK;
 use millrace_schemas::record::NewRecord;
-use millrace_schemas::topics::queries::{self, DIGESTS_PER_SECOND_MAX, Row, Source};
+use millrace_schemas::topics::queries::{self, Row, Source};
 
 use super::capture::{batch, entry, fleet};
-use super::{Agent, Place, stopped};
+use super::{Agent, Place};
 use crate::roles::speaker::now;
 
-/// 10 s, as long as the shortest window: each look reads the table of digests, at most 10,000 rows.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A text that the server cut ends so.
 const CUT: &str = "...";
 
-pub(super) fn start(agent: &Arc<Agent>, place: &Place) {
-    tokio::spawn(run(Arc::clone(agent), place.clone()));
+/// Why a server's counters cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    /// The server does not answer, or not to this account.
+    #[error(transparent)]
+    Server(#[from] Error),
+    /// Every look is a statement itself, so a server that counts has a digest.
+    #[error("performance_schema has no digest of any statement: set performance_schema=ON and restart the server")]
+    Empty,
 }
 
-async fn run(agent: Arc<Agent>, place: Place) {
-    let log_in = LogIn::new(place.target.clone());
-    let (mut session, mut deltas, mut known, mut number) = (None, Deltas::new(), Known::new(), 0);
-    let mut told = false;
-    let mut stop = agent.stop.clone();
-    loop {
-        match look(&log_in, &mut session).await {
-            Ok(rows) => {
-                told = false;
-                if let Some(found) = deltas.look(&rows) {
-                    publish(&agent, &place, &found, &mut known, &mut number);
-                }
-            }
-            Err(error) if told => tracing::debug!(%error, "statements are not counted"),
-            Err(error) => {
-                told = true;
-                tracing::warn!(instance = %place.instance, %error, "statements are not counted until performance_schema can be read");
-            }
+/// The counters of one server, and what they said at the last look.
+pub(super) struct Counters {
+    log_in: Arc<LogIn>,
+    session: Option<Session>,
+    deltas: Deltas,
+    known: Known,
+    /// How many batches of rows were sent: their sequence.
+    number: u64,
+}
+
+impl Counters {
+    pub(super) fn new(place: &Place) -> Self {
+        Self { log_in: Arc::clone(&place.log_in), session: None, deltas: Deltas::new(), known: Known::new(), number: 0 }
+    }
+
+    /// Sees whether they can be read; what they say is forgotten.
+    pub(super) async fn probe(&mut self) -> Result<(), Unusable> {
+        self.forget();
+        self.read().await.map(drop)
+    }
+
+    /// The next look begins anew: what was counted before it is nobody's.
+    pub(super) fn forget(&mut self) {
+        self.deltas = Deltas::new();
+    }
+
+    /// Looks, and tells what was counted since the last look.
+    pub(super) async fn look(&mut self, agent: &Agent, place: &Place) -> Result<(), Unusable> {
+        let rows = self.read().await?;
+        if let Some(found) = self.deltas.look(&rows) {
+            self.publish(agent, place, &found);
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = stopped(&mut stop) => return,
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Vec<DigestCounters>, Unusable> {
+        let mut open = match self.session.take() {
+            Some(open) if open.is_usable() => open,
+            _ => self.log_in.open().await?,
+        };
+        let rows = digests::read(&mut open).await?;
+        self.session = Some(open);
+        if rows.is_empty() { Err(Unusable::Empty) } else { Ok(rows) }
+    }
+
+    fn publish(&mut self, agent: &Agent, place: &Place, found: &Differences) {
+        let lacks = [("reset", found.reset), ("beyond", found.beyond), ("unknown", found.unknown)];
+        for (what, count) in lacks.into_iter().filter(|(_, count)| *count > 0) {
+            agent.metrics.add(&COUNTERS_LACK, &[place.instance.as_str(), what], count);
+        }
+        for row in found.rows.iter().filter(|row| row.digest != DigestId::OTHER) {
+            self.known.remember(row.digest, row.text.as_bytes(), row.text.ends_with(CUT));
+        }
+        for new in self.known.take_new() {
+            // Not waited for: a text that did not get through is told again after a restart.
+            drop(agent.speaker.say(fleet(), None, entry(new)));
+        }
+        let rows = rows(place, &found.rows, now().0.div_euclid(1_000_000));
+        if let Some(record) = self.record(agent, place, &rows) {
+            drop(agent.bus.append(vec![record])); // the bus counts what it refuses
         }
     }
-}
 
-async fn look(log_in: &LogIn, session: &mut Option<Session>) -> Result<Vec<DigestCounters>, Error> {
-    let mut open = match session.take() {
-        Some(open) if open.is_usable() => open,
-        _ => log_in.open().await?,
-    };
-    let rows = digests::read(&mut open).await?;
-    *session = Some(open);
-    Ok(rows)
-}
-
-fn publish(agent: &Agent, place: &Place, found: &Differences, known: &mut Known, number: &mut u64) {
-    let lacks = [("reset", found.reset), ("beyond", found.beyond), ("unknown", found.unknown)];
-    for (what, count) in lacks.into_iter().filter(|(_, count)| *count > 0) {
-        agent.metrics.add(&COUNTERS_LACK, &[place.instance.as_str(), what], count);
+    fn record(&mut self, agent: &Agent, place: &Place, rows: &[Row]) -> Option<NewRecord> {
+        if rows.is_empty() {
+            return None;
+        }
+        let value = queries::encode(rows).map_err(|error| tracing::error!(%error, "rows could not be encoded")).ok()?;
+        // It numbers for itself, apart from the capture.
+        let producer = format!("{}/counters/{}", agent.speaker.source(), place.instance);
+        let at = (agent.speaker.incarnation(), self.number);
+        self.number += 1;
+        Some(batch(&place.cluster, &place.instance, &producer, at, value))
     }
-    for row in found.rows.iter().filter(|row| row.digest != DigestId::OTHER) {
-        known.identify(row.text.as_bytes(), row.text.ends_with(CUT), Syntax::default());
-    }
-    for new in known.take_new() {
-        // Not waited for: a text that did not get through is told again after a restart.
-        drop(agent.speaker.say(fleet(), None, entry(new)));
-    }
-    let rows = rows(place, &found.rows, now().0.div_euclid(1_000_000));
-    if let Some(record) = record(agent, place, &rows, number) {
-        drop(agent.bus.append(vec![record])); // the bus counts what it refuses
-    }
-}
-
-fn record(agent: &Agent, place: &Place, rows: &[Row], number: &mut u64) -> Option<NewRecord> {
-    if rows.is_empty() {
-        return None;
-    }
-    let value = queries::encode(rows).map_err(|error| tracing::error!(%error, "rows could not be encoded")).ok()?;
-    // It numbers for itself, apart from the capture.
-    let producer = format!("{}/counters/{}", agent.speaker.source(), place.instance);
-    let record = batch(&place.cluster, &place.instance, &producer, (agent.speaker.incarnation(), *number), value);
-    *number += 1;
-    Some(record)
 }
 
 /// The differences as rows of the second in which they were read: those with the most time, and the others in one.
 fn rows(place: &Place, found: &[Difference], second: i64) -> Vec<Row> {
-    let mut ranked: Vec<&Difference> = found.iter().collect();
-    ranked.sort_by_key(|row| (Reverse(row.time_us), row.digest, &row.schema));
-    let (told, folded) = ranked.split_at(ranked.len().min(DIGESTS_PER_SECOND_MAX));
-    let mut rows: Vec<Row> = told.iter().map(|row| self::row(place, row, second, 0)).collect();
-    if !folded.is_empty() {
-        let sum = |of: fn(&Difference) -> u64| folded.iter().map(|row| of(row)).sum();
-        let other = Difference {
-            schema: String::new(),
-            digest: DigestId::OTHER,
-            text: String::new(),
-            count: sum(|row| row.count),
-            errors: sum(|row| row.errors),
-            time_us: sum(|row| row.time_us),
-            lock_us: sum(|row| row.lock_us),
-            rows_sent: sum(|row| row.rows_sent),
-            rows_affected: sum(|row| row.rows_affected),
-            rows_examined: sum(|row| row.rows_examined),
-        };
-        rows.push(row(place, &other, second, folded.len() as u32));
-    }
-    rows
+    fold(found.iter().map(|row| self::row(place, row, second)).collect())
 }
 
-fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
+fn row(place: &Place, found: &Difference, second: i64) -> Row {
     let (mean_us, times) = (found.mean_us(), found.times());
     Row {
         second,
@@ -144,7 +137,10 @@ fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
         rt_max_us: mean_us,
         rt_first: times.clone(),
         rt_last: times,
-        folded,
+        folded: 0,
+        // It counts errors by digest, but not which.
+        killed: None,
+        timed_out: None,
     }
 }
 
@@ -152,28 +148,31 @@ fn row(place: &Place, found: &Difference, second: i64, folded: u32) -> Row {
 mod tests {
     use millrace_mysql::{Account, Address, Target};
     use millrace_schemas::ids::{ClusterId, InstanceId};
+    use millrace_schemas::topics::queries::DIGESTS_PER_SECOND_MAX;
 
     use super::*;
 
     fn place() -> Place {
         let account = Account { user: "millrace".to_owned(), password_file: None };
+        let target = Target::new("db1", Address::Socket("/s".into()), account);
         Place {
+            log_in: Arc::new(LogIn::new(target.clone())),
             cluster: ClusterId::parse("shop").expect("legal"),
             instance: InstanceId::parse("db1").expect("legal"),
             address: "127.0.0.1".to_owned(),
             port: 3306,
-            target: Target::new("db1", Address::Socket("/s".into()), account),
+            target,
             pulse: None,
             guarded: None,
             slow_log: None,
-            statements: Source::PerformanceSchema,
+            statements: Some(Source::PerformanceSchema),
         }
     }
 
     fn found(at: u64) -> Difference {
         Difference {
             schema: "shop".to_owned(),
-            digest: DigestId(u128::from(at + 1).to_be_bytes()),
+            digest: DigestId((u128::from(at + 1) << 64).to_be_bytes()), // the lowest ids are reserved
             text: "DO ?".to_owned(),
             count: 4,
             errors: 1,

@@ -1,28 +1,31 @@
 //! Runs the agent of a host: finds its instances, watches each, captures packets, follows slow logs, and performs the steps
 //! that executors ask of this host. It observes and does; it decides nothing.
 
+mod authority;
 mod capture;
 mod changes;
 mod counters;
+mod rotation;
 mod slow;
-
+mod statements;
 mod steps;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use millrace_collectors::log_in::LogIn;
 use millrace_collectors::{host, wire};
 use millrace_executors::guard;
 use millrace_executors::hands::Hands;
 use millrace_executors::hands::files::Instance;
 use millrace_executors::promises::Promises;
 use millrace_mysql::{Target, connect};
-use millrace_schemas::digest::Syntax;
+use millrace_schemas::digest::{Charset, SqlMode, Syntax};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
@@ -31,6 +34,8 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::inventory::{Host as HostItem, Item};
 use millrace_schemas::topics::queries::Source;
 use tokio::sync::watch as signal;
+
+use authority::Authorities;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
@@ -51,8 +56,12 @@ struct Agent {
     /// Absent where Millrace only watches.
     hands: Option<Hands>,
     watched: wire::Watched,
+    /// Which source counts the statements of each instance.
+    authorities: Authorities,
     /// Which cluster each watched instance belongs to.
     clusters: Mutex<HashMap<InstanceId, ClusterId>>,
+    /// What the servers have as `@@global.sql_mode`, where they said it.
+    modes: Mutex<HashMap<InstanceId, SqlMode>>,
     /// The bus's time as this agent last learned it: from the append times of what it said.
     bus_now: Mutex<Timestamp>,
     /// Where positions are kept.
@@ -69,18 +78,30 @@ struct Place {
     port: u16,
     /// How status is read.
     target: Target,
+    /// Whoever asks with it shares this.
+    log_in: Arc<LogIn>,
     /// How the pulse is written; absent for servers that are only observed.
     pulse: Option<Target>,
     /// The instance's folder, when Millrace created it.
     guarded: Option<Instance>,
     slow_log: Option<PathBuf>,
-    /// Where its statements are counted.
-    statements: Source,
+    /// Where its statements are counted; absent: as the agent sees fit.
+    statements: Option<Source>,
 }
 
 impl Agent {
     fn cluster_of(&self, instance: &InstanceId) -> Option<ClusterId> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
+    }
+
+    fn learn_mode(&self, instance: &InstanceId, mode: SqlMode) {
+        self.modes.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.clone(), mode);
+    }
+
+    /// How statements of an instance are to be read whose session said nothing.
+    fn syntax_of(&self, instance: &InstanceId) -> Syntax {
+        let modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        Syntax { mode: modes.get(instance).copied().unwrap_or_default(), charset: Charset::default() }
     }
 
     fn learn(&self, appended: Timestamp) {
@@ -125,7 +146,9 @@ pub async fn run(
         metrics,
         hands,
         watched: wire::Watched::default(),
+        authorities: Authorities::default(),
         clusters: Mutex::default(),
+        modes: Mutex::default(),
         bus_now: Mutex::new(Timestamp::ZERO),
         state: settings.state.clone(),
         stop,
@@ -144,7 +167,8 @@ pub async fn run(
 
 /// Finds instances as they come, and watches each.
 async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
-    let mut known: HashMap<InstanceId, Place> = HashMap::new();
+    let mut known: BTreeMap<InstanceId, Place> = BTreeMap::new();
+    let mut watching = Vec::new();
     let mut stop = agent.stop.clone();
     loop {
         let found = places(agent, settings);
@@ -156,13 +180,21 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
                 clusters.insert(place.instance.clone(), place.cluster.clone());
                 drop(clusters);
                 known.insert(place.instance.clone(), place.clone());
-                if place.statements == Source::PerformanceSchema {
-                    counters::start(agent, &place);
+                agent.authorities.add(&place, settings.capture.is_some(), &agent.metrics);
+                if place.statements != Some(Source::Wire) {
+                    tokio::spawn(statements::run(Arc::clone(agent), place.clone()));
+                }
+                if let (Some(instance), Some(keep)) = (place.guarded.clone(), settings.keep_slow_logs) {
+                    tokio::spawn(rotation::run(Arc::clone(agent), instance, keep));
                 }
                 tokio::spawn(watch::run(Arc::clone(agent), place));
             }
-            let captured = known.values().filter(|place| place.statements == Source::Wire);
-            agent.watched.set(captured.map(server).collect());
+        }
+        let captured = known.values().filter(|place| place.statements != Some(Source::PerformanceSchema));
+        let servers: Vec<wire::Server> = captured.map(|place| server(agent, place)).collect();
+        if watching != servers {
+            watching.clone_from(&servers);
+            agent.watched.set(servers);
         }
         tokio::select! {
             () = tokio::time::sleep(DISCOVER_EVERY) => {}
@@ -171,36 +203,42 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
     }
 }
 
-fn server(place: &Place) -> wire::Server {
+fn server(agent: &Agent, place: &Place) -> wire::Server {
     wire::Server {
         address: place.address.parse::<IpAddr>().ok(),
         port: place.port,
         instance: place.instance.clone(),
-        syntax: Syntax::default(),
+        syntax: agent.syntax_of(&place.instance),
     }
 }
 
 fn places(agent: &Agent, settings: &config::Agent) -> Vec<Place> {
-    let created = agent.hands.iter().flat_map(Hands::instances).map(|instance| Place {
-        cluster: instance.cluster.clone(),
-        instance: instance.instance.clone(),
-        address: instance.address.clone(),
-        port: instance.port,
-        target: instance.target(),
-        pulse: Some(instance.target_over_tcp(&instance.accounts.pulse)),
-        slow_log: Some(instance.slow_log()),
-        statements: Source::Wire,
-        guarded: Some(instance),
+    let created = agent.hands.iter().flat_map(Hands::instances).map(|instance| {
+        let target = instance.target();
+        Place {
+            cluster: instance.cluster.clone(),
+            instance: instance.instance.clone(),
+            address: instance.address.clone(),
+            port: instance.port,
+            log_in: Arc::new(LogIn::new(target.clone())),
+            target,
+            pulse: Some(instance.target_over_tcp(&instance.accounts.pulse)),
+            slow_log: Some(instance.slow_log()),
+            statements: None,
+            guarded: Some(instance),
+        }
     });
     let watched = settings.servers.iter().map(|server| {
         let address = connect::Address::Tcp { host: server.address.clone(), port: server.port };
         let account = connect::Account { user: server.user.clone(), password_file: server.password_file.clone() };
+        let target = Target::new(server.instance.to_string(), address, account);
         Place {
             cluster: server.cluster.clone(),
             instance: server.instance.clone(),
             address: server.address.clone(),
             port: server.port,
-            target: Target::new(server.instance.to_string(), address, account),
+            log_in: Arc::new(LogIn::new(target.clone())),
+            target,
             pulse: None,
             guarded: None,
             slow_log: server.slow_log.clone(),

@@ -9,6 +9,7 @@ use millrace_collectors::server::{Sample, Sampler};
 use millrace_collectors::{host, process};
 use millrace_executors::guard::GuardClient;
 use millrace_schemas::cluster::Process;
+use millrace_schemas::digest::SqlMode;
 use millrace_schemas::ids::Epoch;
 use millrace_schemas::metrics::{
     CANARY_SECONDS, CONNECTIONS, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, REPLICA_DELAY, THREADS_RUNNING,
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::changes::{Change, Changes};
+use super::slow::{self, Rate};
 use super::{Agent, Place, process_fact};
 
 /// One heartbeat a second: the rate that silence is judged by.
@@ -44,6 +46,8 @@ struct Watch {
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<u64>>,
     told: bool,
+    /// The slow log is followed; how much of it the server leaves out is said here.
+    slow: Option<Rate>,
     /// Since when no heartbeat has reached the bus: the next one that does is told with the gap before it.
     unheard_since: Option<u64>,
     /// Whether the server runs on this host: what it says of its files and its process is looked for here only then.
@@ -56,12 +60,13 @@ struct Watch {
 
 pub(super) async fn run(agent: Arc<Agent>, place: Place) {
     let mut watch = Watch {
-        sampler: Sampler::new(place.target.clone()),
+        sampler: Sampler::new(Arc::clone(&place.log_in)),
         pulse: place.pulse.clone().map(|target| Pulse::new(target, place.cluster.clone())),
         guard: guard_of(&agent, &place).await,
         process: Process::Unknown,
         exit: None,
         told: false,
+        slow: None,
         unheard_since: None,
         here: is_here(&place).await,
         failed: None,
@@ -135,7 +140,7 @@ async fn exited(exit: &mut Option<oneshot::Receiver<u64>>) -> Option<u64> {
 }
 
 /// Whether a place is on this host. A name counts when it can be resolved, to addresses of this host only.
-async fn is_here(place: &Place) -> bool {
+pub(super) async fn is_here(place: &Place) -> bool {
     if place.guarded.is_some() {
         return true;
     }
@@ -183,6 +188,7 @@ impl Watch {
         let (mut server, server_error) = match sample {
             Ok(sample) => {
                 self.tell_inventory(&sample);
+                self.follow_slow_log(&sample);
                 self.watch_process(&sample);
                 (Some(sample.state), None)
             }
@@ -273,10 +279,24 @@ impl Watch {
             guarded: self.place.guarded.is_some(),
         });
         drop(self.agent.speaker.say(self.place.subject(), None, item));
+    }
+
+    /// Once it is known where the server writes it.
+    fn follow_slow_log(&mut self, sample: &Sample) {
         let server = &sample.status.server;
-        let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
-        if let Some(file) = self.place.slow_log.clone().or(named) {
-            super::slow::start(&self.agent, &self.place, sample.state.flavour, file);
+        self.agent.learn_mode(&self.place.instance, SqlMode::of_server(&server.sql_mode));
+        if self.slow.is_none() {
+            let named = server.slow_log_file.clone().filter(|_| server.slow_log && self.here);
+            let file = self.place.slow_log.clone().or(named);
+            let (agent, place) = (&self.agent, &self.place);
+            self.slow = match file {
+                Some(file) => Some(slow::start(agent, place, sample.state.flavour, file)),
+                None if server.slow_log && server.slow_log_table => Some(slow::start_table(agent, place)),
+                None => None,
+            };
+        }
+        if let Some(rate) = &self.slow {
+            rate.set(&self.agent, &self.place, server.slow_log_rate);
         }
     }
 

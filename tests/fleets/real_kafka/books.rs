@@ -187,6 +187,8 @@ fn rows(number: usize, second: i64) -> NewRecord {
             rt_first: sketch.clone(),
             rt_last: sketch,
             folded: 0,
+            killed: None,
+            timed_out: None,
         }
     };
     let batch: Vec<Row> = (1..=20).map(of_digest).collect();

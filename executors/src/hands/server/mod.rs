@@ -26,7 +26,7 @@ const ATTACH_WITHIN: Duration = Duration::from_secs(1);
 /// 1 s: a server that does not confirm that it is closed is killed.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// The lock of the server that the session of a step holds: whoever takes it over cuts off the session of an older step.
-const LOCK_NAME: &str = "millrace";
+pub(super) const LOCK_NAME: &str = "millrace";
 
 /// Why a step did not work.
 #[derive(Debug, thiserror::Error)]

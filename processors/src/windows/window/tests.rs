@@ -56,6 +56,8 @@ fn row(at: u64) -> Row {
         rt_first,
         rt_last,
         folded: if is_other { (at % 9) as u32 } else { 0 },
+        killed: (!at.is_multiple_of(5)).then_some(at % 2),
+        timed_out: Some(at % 3),
     }
 }
 

@@ -171,6 +171,8 @@ struct Columns<'a> {
     rt_first: Varied<'a>,
     rt_last: Varied<'a>,
     folded: &'a [[u8; 4]],
+    killed: Maybe<'a>,
+    timed_out: Maybe<'a>,
 }
 
 impl<'a> Columns<'a> {
@@ -198,6 +200,8 @@ impl<'a> Columns<'a> {
             rt_first: body.varied()?,
             rt_last: body.varied()?,
             folded: body.fixed()?,
+            killed: body.maybe()?,
+            timed_out: body.maybe()?,
         })
     }
 
@@ -225,6 +229,8 @@ impl<'a> Columns<'a> {
             rt_first: Packed::read(self.rt_first.get(row)?).ok()?,
             rt_last: Packed::read(self.rt_last.get(row)?).ok()?,
             folded: u32::from_le_bytes(self.folded[row]),
+            killed: self.killed.get(row),
+            timed_out: self.timed_out.get(row),
         })
     }
 }

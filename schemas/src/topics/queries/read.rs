@@ -112,6 +112,7 @@ fn seen<'a>(columns: &Columns<'a>, first: &'static str, rows: &mut Vec<Seen<'a>>
     let (bytes_in, bytes_out) = (number("bytes_in")?, number("bytes_out")?);
     let (rt_sum_us, rt_min_us, rt_max_us) = (number("rt_sum_us")?, number("rt_min_us")?, number("rt_max_us")?);
     let (rt_first, rt_last): (&BinaryArray, &BinaryArray) = (columns.get("rt_first")?, columns.get("rt_last")?);
+    let (killed, timed_out) = (columns.later::<UInt64Array>("killed")?, columns.later::<UInt64Array>("timed_out")?);
     let maybe = |array: &UInt64Array, row| (!array.is_null(row)).then(|| array.value(row));
     for row in 0..columns.batch.num_rows() {
         let mut id = [0; 16];
@@ -143,6 +144,8 @@ fn seen<'a>(columns: &Columns<'a>, first: &'static str, rows: &mut Vec<Seen<'a>>
             rt_first: packed("rt_first", rt_first.value(row))?,
             rt_last: packed("rt_last", rt_last.value(row))?,
             folded: folded.value(row),
+            killed: killed.and_then(|killed| maybe(killed, row)),
+            timed_out: timed_out.and_then(|timed_out| maybe(timed_out, row)),
         });
     }
     Ok(())
@@ -177,5 +180,10 @@ impl<'a> Columns<'a> {
             return Err(BadBatch::Null { column, row });
         }
         array.as_any().downcast_ref().ok_or_else(mistyped)
+    }
+
+    /// The same for a column that batches of earlier versions do not have.
+    fn later<A: Array + 'static>(&self, column: &'static str) -> Result<Option<&'a A>, BadBatch> {
+        self.batch.column_by_name(column).map(|_| self.get(column)).transpose()
     }
 }

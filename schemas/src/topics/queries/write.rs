@@ -208,5 +208,7 @@ pub(in crate::topics) fn measures<'a, I: AsRef<str> + 'a, T: AsRef<str> + 'a, S:
     body.fixed(rows.clone().map(|row| row.rt_max_us.to_le_bytes()));
     body.sketches(rows.clone().map(|row| row.rt_first.borrow()));
     body.sketches(rows.clone().map(|row| row.rt_last.borrow()));
-    body.fixed(rows.map(|row| row.folded.to_le_bytes()));
+    body.fixed(rows.clone().map(|row| row.folded.to_le_bytes()));
+    body.maybe(rows.clone().map(|row| row.killed));
+    body.maybe(rows.map(|row| row.timed_out));
 }

@@ -53,7 +53,7 @@ fn status(flavour: Flavour, more: &[(&str, &str)]) -> Status {
 
 fn watched() -> WatchedServer {
     WatchedServer {
-        statements: millrace_schemas::topics::queries::Source::Wire,
+        statements: None,
         instance: InstanceId::parse("db1").unwrap(),
         cluster: ClusterId::parse("shop").unwrap(),
         address: "127.0.0.1".into(),

@@ -1,0 +1,84 @@
+//! Which source counts the statements of each watched instance, shared by those that count. Rows of packets enter with what they
+//! show of the traffic; those of seconds that are theirs to count leave. What the sources have of other seconds is set aside and
+//! counted as such, never added.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use millrace_collectors::authority::{Authority, Turns};
+use millrace_schemas::ids::{DigestId, InstanceId};
+use millrace_schemas::metrics::{Registry, STATEMENTS_SET_ASIDE, STATEMENTS_SOURCE};
+use millrace_schemas::topics::queries::{Row, Source};
+
+use super::Place;
+
+/// The sources that may count; slow logs never do.
+const SOURCES: [Source; 2] = [Source::Wire, Source::PerformanceSchema];
+
+/// The authorities of all instances of an agent.
+#[derive(Debug, Default)]
+pub(super) struct Authorities(Mutex<HashMap<InstanceId, Watched>>);
+
+#[derive(Debug)]
+struct Watched {
+    authority: Authority,
+    /// The agent's own accounts: what they do says nothing of the application's traffic.
+    own: Vec<String>,
+}
+
+impl Authorities {
+    /// An instance is watched from now on; `captured` says whether packets are.
+    pub(super) fn add(&self, place: &Place, captured: bool, metrics: &Registry) {
+        let authority = place.statements.map_or_else(|| Authority::automatic(captured), Authority::fixed);
+        let own = [Some(&place.target), place.pulse.as_ref()].into_iter().flatten();
+        let own = own.map(|target| target.account.user.clone()).collect();
+        show(&place.instance, authority.source(), metrics);
+        self.lock().insert(place.instance.clone(), Watched { authority, own });
+    }
+
+    /// Looks at, or changes, the authority of an instance that was added.
+    pub(super) fn with<T>(&self, instance: &InstanceId, work: impl FnOnce(&mut Authority) -> T) -> Option<T> {
+        self.lock().get_mut(instance).map(|watched| work(&mut watched.authority))
+    }
+
+    /// From the second `from` on `to` counts.
+    pub(super) fn change(&self, instance: &InstanceId, to: Source, from: i64, metrics: &Registry) {
+        self.with(instance, |authority| authority.change(to, from));
+        show(instance, to, metrics);
+    }
+
+    /// No packets are captured any more, of no instance.
+    pub(super) fn lose_capture(&self) {
+        for watched in self.lock().values_mut() {
+            watched.authority.lose_capture();
+        }
+    }
+
+    /// Learns from rows of packets, and keeps those that count.
+    pub(super) fn take(&self, rows: &mut Vec<Row>, metrics: &Registry) {
+        let mut watched = self.lock();
+        rows.retain(|row| {
+            let Some(Watched { authority, own }) = watched.get_mut(&row.instance) else { return true };
+            if row.digest == DigestId::ENCRYPTED {
+                authority.observe(row.second, Turns { clear: 0, encrypted: row.count });
+            } else if row.digest != DigestId::ADMIN && !own.contains(&row.user) {
+                authority.observe(row.second, Turns { clear: row.count, encrypted: 0 });
+            }
+            let counts = authority.counts(row.source, row.second);
+            if !counts {
+                metrics.add(&STATEMENTS_SET_ASIDE, &[row.instance.as_str(), row.source.as_str()], row.count);
+            }
+            counts
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, Watched>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn show(instance: &InstanceId, source: Source, metrics: &Registry) {
+    for one in SOURCES {
+        metrics.set(&STATEMENTS_SOURCE, &[instance.as_str(), one.as_str()], f64::from(u8::from(one == source)));
+    }
+}

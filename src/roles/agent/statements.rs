@@ -1,0 +1,141 @@
+//! Keeps the statements of one instance counted by one source: asks every second which that ought to be, brings a change about,
+//! and looks at the server's own counters while they are the one. A change costs up to two seconds of counts and never counts a
+//! statement twice: the old source ends before the new one begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_collectors::authority::Authority;
+use millrace_schemas::metrics::STATEMENTS_CHANGES;
+use millrace_schemas::topics::queries::Source;
+use tokio::time::Instant;
+
+use super::counters::{Counters, Unusable};
+use super::{Agent, Place, stopped, watch};
+use crate::roles::speaker::now;
+
+/// 1 s: packets tell of the traffic once a second.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// 10 s, as long as the shortest window: each look reads the table of digests, at most 10,000 rows.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// 60 s until counters that could not be read are asked again, and until those that no longer can are given up for packets.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
+
+struct Counting {
+    agent: Arc<Agent>,
+    place: Place,
+    counters: Counters,
+    /// When the counters are looked at next.
+    look: Instant,
+    /// Since when they cannot be read.
+    failing: Option<Instant>,
+    /// Why they could not be read the last time; each reason is told once.
+    told: Option<String>,
+}
+
+pub(super) async fn run(agent: Arc<Agent>, place: Place) {
+    if place.statements.is_none() && !watch::is_here(&place).await {
+        // Whatever is captured here, the traffic of its clients is hardly among it.
+        agent.authorities.with(&place.instance, Authority::lose_capture);
+    }
+    let counters = Counters::new(&place);
+    let mut stop = agent.stop.clone();
+    let mut counting = Counting { agent, place, counters, look: Instant::now(), failing: None, told: None };
+    loop {
+        counting.step().await;
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
+impl Counting {
+    async fn step(&mut self) {
+        let now = second();
+        let instance = &self.place.instance;
+        let asked = self.agent.authorities.with(instance, |authority| (authority.source(), authority.wanted(now)));
+        match asked {
+            Some((Source::Wire, Some(Source::PerformanceSchema))) => self.take_over().await,
+            Some((Source::PerformanceSchema, Some(Source::Wire))) => self.hand_back().await,
+            Some((Source::PerformanceSchema, _)) if Instant::now() >= self.look => self.look().await,
+            _ => {}
+        }
+    }
+
+    /// The counters count from the next second on, if they can be read.
+    async fn take_over(&mut self) {
+        if Instant::now() < self.look {
+            return;
+        }
+        if let Err(error) = self.counters.probe().await {
+            self.look = Instant::now() + GIVE_UP_AFTER;
+            return self.tell(&error, "its packets do not tell its statements, and its own counters cannot be read");
+        }
+        let from = second() + 1;
+        self.change(Source::PerformanceSchema, from);
+        tokio::time::sleep(until(from)).await;
+        self.look().await; // the first: it tells nothing, and what comes is counted from here
+    }
+
+    /// Packets count from the next second on; what the counters have until now is told first.
+    async fn hand_back(&mut self) {
+        self.look().await;
+        self.change(Source::Wire, second() + 1);
+    }
+
+    fn change(&mut self, to: Source, from: i64) {
+        let (agent, instance) = (&self.agent, &self.place.instance);
+        agent.authorities.change(instance, to, from, &agent.metrics);
+        agent.metrics.add(&STATEMENTS_CHANGES, &[instance.as_str(), to.as_str()], 1);
+        tracing::info!(%instance, source = to.as_str(), "statements are counted by another source from now on");
+        self.look = Instant::now();
+        self.failing = None;
+        if to == Source::Wire {
+            self.counters.forget();
+        }
+    }
+
+    async fn look(&mut self) {
+        self.look = Instant::now() + LOOK_EVERY;
+        match self.counters.look(&self.agent, &self.place).await {
+            Ok(()) => (self.failing, self.told) = (None, None),
+            Err(error) => {
+                let since = *self.failing.get_or_insert_with(Instant::now);
+                self.tell(&error, "statements are not counted until performance_schema can be read");
+                if since.elapsed() >= GIVE_UP_AFTER && self.may_give_up() {
+                    self.change(Source::Wire, second() + 1);
+                    self.look = Instant::now() + GIVE_UP_AFTER;
+                }
+            }
+        }
+    }
+
+    /// Packets tell something at least.
+    fn may_give_up(&self) -> bool {
+        let has = self.agent.authorities.with(&self.place.instance, |authority| authority.has_capture());
+        self.place.statements.is_none() && has == Some(true)
+    }
+
+    fn tell(&mut self, why: &Unusable, what: &'static str) {
+        let error = why.to_string();
+        let known = matches!(why, Unusable::Server(error) if error.is_credentials());
+        if known {
+            // The heartbeat says so already, and asks for all.
+            tracing::debug!(instance = %self.place.instance, %error, "{what}");
+        } else if self.told.as_ref() != Some(&error) {
+            tracing::warn!(instance = %self.place.instance, %error, "{what}");
+        }
+        self.told = Some(error);
+    }
+}
+
+/// The second that it is.
+fn second() -> i64 {
+    now().0.div_euclid(1_000_000)
+}
+
+/// How long it is until `second` has begun.
+fn until(second: i64) -> Duration {
+    Duration::from_micros(u64::try_from(second * 1_000_000 - now().0).unwrap_or(0))
+}
