@@ -107,7 +107,7 @@ enum Command {
     Fingerprint(fingerprint::Arguments),
     /// Profile slow logs and captures: which statements took the time. Exit code 1: `--compare` found regressions; 3: parts could
     /// not be read.
-    Digest(digest::Arguments),
+    Digest(Box<digest::Arguments>),
     /// Read slow logs of MySQL, Percona Server and MariaDB: one line of JSON per entry. Exit code 3: parts could not be read.
     Slowlog(slowlog::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.

@@ -294,7 +294,9 @@ mod tests {
             let mut whole = Lexical::new(Syntax { mode, charset });
             let mut single = whole.clone();
             whole.take(text);
-            text.iter().for_each(|byte| single.take(&[*byte]));
+            for byte in text {
+                single.take(&[*byte]);
+            }
             for lexical in [&mut whole, &mut single] {
                 lexical.take(b"\n");
             }

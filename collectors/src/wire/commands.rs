@@ -2,7 +2,7 @@
 //! Also says whether bytes from the middle of a connection can be a request, for picking a connection up. It must never read
 //! beyond the bytes that were kept.
 
-use millrace_schemas::digest::{Change, DigestId};
+use millrace_schemas::digest::{Change, DigestId, SqlMode, first_word};
 
 /// Commands by their number in the protocol.
 pub(super) mod code {
@@ -157,6 +157,26 @@ pub(super) struct Request {
     pub(super) collation: Option<u8>,
 }
 
+impl Part {
+    /// A statement whose text is not at hand, or that is none.
+    pub(super) fn without_text(digest: DigestId) -> Self {
+        Part { digest, call: false, schema: None, change: None }
+    }
+
+    /// A statement; `name` gives the number of a schema's name.
+    pub(super) fn of(digest: DigestId, text: &[u8], mode: SqlMode, name: impl FnOnce(&str) -> u32) -> Self {
+        let first = first_word(text);
+        let is = |word: &[u8]| first.eq_ignore_ascii_case(word);
+        let schema = if is(b"use") { used_schema(text) } else { None };
+        Part {
+            digest,
+            call: is(b"call"),
+            schema: schema.map(|schema| name(&schema)),
+            change: if is(b"set") { Change::of(text, mode) } else { None },
+        }
+    }
+}
+
 /// Whether bytes can be the start of a request: a header with number 0 and a known command whose length fits.
 pub(super) fn plausible(data: &[u8]) -> bool {
     let [a, b, c, 0, command, rest @ ..] = data else { return false };
@@ -182,7 +202,7 @@ pub(super) fn plausible(data: &[u8]) -> bool {
 }
 
 /// The schema that a statement names whose first word is `USE`.
-pub(super) fn used_schema(text: &[u8]) -> Option<String> {
+fn used_schema(text: &[u8]) -> Option<String> {
     let at = text.windows(3).position(|word| word.eq_ignore_ascii_case(b"use"))?;
     let name = text[at + 3..].trim_ascii();
     let name = name.strip_suffix(b";").unwrap_or(name).trim_ascii();

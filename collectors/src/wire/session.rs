@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use millrace_schemas::digest::{self, Change, Charset, DigestId, Syntax};
+use millrace_schemas::digest::{self, Charset, DigestId, Syntax};
 
 use super::attributes;
 use super::books::Books;
@@ -290,7 +290,7 @@ impl Session {
     /// The statements of a command: the first, and the others last first.
     fn parts(&self, command: u8, packet: &Packet<'_>, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
         let payload = &packet.head[1..];
-        let prepared = |digest| (Part { digest, call: false, schema: None, change: None }, Vec::new());
+        let prepared = |digest| (Part::without_text(digest), Vec::new());
         match command {
             code::QUERY => self.texts(self.query_text(payload), packet.is_cut(), cx),
             code::STMT_PREPARE => prepared(cx.known.identify(payload, packet.is_cut(), self.reading.now())),
@@ -319,14 +319,7 @@ impl Session {
         let text = &*self.reading.now().to_utf8(text);
         let mut part = |text: &[u8], cut| {
             let digest = cx.known.identify(text, cut, Syntax { mode, charset: Charset::default() });
-            let (first, is) = (digest::first_word(text), |word: &[u8], other| word.eq_ignore_ascii_case(other));
-            let schema = if is(first, b"use") { commands::used_schema(text) } else { None };
-            Part {
-                digest,
-                call: is(first, b"call"),
-                schema: schema.map(|schema| cx.table.name(&schema)),
-                change: if is(first, b"set") { Change::of(text, mode) } else { None },
-            }
+            Part::of(digest, text, mode, |schema| cx.table.name(schema))
         };
         let body = text.trim_ascii_end();
         let body = body.strip_suffix(b";").unwrap_or(body);

@@ -36,7 +36,9 @@ impl Reading {
     /// The session begins anew, perhaps with another character set.
     pub(super) fn begin_again(&mut self, collation: Option<u8>) {
         self.now = self.default;
-        collation.into_iter().for_each(|collation| self.names(collation));
+        if let Some(collation) = collation {
+            self.names(collation);
+        }
     }
 
     /// A `SET` succeeded.

@@ -118,7 +118,7 @@ fn login_file(folder: &Path, path: &str, user: &str, password: &str) -> PathBuf 
     let key: [u8; 20] = std::array::from_fn(|at| at as u8 * 11 + 3);
     let mut folded = [0_u8; 16];
     key.iter().enumerate().for_each(|(at, byte)| folded[at % 16] ^= byte);
-    let folded: String = folded.iter().map(|byte| format!("{byte:02x}")).collect();
+    let folded = format!("{:032x}", u128::from_be_bytes(folded));
     let mut packed = [&[0; 4][..], &key].concat();
     for line in [format!("[{path}]\n"), format!("user = \"{user}\"\n"), format!("password = \"{password}\"\n")] {
         std::fs::write(folder.join("line"), line).expect("writable");

@@ -123,7 +123,7 @@ fn assigned<'t, 'a>(tokens: &'t [Token<'a>], scope: &mut Scope) -> Option<(&'t T
 
 /// What the value of `sql_mode` means.
 fn mode(value: &[Token<'_>]) -> Mode {
-    let strings = || value.iter().filter(|token| token.lexeme == Lexeme::Value).map(|token| token.inner());
+    let strings = || value.iter().filter(|token| token.lexeme == Lexeme::Value).map(Token::inner);
     let listed = || SqlMode::of_server(&strings().collect::<Vec<_>>().join(","));
     let own = value.iter().any(|token| token.is("sql_mode"));
     match value {

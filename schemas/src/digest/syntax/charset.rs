@@ -86,7 +86,7 @@ impl Charset {
     pub fn named(name: &str) -> Option<Charset> {
         let is = |other: &&str| name.eq_ignore_ascii_case(other);
         let set = SETS.iter().find(|set| is(&set.name));
-        (set.is_some() || AS_THEY_ARE.iter().any(|other| is(other))).then_some(Charset(set))
+        (set.is_some() || AS_THEY_ARE.iter().any(is)).then_some(Charset(set))
     }
 
     /// How many bytes the character has that these begin with; 1 for bytes of UTF-8, where no byte of a character can be
