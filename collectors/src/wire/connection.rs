@@ -4,9 +4,10 @@
 
 use super::commands;
 use super::compression::Unpacker;
+use super::ended::{Ended, Flags};
 use super::packets::Reader;
 use super::responses;
-use super::session::{Context, Flow, Phase, Session};
+use super::session::{Context, Flow, Phase, Session, Why};
 use super::stream::{Piece, Stream};
 use super::table::Statement;
 use super::tls::{self, Turn, Turns};
@@ -41,6 +42,8 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) instance: u32,
+    /// Its number among those of the capture.
+    pub(super) number: u64,
     pub(super) last_us: i64,
     client_stream: Stream,
     server_stream: Stream,
@@ -62,19 +65,20 @@ const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 impl Connection {
     /// A connection whose beginning is seen.
-    pub(super) fn begun(instance: u32, syntax: Syntax, ts_us: i64) -> Self {
-        Connection::new(instance, ts_us, Session::begun(syntax), true)
+    pub(super) fn begun(instance: u32, number: u64, syntax: Syntax, ts_us: i64) -> Self {
+        Connection::new(instance, number, ts_us, Session::begun(syntax), true)
     }
 
     /// A connection that is found in the middle.
-    pub(super) fn midstream(instance: u32, syntax: Syntax, ts_us: i64) -> Self {
-        Connection::new(instance, ts_us, Session::midstream(syntax), false)
+    pub(super) fn midstream(instance: u32, number: u64, syntax: Syntax, ts_us: i64) -> Self {
+        Connection::new(instance, number, ts_us, Session::midstream(syntax), false)
     }
 
-    fn new(instance: u32, ts_us: i64, session: Session, synced: bool) -> Self {
+    fn new(instance: u32, number: u64, ts_us: i64, session: Session, synced: bool) -> Self {
         let tail = || Tail { synced, ..Tail::default() };
         Connection {
             instance,
+            number,
             last_us: ts_us,
             client_stream: Stream::default(),
             server_stream: Stream::default(),
@@ -129,6 +133,8 @@ impl Connection {
         let waiting = stream.waiting_bytes();
         let received = stream.receive(ts_us, sequence, payload, cut, &mut |piece| inner.piece(side, &piece, cx));
         cx.books.duplicate += received.duplicate;
+        cx.books.segments_duplicate += u64::from(received.repeated);
+        cx.books.segments_early += u64::from(received.early);
         cx.books.waiting = cx.books.waiting + stream.waiting_bytes() as u64 - waiting as u64;
     }
 
@@ -166,7 +172,7 @@ impl Connection {
         if let Some(turn) = self.inner.turns.finish() {
             self.inner.turn(turn, cx);
         }
-        self.inner.session.abandon(self.last_us, cx);
+        self.inner.session.abandon(self.last_us, Flags::default(), cx);
     }
 
     /// Lets go of everything that takes memory.
@@ -200,7 +206,7 @@ impl Inner {
         let length = data.len() as u64;
         if side == Side::Client && self.session.phase == Phase::Greeting {
             // In the MySQL protocol the server speaks first.
-            self.session.phase = Phase::Foreign;
+            self.session.phase = Phase::Foreign(Why::Protocol);
         }
         let packed = self.tail(side).unpacker.is_some();
         match self.session.phase {
@@ -215,7 +221,7 @@ impl Inner {
                     Side::Server => self.turns.server(ts_us, data),
                 }
             }
-            Phase::Foreign => cx.books.undecodable += length,
+            Phase::Foreign(why) => cx.books.undecodable(why, length),
             _ if packed => self.packed(side, ts_us, data, cx),
             _ => {
                 let rest = self.plain(side, ts_us, data, true, cx);
@@ -247,9 +253,9 @@ impl Inner {
             cx.books.decoded += data.len() as u64;
             self.tail(side).unpacker = Some(unpacker);
         } else {
-            cx.books.undecodable += data.len() as u64;
-            self.session.abandon(ts_us, cx);
-            self.session.phase = Phase::Foreign;
+            cx.books.undecodable(Why::Frame, data.len() as u64);
+            self.session.abandon(ts_us, Flags::LOST, cx);
+            self.session.phase = Phase::Foreign(Why::Frame);
         }
     }
 
@@ -270,7 +276,7 @@ impl Inner {
     fn plain(&mut self, side: Side, ts_us: i64, data: &[u8], count: bool, cx: &mut Context<'_>) -> usize {
         let mut data = data;
         loop {
-            if matches!(self.session.phase, Phase::Encrypted | Phase::Foreign) {
+            if matches!(self.session.phase, Phase::Encrypted | Phase::Foreign(_)) {
                 return data.len();
             }
             if self.session.phase == Phase::Stream {
@@ -323,7 +329,7 @@ impl Inner {
         let announced = self.tail(side).reader.announced();
         let handshake = matches!(self.session.phase, Phase::Greeting | Phase::Login | Phase::Auth);
         if handshake && announced > HANDSHAKE_BYTES_MAX {
-            self.session.phase = Phase::Foreign;
+            self.session.phase = Phase::Foreign(Why::Protocol);
         }
         0
     }
@@ -344,9 +350,10 @@ impl Inner {
 
     fn hole(&mut self, side: Side, ts_us: i64, length: u64, cx: &mut Context<'_>) {
         cx.books.missing += length;
+        cx.books.holes += u64::from(length > 0);
         match self.session.phase {
             Phase::Encrypted => self.turns.hole(),
-            Phase::Foreign | Phase::Stream => {}
+            Phase::Foreign(_) | Phase::Stream => {}
             _ => {
                 let tail = self.tail(side);
                 if tail.unpacker.is_none() && tail.synced && tail.reader.skip(length) {
@@ -378,7 +385,7 @@ impl Inner {
     fn turn(&mut self, turn: Turn, cx: &mut Context<'_>) {
         cx.books.encrypted_turns += 1;
         let since = |ts_us: i64| u64::try_from(ts_us - turn.request_us).unwrap_or(0);
-        cx.table.add(&Statement {
+        let statement = Statement {
             end_us: turn.last_us,
             instance: cx.instance,
             schema: self.session.schema,
@@ -392,6 +399,8 @@ impl Inner {
             bytes_in: turn.bytes_in,
             bytes_out: turn.bytes_out,
             rt_us: Some((since(turn.first_us), since(turn.last_us))),
-        });
+        };
+        cx.table.add(&statement);
+        self.session.show_turn(turn.request_us, &statement, cx);
     }
 }

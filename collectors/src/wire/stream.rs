@@ -33,6 +33,10 @@ pub(super) enum Piece<'a> {
 pub(super) struct Received {
     /// Captured bytes that had been received before.
     pub(super) duplicate: u64,
+    /// Nothing in the segment was new.
+    pub(super) repeated: bool,
+    /// Earlier ones have not come yet.
+    pub(super) early: bool,
 }
 
 #[derive(Debug)]
@@ -114,7 +118,10 @@ impl Stream {
         }
         if before(next, sequence) {
             self.wait(ts_us, sequence, payload, cut, &mut received);
+            received.early = !received.repeated;
         } else {
+            let end = sequence.wrapping_add(payload.len() as u32).wrapping_add(cut);
+            received.repeated = !before(next, end);
             self.take(ts_us, sequence, payload, cut, &mut received, deliver);
             self.take_waiting(&mut received, deliver);
         }
@@ -150,6 +157,7 @@ impl Stream {
             // The longer copy stays; what it repeats is a duplicate.
             if same.bytes.len() >= payload.len() {
                 received.duplicate += payload.len() as u64;
+                received.repeated = true;
                 return;
             }
             received.duplicate += same.bytes.len() as u64;
