@@ -19,7 +19,7 @@ const ELECTION_LOOK: Duration = Duration::from_millis(50);
 /// What the brokers say of a topic, or of all. The first connection of a client is given up for the brokers' own ones, and who
 /// asks over it right then is asked to ask again.
 pub(super) fn metadata(asks: &BaseConsumer<Told>, topic: Option<&str>) -> Result<Metadata, KafkaError> {
-    led(ASK_WITHIN, || asks.fetch_metadata(topic, ASK_WITHIN))
+    led(ASK_WITHIN, || asks.fetch_metadata(topic, ASK_WITHIN), || {})
 }
 
 /// Which offset of a partition is asked for.
@@ -41,8 +41,14 @@ pub(super) fn edges(
     edge: Edge,
     within: Duration,
 ) -> Result<Vec<u64>, Error> {
-    let found = led(within, || offsets(asks, topic, partitions, edge, within));
-    let found = found.map_err(|error| client.explain_to(asks, &error))?;
+    // The library believes for 30 s what it last heard of a topic that it does not read, also that nobody leads it.
+    let look_again = || drop(asks.fetch_metadata(Some(topic), within));
+    let found = led(within, || offsets(asks, topic, partitions, edge, within), look_again);
+    let found = found.map_err(|error| match error.rdkafka_error_code() {
+        // What it says when it knows of no leader of any of the partitions; a topic that is missing has another code.
+        Some(Code::UnknownPartition) => Error::Unavailable(format!("nobody leads a partition of {topic} now")),
+        _ => client.explain_to(asks, &error),
+    })?;
     client.why.answered();
     Ok(found)
 }
@@ -68,12 +74,19 @@ fn offsets(
     answer.elements().iter().map(|one| one.error().map(|()| known(one.offset()))).collect()
 }
 
-/// Asks until the brokers agree on who leads, for at most `within`.
-fn led<T>(within: Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+/// Asks until the brokers agree on who leads, for at most `within`; between two attempts it looks again who does.
+fn led<T>(
+    within: Duration,
+    ask: impl Fn() -> Result<T, KafkaError>,
+    look_again: impl Fn(),
+) -> Result<T, KafkaError> {
     let until = Instant::now() + within;
     loop {
         match ask() {
-            Err(error) if has_no_leader(&error) && Instant::now() < until => std::thread::sleep(ELECTION_LOOK),
+            Err(error) if has_no_leader(&error) && Instant::now() < until => {
+                std::thread::sleep(ELECTION_LOOK);
+                look_again();
+            }
             answer => return answer,
         }
     }
