@@ -97,12 +97,6 @@ pub struct Batch {
     pub kernel: Kernel,
 }
 
-impl Batch {
-    fn of_ended(decoder: &mut Decoder, until_us: i64) -> Batch {
-        Batch { ended: decoder.take_ended(), until_us, ..Batch::default() }
-    }
-}
-
 /// Why nothing is captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -176,7 +170,7 @@ pub fn run(
             if !emit(reported.batch(&mut decoder, flushed, kernel, now - CLOSE_AFTER_US)) {
                 return Ok(());
             }
-        } else if decoder.keeps_ended() && !emit(Batch::of_ended(&mut decoder, now - CLOSE_AFTER_US)) {
+        } else if decoder.keeps_ended() && !emit(reported.part(&mut decoder, now - CLOSE_AFTER_US)) {
             return Ok(());
         }
         if read < PACKETS_PER_ROUND {
@@ -220,7 +214,7 @@ pub fn read_file(
                 return Ok(decoder.books());
             }
         } else if decoder.ended_waiting() >= ENDED_PER_BATCH
-            && !emit(Batch::of_ended(&mut decoder, ts_us - CLOSE_AFTER_US))
+            && !emit(reported.part(&mut decoder, ts_us - CLOSE_AFTER_US))
         {
             return Ok(decoder.books());
         }
@@ -304,6 +298,11 @@ struct Reported {
 }
 
 impl Reported {
+    /// What there is before the second is over: no sums.
+    fn part(&mut self, decoder: &mut Decoder, until_us: i64) -> Batch {
+        self.batch(decoder, Flushed::default(), Kernel::default(), until_us)
+    }
+
     fn batch(&mut self, decoder: &mut Decoder, flushed: Flushed, kernel: Kernel, until_us: i64) -> Batch {
         let books = decoder.books();
         let added = books.since(&self.books);
@@ -322,7 +321,8 @@ impl Reported {
             new_digests: decoder.take_new(),
             books: added,
             kernel,
-            ..Batch::of_ended(decoder, until_us)
+            ended: decoder.take_ended(),
+            until_us,
         }
     }
 

@@ -4,11 +4,11 @@
 
 use super::commands;
 use super::compression::Unpacker;
-use super::ended::{Ended, Flags};
+use super::ended::Flags;
 use super::packets::Reader;
 use super::responses;
 use super::session::{Context, Flow, Phase, Session, Why};
-use super::stream::{Piece, Stream};
+use super::stream::{Origin, Piece, Stream, before};
 use super::table::Statement;
 use super::tls::{self, Turn, Turns};
 use millrace_schemas::digest::{DigestId, Syntax};
@@ -36,6 +36,12 @@ struct Inner {
     server: Tail,
     session: Session,
     turns: Turns,
+    /// The sequence number behind the last bytes of the server that no request was known for.
+    passed: Option<u32>,
+    /// The sequence number of the server's first byte, where its SYN said it.
+    server_began: Option<u32>,
+    /// Up to where the client had received the server's bytes when it sent those at hand.
+    acknowledged: Option<u32>,
 }
 
 /// A connection.
@@ -82,7 +88,7 @@ impl Connection {
             last_us: ts_us,
             client_stream: Stream::default(),
             server_stream: Stream::default(),
-            inner: Inner { client: tail(), server: tail(), session, turns: Turns::default() },
+            inner: Inner { client: tail(), server: tail(), session, turns: Turns::default(), passed: None, server_began: None, acknowledged: None },
             closed: [false; 2],
             memory_counted: 0,
         }
@@ -97,6 +103,9 @@ impl Connection {
             return base.wrapping_sub(sequence) < OVERTAKING_BYTES;
         }
         stream.start(sequence);
+        if side == Side::Server {
+            self.inner.server_began = Some(sequence);
+        }
         true
     }
 
@@ -122,8 +131,7 @@ impl Connection {
     pub(super) fn receive(
         &mut self,
         side: Side,
-        ts_us: i64,
-        sequence: u32,
+        origin: Origin,
         payload: &[u8],
         cut: u32,
         cx: &mut Context<'_>,
@@ -131,7 +139,7 @@ impl Connection {
         let Connection { client_stream, server_stream, inner, .. } = self;
         let stream = if side == Side::Client { client_stream } else { server_stream };
         let waiting = stream.waiting_bytes();
-        let received = stream.receive(ts_us, sequence, payload, cut, &mut |piece| inner.piece(side, &piece, cx));
+        let received = stream.receive(origin, payload, cut, &mut |piece| inner.piece(side, &piece, cx));
         cx.books.duplicate += received.duplicate;
         cx.books.segments_duplicate += u64::from(received.repeated);
         cx.books.segments_early += u64::from(received.early);
@@ -197,7 +205,16 @@ impl Connection {
 impl Inner {
     fn piece(&mut self, side: Side, piece: &Piece<'_>, cx: &mut Context<'_>) {
         match *piece {
-            Piece::Bytes(ts_us, data) => self.bytes(side, ts_us, data, cx),
+            Piece::Bytes(Origin { ts_us, sequence, acknowledges }, data) => {
+                if side == Side::Client {
+                    self.acknowledged = acknowledges;
+                }
+                let waited = self.session.waits();
+                self.bytes(side, ts_us, data, cx);
+                if side == Side::Server && !(waited && self.server.synced) {
+                    self.passed = Some(sequence.wrapping_add(data.len() as u32));
+                }
+            }
             Piece::Hole(ts_us, length) => self.hole(side, ts_us, length, cx),
         }
     }
@@ -205,8 +222,12 @@ impl Inner {
     fn bytes(&mut self, side: Side, ts_us: i64, data: &[u8], cx: &mut Context<'_>) {
         let length = data.len() as u64;
         if side == Side::Client && self.session.phase == Phase::Greeting {
-            // In the MySQL protocol the server speaks first.
-            self.session.phase = Phase::Foreign(Why::Protocol);
+            // In the MySQL protocol the server speaks first, though perhaps not before this capture.
+            if self.acknowledged.zip(self.server_began).is_some_and(|(received, began)| before(began, received)) {
+                self.session.miss_greeting();
+            } else {
+                self.session.phase = Phase::Foreign(Why::Protocol);
+            }
         }
         let packed = self.tail(side).unpacker.is_some();
         match self.session.phase {
@@ -314,13 +335,25 @@ impl Inner {
                     return data.len();
                 }
             }
-            if side == Side::Client && !waited && self.session.waits() && !self.server.synced {
-                self.server.synced = true;
-                self.server.reader.reset();
+            if side == Side::Client && !waited && self.session.waits() {
+                self.await_answer(ts_us, cx);
             }
             if data.is_empty() {
                 return 0;
             }
+        }
+    }
+
+    /// A request came, and no other waits: what the server sends next is its answer, unless that was passed over already, as a
+    /// capture may have packets out of order. It was if the client had not received all of what was passed over when it asked.
+    fn await_answer(&mut self, ts_us: i64, cx: &mut Context<'_>) {
+        let answered = self.passed.zip(self.acknowledged).is_some_and(|(passed, received)| before(received, passed));
+        if answered {
+            return self.session.abandon(ts_us, Flags::LOST, cx);
+        }
+        if !self.server.synced {
+            self.server.synced = true;
+            self.server.reader.reset();
         }
     }
 

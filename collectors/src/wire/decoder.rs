@@ -17,6 +17,7 @@ use super::detect::{Detector, Verdict};
 use super::ended::Ended;
 use super::frames::{self, NoSegment, Segment};
 use super::session::Context;
+use super::stream::Origin;
 use super::table::{Flushed, Table};
 use crate::statements::{Known, NewDigest};
 
@@ -208,7 +209,8 @@ impl Decoder {
         }
         if !empty {
             let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
-            connection.receive(side, ts_us, sequence, segment.payload, segment.cut, cx);
+            let origin = Origin { ts_us, sequence, acknowledges: segment.acknowledges };
+            connection.receive(side, origin, segment.payload, segment.cut, cx);
         }
         if connection.memory() != connection.memory_counted {
             self.memory = self.memory + connection.memory() - connection.memory_counted;

@@ -6,7 +6,7 @@ mod summary;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::{Args, ValueEnum};
-use millrace_collectors::wire::{Batch, Ended, Value};
+use millrace_collectors::wire::{Ended, Value};
 use millrace_schemas::digest::{Charset, Syntax, mask};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;

@@ -298,6 +298,14 @@ impl Session {
             request.flags.add(Flags::UNANSWERED);
             request.flags.add(why);
             self.emit(&request, &Outcome::none(end_us), cx);
+            // The server was asked for the others too, and nothing says that it did not get to them, unless the connection ended.
+            while why.has(Flags::LOST)
+                && let Some(part) = request.later.pop()
+            {
+                (request.part, request.bytes_in) = (part, 0);
+                request.statement += 1;
+                self.emit(&request, &Outcome::none(end_us), cx);
+            }
         }
     }
 }

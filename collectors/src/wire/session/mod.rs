@@ -100,6 +100,8 @@ pub(super) enum Flow {
 pub(super) struct Session {
     pub(super) phase: Phase,
     capabilities: u64,
+    /// The connection's id in the server.
+    thread: Option<u32>,
     forms: Forms,
     pub(super) user: u32,
     pub(super) schema: u32,
@@ -146,10 +148,22 @@ impl Session {
     /// Bytes are missing: what a handshake would have said stays unknown.
     pub(super) fn lose(&mut self, end_us: i64, cx: &mut Context<'_>) {
         if matches!(self.phase, Phase::Greeting | Phase::Login | Phase::Auth) {
-            self.phase = Phase::Commands;
-            self.flags.add(Flags::MIDSTREAM);
+            self.forget();
         }
         self.abandon(end_us, Flags::LOST, cx);
+    }
+
+    /// The server's greeting was not seen, or not whole; the client's answer is next. Clients ask for no more than the server can.
+    pub(super) fn miss_greeting(&mut self) {
+        self.capabilities = u64::MAX;
+        self.phase = Phase::Login;
+    }
+
+    /// The handshake was not seen whole: the connection is as one that was found in the middle.
+    fn forget(&mut self) {
+        self.phase = Phase::Commands;
+        (self.capabilities, self.forms) = (0, Forms::default());
+        self.flags.add(Flags::MIDSTREAM);
     }
 
     /// Nothing is known from a handshake.
@@ -167,6 +181,8 @@ impl Session {
         match self.phase {
             Phase::Commands if self.file => |_| 0,
             Phase::Commands => commands::kept,
+            // The first command may come before it is known that the login succeeded.
+            Phase::Auth => commands::kept,
             _ => |_| 4096,
         }
     }
@@ -176,7 +192,13 @@ impl Session {
         match self.phase {
             // A client speaks second.
             Phase::Greeting => self.phase = Phase::Foreign(Why::Protocol),
+            Phase::Login if packet.holed => self.forget(),
             Phase::Login => self.login(packet, cx),
+            // A command: that the login succeeded was passed over.
+            Phase::Auth if packet.number == 0 && self.compression().is_none() => {
+                self.phase = Phase::Commands;
+                return self.command(packet, cx);
+            }
             Phase::Commands if self.file => self.file_packet(packet),
             Phase::Commands if packet.number != 0 => return self.continuation(packet),
             Phase::Commands => return self.command(packet, cx),
@@ -188,6 +210,8 @@ impl Session {
     /// Takes a packet of the server.
     pub(super) fn server(&mut self, packet: &Packet<'_>, cx: &mut Context<'_>) -> Flow {
         match self.phase {
+            // What is cut says too little.
+            Phase::Greeting if packet.holed => self.miss_greeting(),
             Phase::Greeting => match handshake::greeting(packet.head) {
                 Some(greeting) => {
                     self.capabilities = greeting.capabilities;
@@ -233,24 +257,18 @@ impl Session {
         }
         self.phase = Phase::Commands;
         self.reading.learn(responses::ok_told(packet).status);
-        let compression = if self.can(c::ZSTD) {
-            Compression::Zstd
-        } else if self.can(c::COMPRESS) {
-            Compression::Zlib
-        } else {
-            return Flow::Going;
-        };
+        let Some(compression) = self.compression() else { return Flow::Going };
         self.flags.add(Flags::COMPRESSED);
         Flow::Compressed(compression)
     }
 
-    /// A packet of a file that the server asked for; an empty one ends it.
-    fn file_packet(&mut self, packet: &Packet<'_>) {
-        if let Some(request) = self.requests.front_mut() {
-            request.bytes_in += packet.wire_bytes;
-            request.answer_number = packet.last_number.wrapping_add(1);
+    /// What client and server agreed on.
+    fn compression(&self) -> Option<Compression> {
+        if self.can(c::ZSTD) {
+            Some(Compression::Zstd)
+        } else {
+            self.can(c::COMPRESS).then_some(Compression::Zlib)
         }
-        self.file = packet.length > 0;
     }
 
     fn is_compressed(&self) -> bool {

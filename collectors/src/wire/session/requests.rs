@@ -32,12 +32,13 @@ impl Session {
 
     /// A packet that is no command: part of an exchange that a change of user began, or a sign of loss.
     pub(super) fn continuation(&mut self, packet: &Packet<'_>) -> Flow {
+        let compressed = self.is_compressed();
         match self.requests.front_mut() {
             Some(request) if request.answer == Answer::Login => {
                 request.bytes_in += packet.wire_bytes;
                 Flow::Going
             }
-            _ if self.is_compressed() => Flow::Going,
+            _ if compressed => Flow::Going,
             _ => Flow::Lost,
         }
     }
