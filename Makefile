@@ -41,7 +41,7 @@ bench-wire: ## captures: the whole way from the file to the table against tshark
 	@scripts/build-deps.sh --peers
 	@exec scripts/cargo.sh bench --locked --bench wire
 
-fuzz: ## coverage-guided fuzzing of the statement scanner and the reader of slow logs (SECONDS=600 each)
+fuzz: ## coverage-guided fuzzing of statements, slow logs and the wire (SECONDS=600 each)
 	@SECONDS_EACH=$(SECONDS) exec scripts/fuzz.sh
 
 fmt: ## format the source

@@ -150,7 +150,18 @@ fn against_peer(folder: &Path, sample: &Sample, bytes: u64, goal: Option<f64>) {
     );
     let mut peer = Command::new("tshark");
     peer.args(["-n", "-r"]).arg(&path).arg("-d").arg(format!("tcp.port=={},mysql", sample.port));
-    peer.args(["-Y", "mysql.command", "-T", "fields", "-e", "frame.time_epoch", "-e", "mysql.command", "-e", "mysql.query"]);
+    peer.args([
+        "-Y",
+        "mysql.command",
+        "-T",
+        "fields",
+        "-e",
+        "frame.time_epoch",
+        "-e",
+        "mysql.command",
+        "-e",
+        "mysql.query",
+    ]);
     peer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let began = Instant::now();
     match peer.status() {
@@ -192,7 +203,10 @@ fn against_inflate(folder: &Path, sample: &Sample, bytes: u64) {
         (frames.len() as f64 * rounds).round()
     );
     let share = bare / seconds;
-    println!("{name}: {share:.2} of the speed of bare inflating; goal of {SHARE_OF_INFLATE}: {}", held(share >= SHARE_OF_INFLATE));
+    println!(
+        "{name}: {share:.2} of the speed of bare inflating; goal of {SHARE_OF_INFLATE}: {}",
+        held(share >= SHARE_OF_INFLATE)
+    );
 }
 
 /// The frames of a capture of compressed connections that are packed, with the length that they have unpacked.

@@ -17,14 +17,14 @@ use proptest::prelude::*;
 const PACKETS_MAX: usize = 4_000;
 
 /// A capture: its link type, and its packets with their times.
-struct Packets {
+struct Trace {
     name: String,
     port: u16,
     link_type: i32,
     packets: Vec<(i64, Vec<u8>)>,
 }
 
-fn read(path: &Path, name: &str, port: u16) -> Packets {
+fn read(path: &Path, name: &str, port: u16) -> Trace {
     let mut capture = Capture::from_file(path).expect("a capture");
     let link_type = capture.get_datalink().0;
     let mut packets = Vec::new();
@@ -33,14 +33,14 @@ fn read(path: &Path, name: &str, port: u16) -> Packets {
     {
         packets.push((packet.header.ts.tv_sec * 1_000_000 + packet.header.ts.tv_usec, packet.data.to_vec()));
     }
-    Packets { name: name.to_owned(), port, link_type, packets }
+    Trace { name: name.to_owned(), port, link_type, packets }
 }
 
-fn captures() -> &'static [Packets] {
-    static ALL: OnceLock<Vec<Packets>> = OnceLock::new();
+fn captures() -> &'static [Trace] {
+    static ALL: OnceLock<Vec<Trace>> = OnceLock::new();
     ALL.get_or_init(|| {
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-        let mut all: Vec<Packets> = ["mysql97-text.pcap", "mysql97-tls.pcap"]
+        let mut all: Vec<Trace> = ["mysql97-text.pcap", "mysql97-tls.pcap"]
             .into_iter()
             .map(|name| read(&own.join(name), name, 33_999))
             .collect();
@@ -57,7 +57,7 @@ fn captures() -> &'static [Packets] {
     })
 }
 
-fn decoded(capture: &Packets, packets: &[(i64, Vec<u8>)]) -> (Vec<Ended>, u64) {
+fn decoded(capture: &Trace, packets: &[(i64, Vec<u8>)]) -> (Vec<Ended>, u64) {
     let instance = InstanceId::parse("db-1").expect("an id");
     let mut decoder =
         Decoder::new(&[Server { address: None, port: capture.port, instance, syntax: Syntax::default() }]);
@@ -83,7 +83,7 @@ fn sent(ended: &Ended) -> Sent {
 }
 
 /// Whether what was decoded is a part of what was sent.
-fn is_part(capture: &Packets, found: &[Ended], truth: &[Ended]) -> Result<(), TestCaseError> {
+fn is_part(capture: &Trace, found: &[Ended], truth: &[Ended]) -> Result<(), TestCaseError> {
     let mut left: HashMap<Sent, usize> = HashMap::new();
     for ended in truth {
         *left.entry(sent(ended)).or_default() += 1;

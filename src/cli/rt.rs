@@ -11,9 +11,9 @@ use millrace_collectors::wire::{Batch, Ended, Flags};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;
 
+use super::End;
 use super::captures::{self, Outcome};
 use super::output::{complain, told, write_line};
-use super::End;
 
 /// The layout of a line.
 const SCHEMA_VERSION: u32 = 1;
@@ -207,7 +207,9 @@ impl Intervals {
             };
             if bucket.count > bucket.times.len() as u64 {
                 let left_out = bucket.count - bucket.times.len() as u64;
-                complain(&format!("the percentiles of the next row leave out {left_out} commands: a shorter --interval has all"));
+                complain(&format!(
+                    "the percentiles of the next row leave out {left_out} commands: a shorter --interval has all"
+                ));
             }
             rows.push(bucket.row(number * self.length_us));
             number += 1;
@@ -274,8 +276,7 @@ fn text(row: &Row) -> String {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut intervals = Intervals::new(arguments.interval, arguments.until);
     let out = BufWriter::new(io::stdout().lock());
-    let mut teller =
-        Teller { out, form: arguments.output, told: 0, most: arguments.count.unwrap_or(u64::MAX) };
+    let mut teller = Teller { out, form: arguments.output, told: 0, most: arguments.count.unwrap_or(u64::MAX) };
     let mut failed = None;
     let (mut last_us, mut unreadable) = (i64::MIN, 0);
     let outcome = arguments.source.commands(|batch| {

@@ -1,3 +1,5 @@
+//! Rows of response times: their percentiles, their width, and in which order intervals close.
+
 use super::*;
 
 fn row_of(times: &[u64]) -> Row {

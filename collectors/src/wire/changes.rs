@@ -24,25 +24,22 @@ pub(super) enum Change<'a> {
     Gtid(&'a [u8]),
 }
 
-impl<'a> Iterator for Changes<'a> {
-    type Item = Change<'a>;
-
-    fn next(&mut self) -> Option<Change<'a>> {
+impl<'a> Changes<'a> {
+    /// Each change, in order.
+    pub(super) fn each(self) -> impl Iterator<Item = Change<'a>> {
         let mut fields = Fields(self.0);
-        loop {
-            let (Some(kind), Some(entry)) = (fields.u8(), fields.string()) else {
-                self.0 = &[];
-                return None;
-            };
-            if let Some(change) = change(kind, Fields(entry)) {
-                self.0 = fields.0;
-                return Some(change);
+        std::iter::from_fn(move || {
+            loop {
+                let (kind, entry) = (fields.u8()?, fields.string()?);
+                if let Some(change) = change(kind, Fields(entry)) {
+                    return Some(change);
+                }
             }
-        }
+        })
     }
 }
 
-fn change<'a>(kind: u8, mut entry: Fields<'a>) -> Option<Change<'a>> {
+fn change(kind: u8, mut entry: Fields<'_>) -> Option<Change<'_>> {
     match kind {
         SCHEMA => entry.string().map(Change::Schema),
         GTIDS => {
@@ -82,14 +79,14 @@ mod tests {
         mysql.extend([GTIDS, gtid.len() as u8 + 2, 0, gtid.len() as u8]);
         mysql.extend(gtid);
         mysql.extend(entry(5, &[b"T_______"]));
-        assert_eq!(Changes(&mysql).collect::<Vec<_>>(), [Change::Schema(b"shop"), Change::Gtid(gtid)]);
+        assert_eq!(Changes(&mysql).each().collect::<Vec<_>>(), [Change::Schema(b"shop"), Change::Gtid(gtid)]);
         let mariadb =
             [entry(VARIABLE, &[b"character_set_client", b"gbk"]), entry(VARIABLE, &[b"autocommit", b"ON"])].concat();
-        assert_eq!(Changes(&mariadb).collect::<Vec<_>>(), [Change::Charset(b"gbk")]);
+        assert_eq!(Changes(&mariadb).each().collect::<Vec<_>>(), [Change::Charset(b"gbk")]);
         let last = entry(VARIABLE, &[b"last_gtid", b"0-1-42"]);
-        assert_eq!(Changes(&last).collect::<Vec<_>>(), [Change::Gtid(b"0-1-42")]);
+        assert_eq!(Changes(&last).each().collect::<Vec<_>>(), [Change::Gtid(b"0-1-42")]);
         for length in 0..mysql.len() {
-            let _ = Changes(&mysql[..length]).count();
+            let _ = Changes(&mysql[..length]).each().count();
         }
     }
 }

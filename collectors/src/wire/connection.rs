@@ -88,7 +88,15 @@ impl Connection {
             last_us: ts_us,
             client_stream: Stream::default(),
             server_stream: Stream::default(),
-            inner: Inner { client: tail(), server: tail(), session, turns: Turns::default(), passed: None, server_began: None, acknowledged: None },
+            inner: Inner {
+                client: tail(),
+                server: tail(),
+                session,
+                turns: Turns::default(),
+                passed: None,
+                server_began: None,
+                acknowledged: None,
+            },
             closed: [false; 2],
             memory_counted: 0,
         }
@@ -128,14 +136,7 @@ impl Connection {
     }
 
     /// Takes a segment's payload.
-    pub(super) fn receive(
-        &mut self,
-        side: Side,
-        origin: Origin,
-        payload: &[u8],
-        cut: u32,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn receive(&mut self, side: Side, origin: Origin, payload: &[u8], cut: u32, cx: &mut Context<'_>) {
         let Connection { client_stream, server_stream, inner, .. } = self;
         let stream = if side == Side::Client { client_stream } else { server_stream };
         let waiting = stream.waiting_bytes();

@@ -91,17 +91,8 @@ impl Flags {
     /// The answer is an endless stream.
     pub const STREAM: Flags = Flags(1 << 8);
 
-    const NAMES: [&'static str; 9] = [
-        "truncated",
-        "midstream",
-        "compressed",
-        "encrypted",
-        "lost",
-        "unanswered",
-        "local_infile",
-        "cursor",
-        "stream",
-    ];
+    const NAMES: [&'static str; 9] =
+        ["truncated", "midstream", "compressed", "encrypted", "lost", "unanswered", "local_infile", "cursor", "stream"];
 
     /// Adds these.
     pub fn add(&mut self, more: Flags) {

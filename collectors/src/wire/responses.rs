@@ -307,8 +307,16 @@ mod tests {
             .iter()
             .map(|head| {
                 let length = head.len() as u64;
-                let packet =
-                    Packet { number: 1, last_number: 1, head, length, wire_bytes: length + 4, first_us: 0, last_us: 0, holed: false };
+                let packet = Packet {
+                    number: 1,
+                    last_number: 1,
+                    head,
+                    length,
+                    wire_bytes: length + 4,
+                    first_us: 0,
+                    last_us: 0,
+                    holed: false,
+                };
                 response.take(answer, &packet, &mut forms)
             })
             .collect();

@@ -3,6 +3,7 @@
 //! so both are remembered with the statement. What cannot be read is said by giving nothing, never by a guess.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::packets::Fields;
 
@@ -127,10 +128,10 @@ fn date(fields: &mut Fields<'_>) -> Option<String> {
     let (year, month, day) = (part.u16()?, part.u8()?, part.u8()?);
     let mut text = format!("{year:04}-{month:02}-{day:02}");
     if length > 4 {
-        text.push_str(&format!(" {:02}:{:02}:{:02}", part.u8()?, part.u8()?, part.u8()?));
+        let _ = write!(text, " {:02}:{:02}:{:02}", part.u8()?, part.u8()?, part.u8()?);
     }
     if length > 7 {
-        text.push_str(&format!(".{:06}", part.u32()?));
+        let _ = write!(text, ".{:06}", part.u32()?);
     }
     Some(text)
 }
@@ -147,7 +148,7 @@ fn time(fields: &mut Fields<'_>) -> Option<String> {
     let sign = if negative == 1 { "-" } else { "" };
     let mut text = format!("{sign}{hours:02}:{:02}:{:02}", part.u8()?, part.u8()?);
     if length > 8 {
-        text.push_str(&format!(".{:06}", part.u32()?));
+        let _ = write!(text, ".{:06}", part.u32()?);
     }
     Some(text)
 }

@@ -3,6 +3,7 @@
 
 mod summary;
 
+use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::{Args, ValueEnum};
@@ -12,9 +13,9 @@ use millrace_schemas::time::Timestamp;
 use serde::Serialize;
 
 use self::summary::Summary;
+use super::End;
 use super::captures::{self, Outcome};
 use super::output::{told, write_line};
-use super::End;
 
 /// The layout of a line.
 const SCHEMA_VERSION: u32 = 1;
@@ -210,11 +211,11 @@ fn text(ended: &Ended, show_literals: bool, columns: Option<usize>) -> String {
     let command = ended.command.unwrap_or("turn");
     let mut line = format!("{time} #{:<3} {took:>9} ms {:>6} rows {who} {command}", ended.connection, ended.rows);
     if let Some(error) = ended.error {
-        line.push_str(&format!(" error {}", error.code));
+        let _ = write!(line, " error {}", error.code);
     }
     let flags: Vec<&str> = ended.flags.names().collect();
     if !flags.is_empty() {
-        line.push_str(&format!(" [{}]", flags.join(" ")));
+        let _ = write!(line, " [{}]", flags.join(" "));
     }
     if let Some(sql) = shown(ended, show_literals) {
         line.push_str(": ");

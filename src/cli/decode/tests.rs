@@ -1,3 +1,5 @@
+//! Lines of commands: what is masked in them, and that they are lines.
+
 use std::sync::Arc;
 
 use millrace_collectors::wire::{Flags, ServerError};
@@ -35,7 +37,7 @@ fn ended() -> Ended {
 #[test]
 fn a_line_masks_unless_it_is_asked_not_to() {
     let masked = serde_json::to_value(line(&ended(), false)).expect("serializes");
-    assert_eq!(masked["sql"], "select ?,\n ? from t where a = ?");
+    assert_eq!(masked["sql"], "select ?, ? from t where a = ?");
     assert!(masked.get("parameters").is_none());
     let shown = serde_json::to_value(line(&ended(), true)).expect("serializes");
     assert_eq!(shown["sql"], "select 'secret',\n 5 from t where a = ?");

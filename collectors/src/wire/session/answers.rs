@@ -84,8 +84,7 @@ impl Session {
         self.response = Response::Start;
         self.file = false;
         if let Some(request) = self.requests.pop_front() {
-            let outcome =
-                Outcome { end_us, first_us: request.first_us, error: Some(error), ..Outcome::default() };
+            let outcome = Outcome { end_us, first_us: request.first_us, error: Some(error), ..Outcome::default() };
             self.emit(&request, &outcome, cx);
         }
     }
@@ -155,7 +154,7 @@ impl Session {
 
     /// What the server says has changed in the session holds from here on.
     fn follow(&mut self, told: Told<'_>, cx: &mut Context<'_>) {
-        for change in told.changes {
+        for change in told.changes.each() {
             match change {
                 Change::Schema(name) => self.schema = cx.table.name(&String::from_utf8_lossy(name)),
                 Change::Charset(name) => {
@@ -214,14 +213,8 @@ impl Session {
         }
     }
 
-    fn ended(
-        &self,
-        request: &Request,
-        outcome: &Outcome<'_>,
-        rt_us: Option<(u64, u64)>,
-        cx: &Context<'_>,
-    ) -> Ended {
-        let gtids = outcome.told.changes.filter_map(|change| match change {
+    fn ended(&self, request: &Request, outcome: &Outcome<'_>, rt_us: Option<(u64, u64)>, cx: &Context<'_>) -> Ended {
+        let gtids = outcome.told.changes.each().filter_map(|change| match change {
             Change::Gtid(gtid) => Some(String::from_utf8_lossy(gtid).into_owned()),
             _ => None,
         });

@@ -180,9 +180,8 @@ impl Session {
     pub(super) fn kept(&self) -> fn(u8) -> usize {
         match self.phase {
             Phase::Commands if self.file => |_| 0,
-            Phase::Commands => commands::kept,
             // The first command may come before it is known that the login succeeded.
-            Phase::Auth => commands::kept,
+            Phase::Auth | Phase::Commands => commands::kept,
             _ => |_| 4096,
         }
     }
@@ -264,11 +263,7 @@ impl Session {
 
     /// What client and server agreed on.
     fn compression(&self) -> Option<Compression> {
-        if self.can(c::ZSTD) {
-            Some(Compression::Zstd)
-        } else {
-            self.can(c::COMPRESS).then_some(Compression::Zlib)
-        }
+        if self.can(c::ZSTD) { Some(Compression::Zstd) } else { self.can(c::COMPRESS).then_some(Compression::Zlib) }
     }
 
     fn is_compressed(&self) -> bool {
