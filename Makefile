@@ -10,7 +10,7 @@ SECONDS ?= 600
 export SERVER KEEP BUS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest fuzz fmt lint doc deps clean
+.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest bench-wire fuzz fmt lint doc deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +37,11 @@ bench-digest: ## slow logs and digests against pt-query-digest and sqlparser, on
 	@scripts/build-deps.sh --peers
 	@exec scripts/cargo.sh bench --locked --bench slowlog
 
-fuzz: ## coverage-guided fuzzing of the statement scanner and the reader of slow logs (SECONDS=600 each)
+bench-wire: ## captures: the whole way from the file to the table against tshark, and compression against bare inflating
+	@scripts/build-deps.sh --peers
+	@exec scripts/cargo.sh bench --locked --bench wire
+
+fuzz: ## coverage-guided fuzzing of statements, slow logs and the wire (SECONDS=600 each)
 	@SECONDS_EACH=$(SECONDS) exec scripts/fuzz.sh
 
 fmt: ## format the source

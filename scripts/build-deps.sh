@@ -1,7 +1,8 @@
 #!/bin/bash
 # build-deps.sh [--test] [--kafka] [--peers]   makes sure that everything is there that a build needs; with --test also what
 # `make test` needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too, unless
-# MILLRACE_KAFKA=none leaves those tests out), with --peers what benchmarks measure against (`make bench-digest`).
+# MILLRACE_KAFKA=none leaves those tests out), with --peers what benchmarks measure against (`make bench-digest`,
+# `make bench-wire`).
 #
 # It looks for what a package provides, not for the package, so any distribution that has the pieces will do.
 # What is missing is installed with apt when that is possible without a question (root, or sudo without a password);
@@ -74,7 +75,10 @@ find_missing() {
         # Tests cut the network of a namespace, which only root may make; for others a proxy stands in.
         if [ "$(id -u)" = 0 ]; then need iproute2 command -v ip; fi
     fi
-    if [ $with_peers = yes ]; then need percona-toolkit command -v pt-query-digest; fi
+    if [ $with_peers = yes ]; then
+        need percona-toolkit command -v pt-query-digest
+        need tshark command -v tshark
+    fi
 }
 
 java_of_17() {

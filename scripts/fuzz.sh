@@ -1,5 +1,5 @@
 #!/bin/bash
-# fuzz.sh [TARGET...]   coverage-guided fuzzing of what reads text that anybody can write; without names every target of tests/fuzz.
+# fuzz.sh [TARGET...]   coverage-guided fuzzing of what reads bytes that anybody can send; without names every target of tests/fuzz.
 #
 # Each target runs SECONDS_EACH seconds (default 600; also `make fuzz SECONDS=60`) from its seeds and from what earlier runs
 # found (tests/fuzz/corpus). Exit code 0 only if nothing was found; an input that was found is named, and stays in
@@ -29,7 +29,7 @@ if ! command -v cargo-fuzz >/dev/null; then
     fi
 fi
 
-[ $# -gt 0 ] || set -- statements slow_logs
+[ $# -gt 0 ] || set -- statements slow_logs frames sessions
 # The toolchain that builds Millrace, also where another one comes first in PATH.
 cargo=$(scripts/cargo.sh --which) || exit 2
 PATH=${cargo%/*}:$PATH
@@ -53,7 +53,7 @@ for target in "$@"; do
     before=$(mktemp)
     # 1 GiB of memory and 10 s an input: both far beyond what any input may cost.
     if scripts/cargo.sh fuzz run --fuzz-dir tests/fuzz --sanitizer none "$target" "$corpus" "$seeds" -- \
-        -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 -max_len=4096 -print_final_stats=1 -verbosity=1; then
+        -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 -max_len=8192 -print_final_stats=1 -verbosity=1; then
         echo "== $target: nothing found"
     else
         found=$((found + 1))

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use millrace_collectors::wire::{Batch, Books, Server, read_file};
+use millrace_collectors::wire::{Batch, Books, Decoder, Server, read_file};
 use millrace_schemas::digest::{DigestId, Syntax};
 use millrace_schemas::ids::InstanceId;
 
@@ -16,7 +16,7 @@ fn read(name: &str) -> (Batch, Books) {
         syntax: Syntax::default(),
     }];
     let mut all = Batch::default();
-    let books = read_file(&path, &servers, |batch| {
+    let books = read_file(&path, Decoder::new(&servers), |batch| {
         all.rows.extend(batch.rows);
         all.new_digests.extend(batch.new_digests);
         all.books.add(&batch.books);

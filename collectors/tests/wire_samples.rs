@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use millrace_collectors::statements::NewDigest;
-use millrace_collectors::wire::{Batch, Books, Server, read_file};
+use millrace_collectors::wire::{Batch, Books, Decoder, Server, read_file};
 use millrace_schemas::digest::{DigestId, Scanner, Syntax, server_text};
 use millrace_schemas::ids::InstanceId;
 
@@ -36,7 +36,7 @@ fn run(folder: &Path, name: &str) -> Run {
         syntax: Syntax::default(),
     }];
     let mut batches = Vec::new();
-    let books = read_file(file.path(), &servers, |batch| {
+    let books = read_file(file.path(), Decoder::new(&servers), |batch| {
         batches.push(batch);
         true
     })

@@ -1,8 +1,10 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod captures;
 mod cluster;
 mod dead;
+mod decode;
 mod digest;
 mod doctor;
 mod events;
@@ -13,6 +15,7 @@ mod key;
 mod login;
 mod logs;
 mod output;
+mod rt;
 mod site;
 mod slowlog;
 mod syntax;
@@ -110,6 +113,10 @@ enum Command {
     Digest(Box<digest::Arguments>),
     /// Read slow logs of MySQL, Percona Server and MariaDB: one line of JSON per entry. Exit code 3: parts could not be read.
     Slowlog(slowlog::Arguments),
+    /// Show the commands that a capture or an interface holds, one line each. Exit code 3: parts could not be read.
+    Decode(decode::Arguments),
+    /// Show response times per interval, as tcprstat does. Exit code 3: parts could not be read.
+    Rt(rt::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
     Topology(topology::Arguments),
     /// Say what is missing on this machine and its servers, what that costs, and what to do.
@@ -155,6 +162,8 @@ pub fn main() -> ExitCode {
         Command::Fingerprint(arguments) => fingerprint::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Slowlog(arguments) => slowlog::run(&arguments),
+        Command::Decode(arguments) => decode::run(&arguments),
+        Command::Rt(arguments) => rt::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),

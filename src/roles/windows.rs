@@ -25,7 +25,7 @@ use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
 use super::process::dead;
 use super::speaker::{Speaker, now};
-use crate::bus::{Assignment, Polled, Reader, SharedBus, Snapshot};
+use crate::bus::{Assignment, Error, Polled, Reader, SharedBus, Snapshot};
 
 /// 500 ms: open windows are revised once a second.
 const WAIT: Duration = Duration::from_millis(500);
@@ -80,7 +80,7 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                 pane.heard = Instant::now();
             }
         }
-        let saved = saved_of_gained(bus, &polled)?;
+        let Some(saved) = saved_of_gained(bus, &polled, stop)? else { return Ok(()) };
         for item in &polled {
             match item {
                 Polled::Gained { partition, .. } => {
@@ -174,12 +174,25 @@ fn store(bus: &SharedBus, name: &str, reader: &mut dyn Reader, panes: &BTreeMap<
     }
 }
 
-/// What is saved, where partitions were gained: once for all that were gained together, since on Kafka it reads a topic.
-fn saved_of_gained(bus: &SharedBus, polled: &[Polled]) -> anyhow::Result<Vec<Snapshot>> {
+/// What is saved, where partitions were gained: once for all that were gained together, since on Kafka it reads a topic. Waits while
+/// the bus is away: who gave its partitions back for that would make everybody share them out anew, again and again. None: `stop` came.
+fn saved_of_gained(bus: &SharedBus, polled: &[Polled], stop: &AtomicBool) -> anyhow::Result<Option<Vec<Snapshot>>> {
     if !polled.iter().any(|item| matches!(item, Polled::Gained { .. })) {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
-    bus.load(&stored_as()).context("the snapshots of the windows cannot be loaded")
+    loop {
+        match bus.load(&stored_as()) {
+            Ok(saved) => return Ok(Some(saved)),
+            Err(error @ Error::Unavailable(_)) => {
+                tracing::warn!(%error, "the snapshots of the windows cannot be loaded yet");
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(None);
+                }
+                std::thread::sleep(WAIT);
+            }
+            Err(error) => return Err(error).context("the snapshots of the windows cannot be loaded"),
+        }
+    }
 }
 
 fn stored_as() -> String {

@@ -1,6 +1,7 @@
 //! The commands of the program as a user runs them, most of them against real servers.
 
 mod dead;
+mod decode;
 mod digest;
 mod doctor;
 mod fingerprint;

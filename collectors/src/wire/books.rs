@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::session::Why;
+
 macro_rules! books {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// What became of what was captured.
@@ -34,6 +36,8 @@ macro_rules! books {
 books! {
     /// Frames handed to the decoder.
     frames,
+    /// Bytes of those frames, as they were captured.
+    frame_bytes,
     /// Frames that hold no TCP segment of a watched server: other protocols and other ports.
     frames_foreign,
     /// IP fragments, which are not put together.
@@ -52,12 +56,24 @@ books! {
     skipped,
     /// Bytes left out on purpose, because a limit was reached.
     shed,
-    /// Bytes of what is not the MySQL protocol, or of a form that is not understood.
+    /// Bytes that are not understood: the sum of the next three.
     undecodable,
+    /// Bytes of connections that do not speak the MySQL protocol.
+    undecodable_protocol,
+    /// Bytes of connections whose login is of a form from before 4.1.
+    undecodable_login,
+    /// Bytes of connections from a damaged compressed frame on.
+    undecodable_frame,
     /// Bytes that wait for earlier ones. Not a sum: as it is now.
     waiting,
     /// Bytes that were sent and never captured, as sequence numbers say. Apart from the sum of the others.
     missing,
+    /// Segments that held nothing new.
+    segments_duplicate,
+    /// Segments that came before an earlier one of their direction.
+    segments_early,
+    /// Holes that were never filled, or behind a packet that the capture cut.
+    holes,
     /// Connections seen.
     connections,
     /// Connections that had begun before they were seen: their user and schema are unknown.
@@ -79,6 +95,16 @@ books! {
 }
 
 impl Books {
+    /// Bytes are not understood.
+    pub(super) fn undecodable(&mut self, why: Why, bytes: u64) {
+        self.undecodable += bytes;
+        *match why {
+            Why::Protocol => &mut self.undecodable_protocol,
+            Why::Login => &mut self.undecodable_login,
+            Why::Frame => &mut self.undecodable_frame,
+        } += bytes;
+    }
+
     fn with_waiting(mut self, waiting: u64) -> Books {
         self.waiting = waiting;
         self

@@ -3,6 +3,7 @@
 //! no accuracy. A second is closed when the wall clock has passed it by a little. It must never wait without looking whether it
 //! is to stop, and never hide what the kernel dropped.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use pcap::{Active, Capture, Error as PcapError, Offline};
 
 use super::books::Books;
 use super::decoder::{Decoder, Server};
+use super::ended::Ended;
 use super::frames;
 use super::table::{Flushed, Totals};
 use crate::statements::NewDigest;
@@ -27,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(GATHER_MS as u64);
 const PACKETS_PER_ROUND: usize = 4_096;
 /// The kernel's buffer. 16 MiB: half a second at 300 Mbit/s, while this thread waits for a core.
 const BUFFER_BYTES: i32 = 16 << 20;
+/// Commands that wait until they are handed on, of a file: some hundred kilobytes.
+const ENDED_PER_BATCH: usize = 512;
 /// Longest packet on a loopback interface with segmentation offload, with its headers.
 const SNAP_BYTES: i32 = 262_144;
 
@@ -72,15 +76,21 @@ pub struct Kernel {
     pub interface_dropped: u64,
 }
 
-/// What one second gave.
+/// What one second gave; or, where commands are kept as they end, a part of it that holds nothing else.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// Commands as they ended, where they are kept.
+    pub ended: Vec<Ended>,
+    /// Everything that was captured before this time was decoded, in microseconds since 1970-01-01 UTC.
+    pub until_us: i64,
     /// Rows of topic `queries`, of the seconds that were closed.
     pub rows: Vec<Row>,
     /// Totals by instance and second.
     pub totals: Vec<Totals>,
     /// Digests that were seen for the first time.
     pub new_digests: Vec<NewDigest>,
+    /// How many of each command came since the batch before, by their names in the protocol.
+    pub commands: Vec<(&'static str, u64)>,
     /// What was added to the books since the batch before.
     pub books: Books,
     /// What the kernel counted since the batch before; zeros for a file.
@@ -123,12 +133,14 @@ pub enum CaptureError {
 pub fn can_capture(interface: &str) -> Result<(), CaptureError> {
     // A capture that is told to stop before it begins opens the interface, looks once at what was counted, and ends.
     let live = Live { interface: interface.to_owned() };
-    run(&live, &Watched::default(), &AtomicBool::new(true), |_| true)
+    run(&live, Decoder::new(&[]), &Watched::default(), &AtomicBool::new(true), |_| true)
 }
 
-/// Captures until `stop` is set or `emit` returns false, which says that nobody listens any more.
+/// Captures until `stop` is set or `emit` returns false, which says that nobody listens any more. The servers are those that are
+/// watched.
 pub fn run(
     live: &Live,
+    mut decoder: Decoder,
     watched: &Watched,
     stop: &AtomicBool,
     mut emit: impl FnMut(Batch) -> bool,
@@ -138,7 +150,6 @@ pub fn run(
     if !frames::understands(link_type) {
         return Err(CaptureError::LinkType(link_type));
     }
-    let mut decoder = Decoder::new(&[]);
     let mut reported = Reported::default();
     let mut version = 0;
     let mut closed = now_us().div_euclid(1_000_000);
@@ -146,7 +157,7 @@ pub fn run(
         if let Some((newer, servers)) = watched.newer_than(version) {
             version = newer;
             decoder.set_servers(&servers);
-            filter(&mut capture, &servers).map_err(|error| interface_error(live, &error))?;
+            filter(&mut capture, &servers, decoder.detects()).map_err(|error| interface_error(live, &error))?;
         }
         let read = read_round(&mut capture, &mut decoder, link_type).map_err(|error| interface_error(live, &error))?;
         let now = now_us();
@@ -156,9 +167,11 @@ pub fn run(
             decoder.tick(now);
             let flushed = decoder.flush(due);
             let kernel = reported.kernel_since(&mut capture);
-            if !emit(reported.batch(&mut decoder, flushed, kernel)) {
+            if !emit(reported.batch(&mut decoder, flushed, kernel, now - CLOSE_AFTER_US)) {
                 return Ok(());
             }
+        } else if decoder.keeps_ended() && !emit(reported.part(&mut decoder, now - CLOSE_AFTER_US)) {
+            return Ok(());
         }
         if read < PACKETS_PER_ROUND {
             std::thread::sleep(PAUSE);
@@ -166,22 +179,25 @@ pub fn run(
     }
     let kernel = reported.kernel_since(&mut capture);
     let flushed = decoder.finish();
-    emit(reported.batch(&mut decoder, flushed, kernel));
+    emit(reported.batch(&mut decoder, flushed, kernel, now_us()));
     Ok(())
 }
 
 /// Decodes a capture file; a batch per second of the capture goes to `emit`, until it returns false. Returns the books. Of a file
 /// that ends inside a packet everything before goes to `emit` too.
-pub fn read_file(path: &Path, servers: &[Server], mut emit: impl FnMut(Batch) -> bool) -> Result<Books, CaptureError> {
+pub fn read_file(
+    path: &Path,
+    mut decoder: Decoder,
+    mut emit: impl FnMut(Batch) -> bool,
+) -> Result<Books, CaptureError> {
     let failed = |error: &PcapError| CaptureError::File { path: path.display().to_string(), reason: error.to_string() };
     let mut capture = Capture::<Offline>::from_file(path).map_err(|error| failed(&error))?;
     let link_type = capture.get_datalink().0;
     if !frames::understands(link_type) {
         return Err(CaptureError::LinkType(link_type));
     }
-    let mut decoder = Decoder::new(servers);
     let mut reported = Reported::default();
-    let mut second = None;
+    let (mut second, mut last_us) = (None, 0);
     let outcome = loop {
         let packet = match capture.next_packet() {
             Ok(packet) => packet,
@@ -194,15 +210,20 @@ pub fn read_file(path: &Path, servers: &[Server], mut emit: impl FnMut(Batch) ->
         if second.is_some_and(|second| due > second) {
             decoder.tick(ts_us);
             let flushed = decoder.flush(due);
-            if !emit(reported.batch(&mut decoder, flushed, Kernel::default())) {
+            if !emit(reported.batch(&mut decoder, flushed, Kernel::default(), ts_us - CLOSE_AFTER_US)) {
                 return Ok(decoder.books());
             }
+        } else if decoder.ended_waiting() >= ENDED_PER_BATCH
+            && !emit(reported.part(&mut decoder, ts_us - CLOSE_AFTER_US))
+        {
+            return Ok(decoder.books());
         }
+        last_us = last_us.max(ts_us);
         second = Some(second.map_or(due, |second: i64| second.max(due)));
         decoder.packet(ts_us, packet.data, link_type);
     };
     let flushed = decoder.finish();
-    emit(reported.batch(&mut decoder, flushed, Kernel::default()));
+    emit(reported.batch(&mut decoder, flushed, Kernel::default(), last_us));
     outcome.map(|()| decoder.books())
 }
 
@@ -224,9 +245,10 @@ fn interface_error(live: &Live, error: &PcapError) -> CaptureError {
     CaptureError::Permission { interface, executable }
 }
 
-/// Lets the kernel pass on only what the servers' ports concern.
-fn filter(capture: &mut Capture<Active>, servers: &[Server]) -> Result<(), PcapError> {
-    let program = filter_program(servers.iter().map(|server| server.port));
+/// Lets the kernel pass on only what the servers' ports concern, or all of TCP where servers are looked for.
+fn filter(capture: &mut Capture<Active>, servers: &[Server], detect: bool) -> Result<(), PcapError> {
+    let of_ports = || filter_program(servers.iter().map(|server| server.port));
+    let program = if detect { "tcp".to_owned() } else { of_ports() };
     let tagged = format!("({program}) or (vlan and ({program}))");
     // Some link types know no VLAN tags.
     capture.filter(&tagged, true).or_else(|_| capture.filter(&program, true))
@@ -271,15 +293,37 @@ fn now_us() -> i64 {
 #[derive(Debug, Default)]
 struct Reported {
     books: Books,
+    commands: HashMap<&'static str, u64>,
     kernel: [u32; 3],
 }
 
 impl Reported {
-    fn batch(&mut self, decoder: &mut Decoder, flushed: Flushed, kernel: Kernel) -> Batch {
+    /// What there is before the second is over: no sums.
+    fn part(&mut self, decoder: &mut Decoder, until_us: i64) -> Batch {
+        self.batch(decoder, Flushed::default(), Kernel::default(), until_us)
+    }
+
+    fn batch(&mut self, decoder: &mut Decoder, flushed: Flushed, kernel: Kernel, until_us: i64) -> Batch {
         let books = decoder.books();
         let added = books.since(&self.books);
         self.books = books;
-        Batch { rows: flushed.rows, totals: flushed.totals, new_digests: decoder.take_new(), books: added, kernel }
+        let mut commands = Vec::new();
+        for (name, count) in decoder.commands() {
+            let before = self.commands.insert(name, count).unwrap_or(0);
+            if count > before {
+                commands.push((name, count - before));
+            }
+        }
+        Batch {
+            commands,
+            rows: flushed.rows,
+            totals: flushed.totals,
+            new_digests: decoder.take_new(),
+            books: added,
+            kernel,
+            ended: decoder.take_ended(),
+            until_us,
+        }
     }
 
     /// The kernel's counters are of 32 bits and wrap.
@@ -306,7 +350,8 @@ mod tests {
     #[test]
     fn a_missing_interface_is_named() {
         let live = Live { interface: "nosuch0".into() };
-        let error = run(&live, &Watched::default(), &AtomicBool::new(false), |_| true).expect_err("no interface");
+        let stop = AtomicBool::new(false);
+        let error = run(&live, Decoder::new(&[]), &Watched::default(), &stop, |_| true).expect_err("no interface");
         assert!(error.to_string().contains("nosuch0"), "{error}");
     }
 

@@ -2,7 +2,12 @@
 //! Also says whether bytes from the middle of a connection can be a request, for picking a connection up. It must never read
 //! beyond the bytes that were kept.
 
+use std::sync::Arc;
+
 use millrace_schemas::digest::{Change, DigestId, SqlMode, first_word};
+
+use super::ended::Flags;
+use super::values::Value;
 
 /// Commands by their number in the protocol.
 pub(super) mod code {
@@ -19,7 +24,9 @@ pub(super) mod code {
     pub(in super::super) const STMT_CLOSE: u8 = 0x19;
     pub(in super::super) const STMT_FETCH: u8 = 0x1c;
     pub(in super::super) const BINLOG_DUMP_GTID: u8 = 0x1e;
+    pub(in super::super) const STMT_RESET: u8 = 0x1a;
     pub(in super::super) const RESET_CONNECTION: u8 = 0x1f;
+    pub(in super::super) const CLONE: u8 = 0x20;
     /// MariaDB's execution of a statement with many rows of values.
     pub(in super::super) const STMT_BULK_EXECUTE: u8 = 0xfa;
 }
@@ -27,54 +34,62 @@ pub(super) mod code {
 /// Most bytes of a statement that are kept for its digest. 256 KiB: longer ones are long because of their values, and the
 /// digest of such a prefix is that of the whole.
 const TEXT_KEPT: usize = 256 << 10;
+/// Bytes kept of an execution: 64 KiB, values of a thousand parameters.
+const VALUES_KEPT: usize = 64 << 10;
 /// Bytes kept of other commands: names of users and schemas, and plugin data between them.
 const OTHER_KEPT: usize = 1024;
 
 /// How many bytes of a client's payload are wanted, by its first byte.
 pub(super) fn kept(tag: u8) -> usize {
-    if matches!(tag, code::QUERY | code::STMT_PREPARE) { TEXT_KEPT } else { OTHER_KEPT }
+    match tag {
+        code::QUERY | code::STMT_PREPARE => TEXT_KEPT,
+        code::STMT_EXECUTE => VALUES_KEPT,
+        _ => OTHER_KEPT,
+    }
 }
 
-/// The name of a command, as the server's `statement/com/` counters have it.
-pub fn command_name(command: u8) -> &'static str {
-    const NAMES: [&str; 33] = [
-        "Sleep",
-        "Quit",
-        "Init DB",
-        "Query",
-        "Field List",
-        "Create DB",
-        "Drop DB",
-        "Refresh",
-        "Shutdown",
-        "Statistics",
-        "Processlist",
-        "Connect",
-        "Kill",
-        "Debug",
-        "Ping",
-        "Time",
-        "Delayed insert",
-        "Change user",
-        "Binlog Dump",
-        "Table Dump",
-        "Connect Out",
-        "Register Replica",
-        "Prepare",
-        "Execute",
-        "Long Data",
-        "Close stmt",
-        "Reset stmt",
-        "Set option",
-        "Fetch",
-        "Daemon",
-        "Binlog Dump GTID",
-        "Reset Connection",
-        "Clone",
-    ];
+/// Names in the protocol, by the command's number.
+const NAMES: [&str; 33] = [
+    "sleep",
+    "quit",
+    "init_db",
+    "query",
+    "field_list",
+    "create_db",
+    "drop_db",
+    "refresh",
+    "shutdown",
+    "statistics",
+    "process_info",
+    "connect",
+    "process_kill",
+    "debug",
+    "ping",
+    "time",
+    "delayed_insert",
+    "change_user",
+    "binlog_dump",
+    "table_dump",
+    "connect_out",
+    "register_slave",
+    "stmt_prepare",
+    "stmt_execute",
+    "stmt_send_long_data",
+    "stmt_close",
+    "stmt_reset",
+    "set_option",
+    "stmt_fetch",
+    "daemon",
+    "binlog_dump_gtid",
+    "reset_connection",
+    "clone",
+];
+
+/// The name of a command in the protocol, in lower case and without `COM_`.
+pub(super) fn protocol_name(command: u8) -> &'static str {
     match command {
-        code::STMT_BULK_EXECUTE => "Bulk Execute",
-        _ => NAMES.get(usize::from(command)).copied().unwrap_or("Unknown"),
+        code::STMT_BULK_EXECUTE => "stmt_bulk_execute",
+        _ => NAMES.get(usize::from(command)).copied().unwrap_or("unknown"),
     }
 }
 
@@ -113,7 +128,7 @@ pub(super) fn answer(command: u8) -> Answer {
         code::FIELD_LIST => Answer::Columns,
         code::STMT_PREPARE => Answer::Prepared,
         code::CHANGE_USER => Answer::Login,
-        code::BINLOG_DUMP | code::BINLOG_DUMP_GTID => Answer::Stream,
+        code::BINLOG_DUMP | code::BINLOG_DUMP_GTID | code::CLONE => Answer::Stream,
         // Init DB, Create DB, Drop DB, Refresh, Shutdown, Statistics, Kill, Debug, Ping, Register Replica, Reset stmt, Set
         // option, Reset Connection.
         0x02 | 0x05..=0x09 | 0x0c..=0x0e | 0x15 | 0x1a | 0x1b | 0x1f => Answer::One,
@@ -125,6 +140,12 @@ pub(super) fn answer(command: u8) -> Answer {
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) digest: DigestId,
+    /// Its text, where somebody wants to see it.
+    pub(super) text: Option<Arc<[u8]>>,
+    /// The text is only the beginning of it.
+    pub(super) truncated: bool,
+    /// Its values, where somebody wants to see them and they can be read.
+    pub(super) values: Option<Arc<[Value]>>,
     /// A call, which is answered by any number of result sets and then an OK.
     pub(super) call: bool,
     /// How statements are to be read if this one succeeds: a `SET`.
@@ -139,6 +160,8 @@ pub(super) struct Request {
     pub(super) command: u8,
     pub(super) answer: Answer,
     pub(super) part: Part,
+    /// The number of the current statement among those of this request.
+    pub(super) statement: u32,
     /// The statements behind the current one, last first.
     pub(super) later: Vec<Part>,
     /// More than one statement came in this request.
@@ -149,6 +172,7 @@ pub(super) struct Request {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) rows: u64,
+    pub(super) flags: Flags,
     /// The sequence number that the answer must begin with.
     pub(super) answer_number: u8,
     /// The user if a change of user succeeds.
@@ -160,7 +184,7 @@ pub(super) struct Request {
 impl Part {
     /// A statement whose text is not at hand, or that is none.
     pub(super) fn without_text(digest: DigestId) -> Self {
-        Part { digest, call: false, schema: None, change: None }
+        Part { digest, text: None, truncated: false, values: None, call: false, schema: None, change: None }
     }
 
     /// A statement; `name` gives the number of a schema's name.
@@ -170,6 +194,9 @@ impl Part {
         let schema = if is(b"use") { used_schema(text) } else { None };
         Part {
             digest,
+            text: None,
+            truncated: false,
+            values: None,
             call: is(b"call"),
             schema: schema.map(|schema| name(&schema)),
             change: if is(b"set") { Change::of(text, mode) } else { None },
@@ -194,7 +221,7 @@ pub(super) fn plausible(data: &[u8]) -> bool {
         code::STMT_EXECUTE => body >= 9,
         code::STMT_BULK_EXECUTE | code::STMT_SEND_LONG_DATA => body >= 6,
         code::STMT_FETCH => body == 8 && rest.len() == 8,
-        code::STMT_CLOSE | 0x1a => body == 4,
+        code::STMT_CLOSE | code::STMT_RESET => body == 4,
         code::INIT_DB | code::CHANGE_USER | code::FIELD_LIST => body > 0 && body < OTHER_KEPT,
         0x15 | code::BINLOG_DUMP | code::BINLOG_DUMP_GTID => body >= 10,
         _ => body <= 8,
@@ -239,10 +266,16 @@ mod tests {
 
     #[test]
     fn names_commands() {
-        assert_eq!(
-            (command_name(0x16), command_name(0x1f), command_name(0xfa)),
-            ("Prepare", "Reset Connection", "Bulk Execute")
-        );
-        assert_eq!(command_name(0x77), "Unknown");
+        check_name(0x16, "stmt_prepare");
+        check_name(code::STMT_SEND_LONG_DATA, "stmt_send_long_data");
+        check_name(code::STMT_CLOSE, "stmt_close");
+        check_name(code::STMT_FETCH, "stmt_fetch");
+        check_name(code::RESET_CONNECTION, "reset_connection");
+        check_name(code::STMT_BULK_EXECUTE, "stmt_bulk_execute");
+        check_name(0x77, "unknown");
+    }
+
+    fn check_name(command: u8, name: &str) {
+        assert_eq!(protocol_name(command), name);
     }
 }

@@ -4,10 +4,11 @@
 
 use super::commands;
 use super::compression::Unpacker;
+use super::ended::Flags;
 use super::packets::Reader;
 use super::responses;
-use super::session::{Context, Flow, Phase, Session};
-use super::stream::{Piece, Stream};
+use super::session::{Context, Flow, Phase, Session, Why};
+use super::stream::{Origin, Piece, Stream, before};
 use super::table::Statement;
 use super::tls::{self, Turn, Turns};
 use millrace_schemas::digest::{DigestId, Syntax};
@@ -35,12 +36,20 @@ struct Inner {
     server: Tail,
     session: Session,
     turns: Turns,
+    /// The sequence number behind the last bytes of the server that no request was known for.
+    passed: Option<u32>,
+    /// The sequence number of the server's first byte, where its SYN said it.
+    server_began: Option<u32>,
+    /// Up to where the client had received the server's bytes when it sent those at hand.
+    acknowledged: Option<u32>,
 }
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) instance: u32,
+    /// Its number among those of the capture.
+    pub(super) number: u64,
     pub(super) last_us: i64,
     client_stream: Stream,
     server_stream: Stream,
@@ -62,23 +71,32 @@ const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 impl Connection {
     /// A connection whose beginning is seen.
-    pub(super) fn begun(instance: u32, syntax: Syntax, ts_us: i64) -> Self {
-        Connection::new(instance, ts_us, Session::begun(syntax), true)
+    pub(super) fn begun(instance: u32, number: u64, syntax: Syntax, ts_us: i64) -> Self {
+        Connection::new(instance, number, ts_us, Session::begun(syntax), true)
     }
 
     /// A connection that is found in the middle.
-    pub(super) fn midstream(instance: u32, syntax: Syntax, ts_us: i64) -> Self {
-        Connection::new(instance, ts_us, Session::midstream(syntax), false)
+    pub(super) fn midstream(instance: u32, number: u64, syntax: Syntax, ts_us: i64) -> Self {
+        Connection::new(instance, number, ts_us, Session::midstream(syntax), false)
     }
 
-    fn new(instance: u32, ts_us: i64, session: Session, synced: bool) -> Self {
+    fn new(instance: u32, number: u64, ts_us: i64, session: Session, synced: bool) -> Self {
         let tail = || Tail { synced, ..Tail::default() };
         Connection {
             instance,
+            number,
             last_us: ts_us,
             client_stream: Stream::default(),
             server_stream: Stream::default(),
-            inner: Inner { client: tail(), server: tail(), session, turns: Turns::default() },
+            inner: Inner {
+                client: tail(),
+                server: tail(),
+                session,
+                turns: Turns::default(),
+                passed: None,
+                server_began: None,
+                acknowledged: None,
+            },
             closed: [false; 2],
             memory_counted: 0,
         }
@@ -93,6 +111,9 @@ impl Connection {
             return base.wrapping_sub(sequence) < OVERTAKING_BYTES;
         }
         stream.start(sequence);
+        if side == Side::Server {
+            self.inner.server_began = Some(sequence);
+        }
         true
     }
 
@@ -115,20 +136,14 @@ impl Connection {
     }
 
     /// Takes a segment's payload.
-    pub(super) fn receive(
-        &mut self,
-        side: Side,
-        ts_us: i64,
-        sequence: u32,
-        payload: &[u8],
-        cut: u32,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn receive(&mut self, side: Side, origin: Origin, payload: &[u8], cut: u32, cx: &mut Context<'_>) {
         let Connection { client_stream, server_stream, inner, .. } = self;
         let stream = if side == Side::Client { client_stream } else { server_stream };
         let waiting = stream.waiting_bytes();
-        let received = stream.receive(ts_us, sequence, payload, cut, &mut |piece| inner.piece(side, &piece, cx));
+        let received = stream.receive(origin, payload, cut, &mut |piece| inner.piece(side, &piece, cx));
         cx.books.duplicate += received.duplicate;
+        cx.books.segments_duplicate += u64::from(received.repeated);
+        cx.books.segments_early += u64::from(received.early);
         cx.books.waiting = cx.books.waiting + stream.waiting_bytes() as u64 - waiting as u64;
     }
 
@@ -166,7 +181,7 @@ impl Connection {
         if let Some(turn) = self.inner.turns.finish() {
             self.inner.turn(turn, cx);
         }
-        self.inner.session.abandon(self.last_us, cx);
+        self.inner.session.abandon(self.last_us, Flags::default(), cx);
     }
 
     /// Lets go of everything that takes memory.
@@ -191,7 +206,16 @@ impl Connection {
 impl Inner {
     fn piece(&mut self, side: Side, piece: &Piece<'_>, cx: &mut Context<'_>) {
         match *piece {
-            Piece::Bytes(ts_us, data) => self.bytes(side, ts_us, data, cx),
+            Piece::Bytes(Origin { ts_us, sequence, acknowledges }, data) => {
+                if side == Side::Client {
+                    self.acknowledged = acknowledges;
+                }
+                let waited = self.session.waits();
+                self.bytes(side, ts_us, data, cx);
+                if side == Side::Server && !(waited && self.server.synced) {
+                    self.passed = Some(sequence.wrapping_add(data.len() as u32));
+                }
+            }
             Piece::Hole(ts_us, length) => self.hole(side, ts_us, length, cx),
         }
     }
@@ -199,8 +223,12 @@ impl Inner {
     fn bytes(&mut self, side: Side, ts_us: i64, data: &[u8], cx: &mut Context<'_>) {
         let length = data.len() as u64;
         if side == Side::Client && self.session.phase == Phase::Greeting {
-            // In the MySQL protocol the server speaks first.
-            self.session.phase = Phase::Foreign;
+            // In the MySQL protocol the server speaks first, though perhaps not before this capture.
+            if self.acknowledged.zip(self.server_began).is_some_and(|(received, began)| before(began, received)) {
+                self.session.miss_greeting();
+            } else {
+                self.session.phase = Phase::Foreign(Why::Protocol);
+            }
         }
         let packed = self.tail(side).unpacker.is_some();
         match self.session.phase {
@@ -215,7 +243,7 @@ impl Inner {
                     Side::Server => self.turns.server(ts_us, data),
                 }
             }
-            Phase::Foreign => cx.books.undecodable += length,
+            Phase::Foreign(why) => cx.books.undecodable(why, length),
             _ if packed => self.packed(side, ts_us, data, cx),
             _ => {
                 let rest = self.plain(side, ts_us, data, true, cx);
@@ -247,9 +275,9 @@ impl Inner {
             cx.books.decoded += data.len() as u64;
             self.tail(side).unpacker = Some(unpacker);
         } else {
-            cx.books.undecodable += data.len() as u64;
-            self.session.abandon(ts_us, cx);
-            self.session.phase = Phase::Foreign;
+            cx.books.undecodable(Why::Frame, data.len() as u64);
+            self.session.abandon(ts_us, Flags::LOST, cx);
+            self.session.phase = Phase::Foreign(Why::Frame);
         }
     }
 
@@ -270,7 +298,7 @@ impl Inner {
     fn plain(&mut self, side: Side, ts_us: i64, data: &[u8], count: bool, cx: &mut Context<'_>) -> usize {
         let mut data = data;
         loop {
-            if matches!(self.session.phase, Phase::Encrypted | Phase::Foreign) {
+            if matches!(self.session.phase, Phase::Encrypted | Phase::Foreign(_)) {
                 return data.len();
             }
             if self.session.phase == Phase::Stream {
@@ -308,13 +336,25 @@ impl Inner {
                     return data.len();
                 }
             }
-            if side == Side::Client && !waited && self.session.waits() && !self.server.synced {
-                self.server.synced = true;
-                self.server.reader.reset();
+            if side == Side::Client && !waited && self.session.waits() {
+                self.await_answer(ts_us, cx);
             }
             if data.is_empty() {
                 return 0;
             }
+        }
+    }
+
+    /// A request came, and no other waits: what the server sends next is its answer, unless that was passed over already, as a
+    /// capture may have packets out of order. It was if the client had not received all of what was passed over when it asked.
+    fn await_answer(&mut self, ts_us: i64, cx: &mut Context<'_>) {
+        let answered = self.passed.zip(self.acknowledged).is_some_and(|(passed, received)| before(received, passed));
+        if answered {
+            return self.session.abandon(ts_us, Flags::LOST, cx);
+        }
+        if !self.server.synced {
+            self.server.synced = true;
+            self.server.reader.reset();
         }
     }
 
@@ -323,7 +363,7 @@ impl Inner {
         let announced = self.tail(side).reader.announced();
         let handshake = matches!(self.session.phase, Phase::Greeting | Phase::Login | Phase::Auth);
         if handshake && announced > HANDSHAKE_BYTES_MAX {
-            self.session.phase = Phase::Foreign;
+            self.session.phase = Phase::Foreign(Why::Protocol);
         }
         0
     }
@@ -344,9 +384,10 @@ impl Inner {
 
     fn hole(&mut self, side: Side, ts_us: i64, length: u64, cx: &mut Context<'_>) {
         cx.books.missing += length;
+        cx.books.holes += u64::from(length > 0);
         match self.session.phase {
             Phase::Encrypted => self.turns.hole(),
-            Phase::Foreign | Phase::Stream => {}
+            Phase::Foreign(_) | Phase::Stream => {}
             _ => {
                 let tail = self.tail(side);
                 if tail.unpacker.is_none() && tail.synced && tail.reader.skip(length) {
@@ -378,7 +419,7 @@ impl Inner {
     fn turn(&mut self, turn: Turn, cx: &mut Context<'_>) {
         cx.books.encrypted_turns += 1;
         let since = |ts_us: i64| u64::try_from(ts_us - turn.request_us).unwrap_or(0);
-        cx.table.add(&Statement {
+        let statement = Statement {
             end_us: turn.last_us,
             instance: cx.instance,
             schema: self.session.schema,
@@ -392,6 +433,8 @@ impl Inner {
             bytes_in: turn.bytes_in,
             bytes_out: turn.bytes_out,
             rt_us: Some((since(turn.first_us), since(turn.last_us))),
-        });
+        };
+        cx.table.add(&statement);
+        self.session.show_turn(turn.request_us, &statement, cx);
     }
 }

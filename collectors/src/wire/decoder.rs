@@ -3,6 +3,7 @@
 //! that a file gives the numbers that the interface gave. Its memory is bounded per connection and in total.
 
 use std::collections::HashMap;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
 use millrace_schemas::digest::Syntax;
@@ -10,10 +11,13 @@ use millrace_schemas::ids::InstanceId;
 use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::books::Books;
-use super::commands::command_name;
+use super::commands::protocol_name;
 use super::connection::{Connection, Side};
+use super::detect::{Detector, Verdict};
+use super::ended::Ended;
 use super::frames::{self, NoSegment, Segment};
 use super::session::Context;
+use super::stream::Origin;
 use super::table::{Flushed, Table};
 use crate::statements::{Known, NewDigest};
 
@@ -49,12 +53,37 @@ pub struct Decoder {
     instances: Vec<InstanceId>,
     /// By the number of the instance.
     syntaxes: Vec<Syntax>,
+    /// Looks for servers that nobody named.
+    detector: Option<Detector>,
     connections: HashMap<Ends, Connection, Xxh3DefaultBuilder>,
+    common: Common,
+    memory: usize,
+}
+
+/// What all connections write to.
+struct Common {
     known: Known,
     table: Table,
     books: Books,
     commands: Box<[u64; 256]>,
-    memory: usize,
+    /// Commands as they ended, if somebody wants to see them.
+    ended: Option<Vec<Ended>>,
+}
+
+impl Common {
+    fn of(&mut self, ends: Ends, connection: &Connection) -> Context<'_> {
+        Context {
+            known: &mut self.known,
+            table: &mut self.table,
+            books: &mut self.books,
+            commands: &mut self.commands,
+            ended: self.ended.as_mut(),
+            instance: connection.instance,
+            client: ends.client,
+            server: ends.server,
+            connection: connection.number,
+        }
+    }
 }
 
 impl Decoder {
@@ -64,40 +93,78 @@ impl Decoder {
             servers: HashMap::new(),
             instances: Vec::new(),
             syntaxes: Vec::new(),
+            detector: None,
             connections: HashMap::default(),
-            known: Known::new(),
-            table: Table::new(),
-            books: Books::default(),
-            commands: Box::new([0; 256]),
+            common: Common {
+                known: Known::new(),
+                table: Table::new(),
+                books: Books::default(),
+                commands: Box::new([0; 256]),
+                ended: None,
+            },
             memory: 0,
         };
         decoder.set_servers(servers);
         decoder
     }
 
+    /// Looks for servers also where nobody named one, by what they say; their sessions begin with this syntax.
+    pub fn detect(&mut self, syntax: Syntax) {
+        self.detector = Some(Detector::new(syntax));
+    }
+
+    /// Keeps each command as it ends, for [`Decoder::take_ended`]: who calls this must take them often.
+    pub fn keep_ended(&mut self) {
+        self.common.ended = Some(Vec::new());
+    }
+
+    pub(super) fn detects(&self) -> bool {
+        self.detector.is_some()
+    }
+
+    pub(super) fn keeps_ended(&self) -> bool {
+        self.common.ended.is_some()
+    }
+
+    /// How many commands wait to be taken.
+    pub(super) fn ended_waiting(&self) -> usize {
+        self.common.ended.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The commands that ended since the last call, in the order in which they did.
+    pub fn take_ended(&mut self) -> Vec<Ended> {
+        self.common.ended.as_mut().map(mem::take).unwrap_or_default()
+    }
+
     /// Watches these servers from now on. Connections that are being followed go on.
     pub fn set_servers(&mut self, servers: &[Server]) {
         self.servers.clear();
         for server in servers {
-            let known = self.instances.iter().position(|instance| *instance == server.instance);
-            let number = known.unwrap_or_else(|| {
-                self.instances.push(server.instance.clone());
-                self.syntaxes.push(server.syntax);
-                self.instances.len() - 1
-            });
-            self.syntaxes[number] = server.syntax;
-            self.servers.insert((server.address, server.port), number as u32);
+            self.add_server(server);
         }
+    }
+
+    fn add_server(&mut self, server: &Server) {
+        let known = self.instances.iter().position(|instance| *instance == server.instance);
+        let number = known.unwrap_or_else(|| {
+            self.instances.push(server.instance.clone());
+            self.syntaxes.push(server.syntax);
+            self.instances.len() - 1
+        });
+        self.syntaxes[number] = server.syntax;
+        self.servers.insert((server.address, server.port), number as u32);
     }
 
     /// Takes one frame.
     pub fn packet(&mut self, ts_us: i64, frame: &[u8], link_type: i32) {
-        self.books.frames += 1;
+        let books = &mut self.common.books;
+        books.frames += 1;
+        books.frame_bytes += frame.len() as u64;
         match frames::segment(link_type, frame) {
             Ok(segment) => self.segment(ts_us, &segment),
-            Err(NoSegment::Foreign) => self.books.frames_foreign += 1,
-            Err(NoSegment::Fragment) => self.books.frames_fragment += 1,
-            Err(NoSegment::Unreadable | NoSegment::LinkType) => self.books.frames_unreadable += 1,
+            Err(NoSegment::Foreign) => books.frames_foreign += 1,
+            Err(NoSegment::Fragment) => books.frames_fragment += 1,
+            Err(NoSegment::Unreadable | NoSegment::LinkType) => books.frames_unreadable += 1,
         }
     }
 
@@ -123,22 +190,18 @@ impl Decoder {
     }
 
     fn segment(&mut self, ts_us: i64, segment: &Segment<'_>) {
-        let Some((ends, side, instance)) = self.place(segment) else {
-            self.books.frames_foreign += 1;
-            return;
-        };
-        self.books.captured += segment.payload.len() as u64;
+        let Some((ends, side, instance)) = self.place(segment) else { return self.unplaced(ts_us, segment) };
+        self.common.books.captured += segment.payload.len() as u64;
         if segment.syn {
             self.begin(ends, side, instance, ts_us, segment);
         }
         let empty = segment.payload.is_empty() && segment.cut == 0;
         if !self.connections.contains_key(&ends) && (empty || !self.find(ends, side, instance, ts_us, segment)) {
-            self.books.shed += segment.payload.len() as u64;
+            self.common.books.shed += segment.payload.len() as u64;
             return;
         }
-        let Decoder { connections, known, table, books, commands, .. } = self;
-        let Some(connection) = connections.get_mut(&ends) else { return };
-        let cx = &mut Context { known, table, books, commands, instance };
+        let Some(connection) = self.connections.get_mut(&ends) else { return };
+        let cx = &mut self.common.of(ends, connection);
         connection.last_us = ts_us;
         if let Some(acknowledged) = segment.acknowledges {
             let other = if side == Side::Client { Side::Server } else { Side::Client };
@@ -146,7 +209,8 @@ impl Decoder {
         }
         if !empty {
             let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
-            connection.receive(side, ts_us, sequence, segment.payload, segment.cut, cx);
+            let origin = Origin { ts_us, sequence, acknowledges: segment.acknowledges };
+            connection.receive(side, origin, segment.payload, segment.cut, cx);
         }
         if connection.memory() != connection.memory_counted {
             self.memory = self.memory + connection.memory() - connection.memory_counted;
@@ -162,6 +226,25 @@ impl Decoder {
         }
     }
 
+    /// A segment of nobody's server: perhaps of one that nobody named.
+    fn unplaced(&mut self, ts_us: i64, segment: &Segment<'_>) {
+        let verdict = self.detector.as_mut().map_or(Verdict::Nothing, |detector| detector.look(ts_us, segment));
+        match verdict {
+            Verdict::Nothing => self.common.books.frames_foreign += 1,
+            Verdict::Server(server) => {
+                self.add_server(&server);
+                self.segment(ts_us, segment);
+            }
+            Verdict::Answer(server, request) => {
+                self.add_server(&server);
+                // It was taken for nobody's when it came.
+                self.common.books.frames_foreign -= 1;
+                self.segment(request.ts_us, &request.segment());
+                self.segment(ts_us, segment);
+            }
+        }
+    }
+
     /// A connection begins.
     fn begin(&mut self, ends: Ends, side: Side, instance: u32, ts_us: i64, segment: &Segment<'_>) {
         let start = segment.sequence.wrapping_add(1);
@@ -174,8 +257,8 @@ impl Decoder {
         if !self.has_room() {
             return;
         }
-        self.books.connections += 1;
-        let mut connection = Connection::begun(instance, self.syntaxes[instance as usize], ts_us);
+        let number = self.next_number();
+        let mut connection = Connection::begun(instance, number, self.syntaxes[instance as usize], ts_us);
         connection.start(side, start);
         self.connections.insert(ends, connection);
     }
@@ -185,40 +268,43 @@ impl Decoder {
         if !self.has_room() {
             return false;
         }
-        self.books.connections += 1;
+        let (number, syntax) = (self.next_number(), self.syntaxes[instance as usize]);
         // A server's greeting: only the SYN was missed.
         let greets = side == Side::Server && matches!(segment.payload, [_, _, 0, 0, 10, ..]);
         let connection = if greets {
-            Connection::begun(instance, self.syntaxes[instance as usize], ts_us)
+            Connection::begun(instance, number, syntax, ts_us)
         } else {
-            self.books.connections_midstream += 1;
-            Connection::midstream(instance, self.syntaxes[instance as usize], ts_us)
+            self.common.books.connections_midstream += 1;
+            Connection::midstream(instance, number, syntax, ts_us)
         };
         self.connections.insert(ends, connection);
         true
     }
 
+    fn next_number(&mut self) -> u64 {
+        self.common.books.connections += 1;
+        self.common.books.connections
+    }
+
     fn has_room(&mut self) -> bool {
         let room = self.connections.len() < CONNECTIONS_MAX;
-        self.books.connections_shed += u64::from(!room);
+        self.common.books.connections_shed += u64::from(!room);
         room
     }
 
     fn end(&mut self, ends: Ends) {
-        let Decoder { connections, known, table, books, commands, memory, .. } = self;
-        if let Some(mut connection) = connections.remove(&ends) {
-            let instance = connection.instance;
-            connection.finish(&mut Context { known, table, books, commands, instance });
-            *memory -= connection.memory_counted;
+        if let Some(mut connection) = self.connections.remove(&ends) {
+            let cx = &mut self.common.of(ends, &connection);
+            connection.finish(cx);
+            self.memory -= connection.memory_counted;
         }
     }
 
     /// Says what time it is, in packet time: holes that are too old are given up, and room is made when it is short.
     pub fn tick(&mut self, now_us: i64) {
-        let Decoder { connections, known, table, books, commands, .. } = self;
-        for connection in connections.values_mut() {
-            let instance = connection.instance;
-            connection.expire(now_us, &mut Context { known, table, books, commands, instance });
+        for (ends, connection) in &mut self.connections {
+            let cx = &mut self.common.of(*ends, connection);
+            connection.expire(now_us, cx);
         }
         if self.connections.len() >= CONNECTIONS_MAX / 10 * 9 {
             let idle = |connection: &Connection| now_us - connection.last_us > IDLE_US;
@@ -231,13 +317,15 @@ impl Decoder {
 
     /// The rows of all seconds before `second`, which are closed by this.
     pub fn flush(&mut self, before_second: i64) -> Flushed {
-        self.table.flush(before_second, &self.instances)
+        self.common.table.flush(before_second, &self.instances)
     }
 
     /// Ends all connections, as at the end of a file, and gives all rows.
     pub fn finish(&mut self) -> Flushed {
-        let all: Vec<Ends> = self.connections.keys().copied().collect();
-        for ends in all {
+        // In the order in which they began: the same file gives the same commands in the same order.
+        let mut all: Vec<(u64, Ends)> = self.connections.iter().map(|(ends, c)| (c.number, *ends)).collect();
+        all.sort_unstable_by_key(|(number, _)| *number);
+        for (_, ends) in all {
             self.end(ends);
         }
         self.flush(i64::MAX)
@@ -245,18 +333,18 @@ impl Decoder {
 
     /// The digests that were seen for the first time since the last call.
     pub fn take_new(&mut self) -> Vec<NewDigest> {
-        self.known.take_new()
+        self.common.known.take_new()
     }
 
     /// The books as they stand.
     pub fn books(&self) -> Books {
-        self.books
+        self.common.books
     }
 
-    /// How often each command was seen.
+    /// How often each command was seen, by its name in the protocol.
     pub fn commands(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let counted = self.commands.iter().enumerate().filter(|(_, count)| **count > 0);
-        counted.map(|(command, count)| (command_name(command as u8), *count))
+        let counted = self.common.commands.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(command, count)| (protocol_name(command as u8), *count))
     }
 
     /// Bytes that the buffers of all connections take.

@@ -48,24 +48,34 @@ pub(super) struct ChangeUser {
     pub(super) collation: Option<u8>,
 }
 
-/// The capabilities in a server's greeting; none when it is no greeting of protocol version 10.
-pub(super) fn greeting(payload: &[u8]) -> Option<u64> {
+/// What a server says first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Greeting {
+    /// What it can do.
+    pub(super) capabilities: u64,
+    /// The connection's id.
+    pub(super) thread: u32,
+}
+
+/// A server's greeting; none when it is none of protocol version 10.
+pub(super) fn greeting(payload: &[u8]) -> Option<Greeting> {
     let mut fields = Fields(payload);
     if fields.u8()? != 10 {
         return None;
     }
     fields.zero_ended()?;
-    fields.bytes(4 + 8 + 1)?;
+    let thread = fields.u32()?;
+    fields.bytes(8 + 1)?;
     let mut capabilities = u64::from(fields.u16()?);
     if fields.bytes(3).is_none() {
-        return Some(capabilities);
+        return Some(Greeting { capabilities, thread });
     }
     capabilities |= u64::from(fields.u16().unwrap_or(0)) << 16;
     let further = fields.bytes(1 + 6).and_then(|_| fields.u32()).unwrap_or(0);
     if capabilities & c::LONG_PASSWORD == 0 {
         capabilities |= u64::from(further) << 32;
     }
-    Some(capabilities)
+    Some(Greeting { capabilities, thread })
 }
 
 /// What the client's answer to a greeting says; `length` is that of the whole packet. None when it is none.
@@ -117,7 +127,8 @@ mod tests {
 
     fn greeting_bytes(low: u16, high: u16, further: u32) -> Vec<u8> {
         let mut bytes = b"\x0a10.11.19-MariaDB\0".to_vec();
-        bytes.extend([0; 13]);
+        bytes.extend([7, 1, 0, 0]);
+        bytes.extend([0; 9]);
         bytes.extend(low.to_le_bytes());
         bytes.extend([0; 3]);
         bytes.extend(high.to_le_bytes());
@@ -128,8 +139,9 @@ mod tests {
 
     #[test]
     fn reads_both_dialects() {
-        assert_eq!(greeting(&greeting_bytes(1, 0x0100, 7)), Some(c::DEPRECATE_EOF | 1));
-        assert_eq!(greeting(&greeting_bytes(0, 0x0100, 7)), Some(c::DEPRECATE_EOF | 7 << 32));
+        let expected = |capabilities| Some(Greeting { capabilities, thread: 263 });
+        assert_eq!(greeting(&greeting_bytes(1, 0x0100, 7)), expected(c::DEPRECATE_EOF | 1));
+        assert_eq!(greeting(&greeting_bytes(0, 0x0100, 7)), expected(c::DEPRECATE_EOF | 7 << 32));
         assert_eq!(greeting(b"GET / HTTP/1.1"), None);
     }
 

@@ -7,10 +7,13 @@
 mod attributes;
 mod books;
 mod capture;
+mod changes;
 mod commands;
 mod compression;
 mod connection;
 mod decoder;
+mod detect;
+mod ended;
 mod frames;
 mod handshake;
 mod packets;
@@ -20,11 +23,12 @@ mod stream;
 mod syntax;
 mod table;
 mod tls;
+mod values;
 
 pub use books::Books;
 pub use capture::{Batch, CaptureError, Kernel, Live, Watched, can_capture, read_file, run};
-pub use commands::command_name;
 pub use decoder::{Decoder, Server};
+pub use ended::{Ended, Flags, ServerError, Value};
 pub use table::{Flushed, Totals};
 
 #[cfg(test)]

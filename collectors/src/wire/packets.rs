@@ -22,6 +22,8 @@ pub(super) struct Packet<'a> {
     pub(super) first_us: i64,
     /// When its last byte was captured.
     pub(super) last_us: i64,
+    /// Bytes of it were never captured.
+    pub(super) holed: bool,
 }
 
 impl Packet<'_> {
@@ -132,6 +134,7 @@ impl Reader {
                     wire_bytes: length as u64 + 4,
                     first_us: ts_us,
                     last_us: ts_us,
+                    holed: false,
                 });
             }
         }
@@ -202,6 +205,7 @@ impl Reader {
             wire_bytes: self.wire_bytes,
             first_us: self.first_us,
             last_us: ts_us,
+            holed: self.head_closed,
         }
     }
 }

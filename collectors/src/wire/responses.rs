@@ -2,7 +2,9 @@
 //! Whether the server leaves out the EOF behind the columns is known from the handshake or learnt from the first result set,
 //! so that a connection can be picked up in the middle. It must never take a row for an end, or an end for a row.
 
+use super::changes::Changes;
 use super::commands::Answer;
+use super::ended::ServerError;
 use super::packets::{Fields, Packet};
 
 /// Payloads shorter than this that begin with 0xfe are ends, not rows: such a row would hold a value of 16 MiB.
@@ -14,11 +16,13 @@ const PROGRESS: u16 = 0xffff;
 
 /// Status bits in OK and EOF.
 const MORE_RESULTS: u16 = 0x0008;
-const CURSOR: u16 = 0x0040;
+pub(super) const CURSOR: u16 = 0x0040;
+const SESSION_CHANGED: u16 = 0x4000;
 
-/// Bytes kept of a server's payload: enough for OK, errors and the counts of result sets.
-pub(super) fn kept(_: u8) -> usize {
-    64
+/// Bytes kept of a server's payload, by its first byte: of an OK, an end or an error with what it says of the session, a set of GTIDs
+/// of some servers among it; of others the counts of result sets.
+pub(super) fn kept(tag: u8) -> usize {
+    if matches!(tag, 0 | 0xfe | 0xff) { 1024 } else { 64 }
 }
 
 /// Whether an EOF follows the columns.
@@ -76,11 +80,11 @@ pub(super) enum Meaning {
         plain: bool,
         affected: u64,
         more: bool,
-        /// The number of a statement that was prepared.
-        prepared: Option<u32>,
+        /// The number of a statement that was prepared, and how many parameters it has.
+        prepared: Option<(u32, u16)>,
     },
     /// The request ended with an error.
-    Failed(u16),
+    Failed(ServerError),
     /// The packet makes no sense here.
     Nonsense,
 }
@@ -95,8 +99,8 @@ impl Response {
     /// Takes a packet of the answer to a request.
     pub(super) fn take(&mut self, answer: Answer, packet: &Packet<'_>, forms: &mut Forms) -> Meaning {
         if packet.tag() == Some(0xff) {
-            let code = Fields(&packet.head[1..]).u16().unwrap_or(0);
-            return if code == PROGRESS { Meaning::Going } else { Meaning::Failed(code) };
+            let error = error_of(packet);
+            return if error.code == PROGRESS { Meaning::Going } else { Meaning::Failed(error) };
         }
         match *self {
             Response::Start => self.start(answer, packet, *forms),
@@ -183,7 +187,7 @@ impl Response {
             (0, columns) => Response::Definitions(columns, 0),
             (parameters, columns) => Response::Definitions(parameters, columns),
         };
-        Meaning::Done { plain: true, affected: 0, more: *self != Response::Start, prepared: Some(id) }
+        Meaning::Done { plain: true, affected: 0, more: *self != Response::Start, prepared: Some((id, parameters)) }
     }
 
     fn definition(&mut self, left: u16, columns: u16, forms: Forms) -> Meaning {
@@ -211,16 +215,48 @@ impl Response {
     }
 }
 
+/// What the packet that ends a result says besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Told<'a> {
+    pub(super) status: Option<u16>,
+    pub(super) warnings: Option<u16>,
+    /// What has changed in the session.
+    pub(super) changes: Changes<'a>,
+}
+
 impl Answer {
-    /// The status of the packet that ends a result; none where it has none.
-    pub(super) fn status(self, packet: &Packet<'_>) -> Option<u16> {
+    /// What the packet that ends a result says; nothing where it says nothing.
+    pub(super) fn told<'a>(self, packet: &Packet<'a>) -> Told<'a> {
         match packet.tag() {
-            _ if self == Answer::Prepared => None,
-            Some(0) => ok_status(packet),
-            _ if is_end(packet) => end_status(packet),
-            _ => None,
+            _ if self == Answer::Prepared => Told::default(),
+            _ if is_end(packet) && packet.length == EOF_BYTES => {
+                let mut fields = Fields(&packet.head[1..]);
+                let warnings = fields.u16();
+                Told { warnings, status: fields.u16(), changes: Changes::default() }
+            }
+            Some(0) => ok_told(packet),
+            _ if is_end(packet) => ok_told(packet),
+            _ => Told::default(),
         }
     }
+}
+
+/// What an OK says.
+pub(super) fn ok_told<'a>(packet: &Packet<'a>) -> Told<'a> {
+    let mut fields = Fields(packet.head.get(1..).unwrap_or_default());
+    let (_affected, _id) = (fields.number(), fields.number());
+    let (status, warnings) = (fields.u16(), fields.u16());
+    let changed = status.unwrap_or(0) & SESSION_CHANGED != 0;
+    let changes = if changed && fields.string().is_some() { fields.string().map(Changes) } else { None };
+    Told { status, warnings, changes: changes.unwrap_or_default() }
+}
+
+/// The number and the SQL state of an error; the state is none before authentication, and of servers before 4.1.
+pub(super) fn error_of(packet: &Packet<'_>) -> ServerError {
+    let mut fields = Fields(packet.head.get(1..).unwrap_or_default());
+    let code = fields.u16().unwrap_or(0);
+    let state = fields.bytes(6).and_then(|bytes| bytes.strip_prefix(b"#"));
+    ServerError { code, sqlstate: state.and_then(|state| state.try_into().ok()) }
 }
 
 /// Whether a packet is the lone EOF of a server whose form is not known.
@@ -245,8 +281,7 @@ fn end_status(packet: &Packet<'_>) -> Option<u16> {
     ok_status(packet)
 }
 
-/// The status bits of an OK.
-pub(super) fn ok_status(packet: &Packet<'_>) -> Option<u16> {
+fn ok_status(packet: &Packet<'_>) -> Option<u16> {
     let mut fields = Fields(packet.head.get(1..).unwrap_or_default());
     fields.number().and_then(|_affected| fields.number()).and_then(|_id| fields.u16())
 }
@@ -272,8 +307,16 @@ mod tests {
             .iter()
             .map(|head| {
                 let length = head.len() as u64;
-                let packet =
-                    Packet { number: 1, last_number: 1, head, length, wire_bytes: length + 4, first_us: 0, last_us: 0 };
+                let packet = Packet {
+                    number: 1,
+                    last_number: 1,
+                    head,
+                    length,
+                    wire_bytes: length + 4,
+                    first_us: 0,
+                    last_us: 0,
+                    holed: false,
+                };
                 response.take(answer, &packet, &mut forms)
             })
             .collect();
@@ -302,7 +345,7 @@ mod tests {
         let (meanings, ..) = take(Answer::Result, Ends::Eof, &[b"\0\x05\0\x0a\0\0\0"]);
         assert_eq!(meanings, [Meaning::Done { plain: true, affected: 5, more: true, prepared: None }]);
         let (meanings, ..) = take(Answer::Result, Ends::Eof, &[b"\xff\xff\xff\x01", b"\xff\x28\x04#42000x"]);
-        assert_eq!(meanings, [Meaning::Going, Meaning::Failed(1064)]);
+        assert_eq!(meanings, [Meaning::Going, Meaning::Failed(ServerError { code: 1064, sqlstate: Some(*b"42000") })]);
         let (meanings, ..) = take(Answer::Result, Ends::Eof, &[b"\xfbfile"]);
         assert_eq!(meanings, [Meaning::File]);
     }
@@ -318,7 +361,7 @@ mod tests {
     #[test]
     fn reads_the_answer_to_a_prepare() {
         let ok: &[u8] = b"\0\x07\0\0\0\x01\0\x01\0\0\0\0";
-        let prepared = Meaning::Done { plain: true, affected: 0, more: true, prepared: Some(7) };
+        let prepared = Meaning::Done { plain: true, affected: 0, more: true, prepared: Some((7, 1)) };
         let (meanings, response, _) = take(Answer::Prepared, Ends::Deprecated, &[ok, b"\x03def", b"\x03def"]);
         assert_eq!((meanings, response), (vec![prepared, Meaning::Going, DONE], Response::Start));
         let eof: &[u8] = b"\xfe\0\0\x02\0";

@@ -22,10 +22,21 @@ const OTHER_CONNECTION_BYTES: u32 = 1 << 28;
 /// What a stream hands on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
-    /// The next bytes, with the time of the segment that brought them.
-    Bytes(i64, &'a [u8]),
+    /// The next bytes, and of which segment they are.
+    Bytes(Origin, &'a [u8]),
     /// So many bytes were never captured, as was found at this time.
     Hole(i64, u64),
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// When their segment was captured.
+    pub(super) ts_us: i64,
+    /// The sequence number of the first of them.
+    pub(super) sequence: u32,
+    /// Up to where its sender had received the other direction.
+    pub(super) acknowledges: Option<u32>,
 }
 
 /// How a segment was received.
@@ -33,12 +44,15 @@ pub(super) enum Piece<'a> {
 pub(super) struct Received {
     /// Captured bytes that had been received before.
     pub(super) duplicate: u64,
+    /// Nothing in the segment was new.
+    pub(super) repeated: bool,
+    /// Earlier ones have not come yet.
+    pub(super) early: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    sequence: u32,
-    ts_us: i64,
+    origin: Origin,
     bytes: Box<[u8]>,
     cut: u32,
 }
@@ -58,7 +72,7 @@ pub(super) struct Stream {
 }
 
 /// Whether `a` lies before `b` on the circle of sequence numbers.
-fn before(a: u32, b: u32) -> bool {
+pub(super) fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 
@@ -92,12 +106,12 @@ impl Stream {
     /// Takes a segment. Bytes that are next go to `deliver` at once; others wait.
     pub(super) fn receive(
         &mut self,
-        ts_us: i64,
-        sequence: u32,
+        origin: Origin,
         payload: &[u8],
         cut: u32,
         deliver: &mut impl FnMut(Piece<'_>),
     ) -> Received {
+        let Origin { ts_us, sequence, .. } = origin;
         if payload.is_empty() && cut == 0 {
             return Received::default();
         }
@@ -113,9 +127,12 @@ impl Stream {
             next = sequence;
         }
         if before(next, sequence) {
-            self.wait(ts_us, sequence, payload, cut, &mut received);
+            self.wait(origin, payload, cut, &mut received);
+            received.early = !received.repeated;
         } else {
-            self.take(ts_us, sequence, payload, cut, &mut received, deliver);
+            let end = sequence.wrapping_add(payload.len() as u32).wrapping_add(cut);
+            received.repeated = !before(next, end);
+            self.take(origin, payload, cut, &mut received, deliver);
             self.take_waiting(&mut received, deliver);
         }
         while self.hole_is_given_up(ts_us) {
@@ -142,14 +159,15 @@ impl Stream {
         received
     }
 
-    fn wait(&mut self, ts_us: i64, sequence: u32, payload: &[u8], cut: u32, received: &mut Received) {
-        let at = self.waiting.partition_point(|w| before(w.sequence, sequence));
+    fn wait(&mut self, origin: Origin, payload: &[u8], cut: u32, received: &mut Received) {
+        let at = self.waiting.partition_point(|w| before(w.origin.sequence, origin.sequence));
         if let Some(same) = self.waiting.get_mut(at)
-            && same.sequence == sequence
+            && same.origin.sequence == origin.sequence
         {
             // The longer copy stays; what it repeats is a duplicate.
             if same.bytes.len() >= payload.len() {
                 received.duplicate += payload.len() as u64;
+                received.repeated = true;
                 return;
             }
             received.duplicate += same.bytes.len() as u64;
@@ -158,19 +176,19 @@ impl Stream {
             return;
         }
         self.waiting_bytes += payload.len();
-        self.waiting.insert(at, Waiting { sequence, ts_us, bytes: payload.into(), cut });
+        self.waiting.insert(at, Waiting { origin, bytes: payload.into(), cut });
     }
 
     /// Delivers what of a segment is new; it starts at or before the next byte.
     fn take(
         &mut self,
-        ts_us: i64,
-        sequence: u32,
+        origin: Origin,
         payload: &[u8],
         cut: u32,
         received: &mut Received,
         deliver: &mut impl FnMut(Piece<'_>),
     ) {
+        let Origin { ts_us, sequence, .. } = origin;
         let next = self.next.unwrap_or(sequence);
         let known = next.wrapping_sub(sequence) as usize;
         let duplicate = known.min(payload.len());
@@ -178,7 +196,7 @@ impl Stream {
         let fresh = &payload[duplicate..];
         let mut after = next;
         if !fresh.is_empty() {
-            deliver(Piece::Bytes(ts_us, fresh));
+            deliver(Piece::Bytes(Origin { sequence: next, ..origin }, fresh));
             after = after.wrapping_add(fresh.len() as u32);
         }
         let end = sequence.wrapping_add(payload.len() as u32).wrapping_add(cut);
@@ -192,19 +210,19 @@ impl Stream {
     /// Delivers what waited for the bytes that have just come.
     fn take_waiting(&mut self, received: &mut Received, deliver: &mut impl FnMut(Piece<'_>)) {
         while let (Some(next), Some(first)) = (self.next, self.waiting.first()) {
-            if before(next, first.sequence) {
+            if before(next, first.origin.sequence) {
                 return;
             }
             let waiting = self.waiting.remove(0);
             self.waiting_bytes -= waiting.bytes.len();
-            self.take(waiting.ts_us, waiting.sequence, &waiting.bytes, waiting.cut, received, deliver);
+            self.take(waiting.origin, &waiting.bytes, waiting.cut, received, deliver);
         }
     }
 
     fn hole_is_given_up(&self, now_us: i64) -> bool {
         let Some(first) = self.waiting.first() else { return false };
-        let waited_us = now_us - self.waiting.iter().map(|w| w.ts_us).min().unwrap_or(now_us);
-        let acknowledged = self.acknowledged.is_some_and(|ack| !before(ack, first.sequence));
+        let waited_us = now_us - self.waiting.iter().map(|w| w.origin.ts_us).min().unwrap_or(now_us);
+        let acknowledged = self.acknowledged.is_some_and(|ack| !before(ack, first.origin.sequence));
         self.waiting_bytes > WAITING_BYTES_MAX
             || self.waiting.len() > WAITING_SEGMENTS_MAX
             || waited_us > HOLE_US
@@ -213,8 +231,8 @@ impl Stream {
 
     fn skip_hole(&mut self, received: &mut Received, deliver: &mut impl FnMut(Piece<'_>)) {
         if let (Some(next), Some(first)) = (self.next, self.waiting.first()) {
-            deliver(Piece::Hole(first.ts_us, u64::from(first.sequence.wrapping_sub(next))));
-            self.next = Some(first.sequence);
+            deliver(Piece::Hole(first.origin.ts_us, u64::from(first.origin.sequence.wrapping_sub(next))));
+            self.next = Some(first.origin.sequence);
         }
         self.take_waiting(received, deliver);
     }
@@ -225,6 +243,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn at(sequence: u32) -> Origin {
+        Origin { ts_us: 0, sequence, acknowledges: None }
+    }
 
     /// Feeds segments `(start, length)` of a known text from sequence number `base` and returns what was delivered, with
     /// holes as `_`, and the duplicates.
@@ -241,7 +263,7 @@ mod tests {
         for (start, length) in segments {
             let payload = &text[*start..start + length];
             let sequence = base.wrapping_add(*start as u32);
-            duplicate += stream.receive(0, sequence, payload, 0, &mut deliver).duplicate;
+            duplicate += stream.receive(at(sequence), payload, 0, &mut deliver).duplicate;
         }
         duplicate += stream.give_up(&mut deliver).duplicate;
         assert_eq!(stream.waiting_bytes(), 0);
@@ -269,7 +291,7 @@ mod tests {
         stream.start(0);
         stream.acknowledge(10);
         let mut pieces = 0;
-        stream.receive(0, 5, b"12345", 0, &mut |_| pieces += 1);
+        stream.receive(at(5), b"12345", 0, &mut |_| pieces += 1);
         assert_eq!(pieces, 0);
         stream.expire(ACKNOWLEDGED_HOLE_US + 1, &mut |_| pieces += 1);
         assert_eq!(pieces, 2);
@@ -281,7 +303,7 @@ mod tests {
         stream.start(0);
         let mut holes = 0;
         for i in 0..10_000_u32 {
-            stream.receive(0, 10 + i * 2_000, &[0; 1_000], 0, &mut |piece| {
+            stream.receive(at(10 + i * 2_000), &[0; 1_000], 0, &mut |piece| {
                 holes += u64::from(matches!(piece, Piece::Hole(..)));
             });
             assert!(stream.waiting_bytes() <= WAITING_BYTES_MAX);

@@ -41,6 +41,11 @@ impl Reading {
         }
     }
 
+    /// The server says what it takes the client's bytes for.
+    pub(super) fn converts(&mut self, charset: Charset) {
+        self.now.charset = charset;
+    }
+
     /// A `SET` succeeded.
     pub(super) fn change(&mut self, change: Change) {
         self.now = change.apply(self.now, self.default);

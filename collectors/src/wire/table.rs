@@ -202,6 +202,11 @@ impl Table {
         number
     }
 
+    /// The name behind a number; none for that of none.
+    pub(super) fn known_name(&self, number: u32) -> Option<&Arc<str>> {
+        self.names.get(number as usize).filter(|_| number != 0)
+    }
+
     pub(super) fn add(&mut self, statement: &Statement) {
         let number = statement.end_us.div_euclid(1_000_000).max(self.closed_before);
         let second = self.seconds.entry(number).or_default();

@@ -182,7 +182,7 @@ fn prepared_statements_keep_their_text() {
     let unknown: Vec<&Row> = flushed.rows.iter().filter(|row| row.digest == DigestId::UNKNOWN).collect();
     assert_eq!((unknown[0].count, unknown[0].errors), (2, 2));
     let commands: Vec<_> = decoder.commands().collect();
-    assert_eq!(commands, [("Prepare", 1), ("Execute", 3), ("Close stmt", 1)]);
+    assert_eq!(commands, [("stmt_prepare", 1), ("stmt_execute", 3), ("stmt_close", 1)]);
 }
 
 #[test]

@@ -75,11 +75,7 @@ fn offsets(
 }
 
 /// Asks until the brokers agree on who leads, for at most `within`; between two attempts it looks again who does.
-fn led<T>(
-    within: Duration,
-    ask: impl Fn() -> Result<T, KafkaError>,
-    look_again: impl Fn(),
-) -> Result<T, KafkaError> {
+fn led<T>(within: Duration, ask: impl Fn() -> Result<T, KafkaError>, look_again: impl Fn()) -> Result<T, KafkaError> {
     let until = Instant::now() + within;
     loop {
         match ask() {

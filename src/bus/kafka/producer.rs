@@ -2,8 +2,9 @@
 //! bad for the other: decisions are sent at once and given up after seconds, because a stale one is worse than none; data is
 //! batched, compressed, and waits in a bounded buffer while the brokers are away.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::NewRecord;
@@ -14,6 +15,7 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::client::{Client, RECORD_BYTES_MAX, log};
@@ -35,13 +37,24 @@ const DATA_BATCH_BYTES: &str = "1000000";
 /// Level 1 of zstd: windows take 25 % of their size, at level 3 they take 24 % and two thirds more of a core's time.
 const DATA_LEVEL: &str = "1";
 
+/// 15 s at least between two producers of a path: a broker that is away makes records time out too, and then a new one helps nobody.
+const RENEWED_EVERY: Duration = Duration::from_secs(15);
+
 type Sender = ThreadedProducer<Delivered>;
+
+/// A producer, and since when.
+struct Made {
+    sender: Sender,
+    at: Instant,
+    /// A record of it timed out: after a pause of its broker the library has been seen (2.12.1) to send no more to a partition.
+    timed_out: Arc<AtomicBool>,
+}
 
 /// The producers of a process, made when they are first wanted: the brokers refuse one to who may write nothing.
 #[derive(Default)]
 pub(super) struct Producers {
-    decisions: Mutex<Option<Sender>>,
-    data: Mutex<Option<Sender>>,
+    decisions: Mutex<Option<Made>>,
+    data: Mutex<Option<Made>>,
 }
 
 /// True for what nobody waits for in milliseconds.
@@ -71,20 +84,24 @@ impl Producers {
 }
 
 /// Hands a record to a producer, which is made where there is none.
-fn give(path: &Mutex<Option<Sender>>, client: &Client, of_data: bool, message: BaseRecord<'_, [u8], [u8], Box<Slot>>) {
-    let mut sender = path.lock().unwrap_or_else(PoisonError::into_inner);
+fn give(path: &Mutex<Option<Made>>, client: &Client, of_data: bool, message: BaseRecord<'_, [u8], [u8], Box<Slot>>) {
+    let mut kept = path.lock().unwrap_or_else(PoisonError::into_inner);
     // An idempotent producer that lost its thread cannot go on; a new one numbers from the start. Ids and marks see to repeats.
-    if sender.as_ref().is_some_and(|sender| sender.client().fatal_error().is_some()) {
+    let is_lost = |made: &Made| {
+        let stuck = made.timed_out.load(Ordering::Relaxed) && made.at.elapsed() >= RENEWED_EVERY;
+        stuck || made.sender.client().fatal_error().is_some()
+    };
+    if kept.as_ref().is_some_and(is_lost) {
         tracing::warn!("a producer was given up and is made anew");
-        *sender = None;
+        *kept = None;
     }
-    let made = match sender.take() {
+    let made = match kept.take() {
         Some(made) => Ok(made),
         None if of_data => data(client),
         None => decisions(client),
     };
     let (slot, error) = match made {
-        Ok(made) => match sender.insert(made).send(message) {
+        Ok(made) => match kept.insert(made).sender.send(message) {
             Ok(()) => return,
             Err((error, message)) => (message.delivery_opaque, client.explain(&error)),
         },
@@ -93,7 +110,7 @@ fn give(path: &Mutex<Option<Sender>>, client: &Client, of_data: bool, message: B
     slot.batch.done(slot.at, Err(error));
 }
 
-fn decisions(client: &Client) -> Result<Sender, Error> {
+fn decisions(client: &Client) -> Result<Made, Error> {
     let mut config = client.base();
     config
         .set("linger.ms", "0")
@@ -102,7 +119,7 @@ fn decisions(client: &Client) -> Result<Sender, Error> {
     made(client, config)
 }
 
-fn data(client: &Client) -> Result<Sender, Error> {
+fn data(client: &Client) -> Result<Made, Error> {
     let mut config = client.base();
     config
         .set("linger.ms", DATA_LINGER_MS)
@@ -114,14 +131,16 @@ fn data(client: &Client) -> Result<Sender, Error> {
     made(client, config)
 }
 
-fn made(client: &Client, mut config: rdkafka::ClientConfig) -> Result<Sender, Error> {
+fn made(client: &Client, mut config: rdkafka::ClientConfig) -> Result<Made, Error> {
     config
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("message.max.bytes", RECORD_BYTES_MAX)
         .set("retry.backoff.ms", "50");
-    let told = Delivered { why: client.why.clone() };
-    ThreadedProducer::from_config_and_context(&config, told).map_err(|error| client.explain(&error))
+    let timed_out = Arc::<AtomicBool>::default();
+    let told = Delivered { why: client.why.clone(), timed_out: Arc::clone(&timed_out) };
+    let sender = ThreadedProducer::from_config_and_context(&config, told).map_err(|error| client.explain(&error))?;
+    Ok(Made { sender, at: Instant::now(), timed_out })
 }
 
 /// The records of one append.
@@ -187,6 +206,7 @@ impl Batch {
 /// Hands the library's answers to their batches.
 pub(super) struct Delivered {
     why: Why,
+    timed_out: Arc<AtomicBool>,
 }
 
 impl ClientContext for Delivered {
@@ -212,7 +232,12 @@ impl ProducerContext for Delivered {
                     appended: Timestamp(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000)),
                 })
             }
-            Err((error, _)) => Err(self.why.explain(error)),
+            Err((error, _)) => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
+                    self.timed_out.store(true, Ordering::Relaxed);
+                }
+                Err(self.why.explain(error))
+            }
         };
         slot.batch.done(slot.at, outcome);
     }

@@ -31,6 +31,9 @@ const POLL_BYTES_MAX: usize = 512 << 10;
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 /// 5 s between looks whether every partition moves that has more to read; one that stood at two of them is sought again.
 const MOVES_EVERY: Duration = Duration::from_secs(5);
+/// One that was sought in vain so often is read by a client that is made anew: after a pause of its broker the library has been seen
+/// (2.12.1) to ask for a partition no more, for as long as one looked, while the broker answered every other question.
+const SOUGHT_MAX: u32 = 2;
 /// 10 s: as long as a lost connection may be without an answer.
 const TOLD_ONCE_IN: Duration = Duration::from_secs(10);
 /// 500 ms between looks whether a broker answers again.
@@ -49,6 +52,10 @@ pub(super) struct KafkaReader {
     changes: VecDeque<Change>,
     /// Under which name it commits.
     group: Option<String>,
+    /// The group gives it partitions; otherwise it has those that it was opened with.
+    shares: bool,
+    /// How often partitions that do not move were sought.
+    sought: BTreeMap<(Topic, u32), u32>,
     /// Since when no broker answers, and when it was last looked.
     away: Option<(Error, Instant)>,
     /// Where each partition stood when it was last looked whether all of them move, and whether it had more to read then.
@@ -64,6 +71,7 @@ impl KafkaReader {
             Assignment::Manual(_) => None,
             Assignment::Group { group: name, .. } | Assignment::Own { name, .. } => Some(name.clone()),
         };
+        let shares = matches!(assignment, Assignment::Group { .. });
         bus.partitions(Topic::Journal.name())?; // not a step on a wrong set-up
         let consumer = bus.client.consumer(group.as_deref())?;
         let topics = assignment.topics().into_iter().map(|topic| (bus.client.topic(topic.name()), topic)).collect();
@@ -75,6 +83,8 @@ impl KafkaReader {
             newest: BTreeMap::new(),
             changes: VecDeque::new(),
             group,
+            shares,
+            sought: BTreeMap::new(),
             away: None,
             stood: BTreeMap::new(),
             told: None,
@@ -83,12 +93,14 @@ impl KafkaReader {
         match assignment {
             Assignment::Manual(topics) => reader.assign(&topics)?,
             Assignment::Own { topics, .. } => reader.take_own(&topics)?,
-            Assignment::Group { .. } => {
-                let names: Vec<&str> = reader.topics.keys().map(String::as_str).collect();
-                reader.consumer.subscribe(&names).map_err(|error| reader.bus.client.explain(&error))?;
-            }
+            Assignment::Group { .. } => reader.subscribe(&reader.consumer)?,
         }
         Ok(reader)
+    }
+
+    fn subscribe(&self, consumer: &BaseConsumer<Told>) -> Result<(), Error> {
+        let names: Vec<&str> = self.topics.keys().map(String::as_str).collect();
+        consumer.subscribe(&names).map_err(|error| self.bus.client.explain(&error))
     }
 
     fn assign(&mut self, topics: &[(Topic, From)]) -> Result<(), Error> {
@@ -114,15 +126,40 @@ impl KafkaReader {
 
     /// Assigns what `next` says, and tells it.
     fn begin(&mut self) -> Result<(), Error> {
+        self.assign_next(&self.consumer)?;
+        self.changes.push_back(Change::Gained(self.held()));
+        Ok(())
+    }
+
+    /// The partitions that are held, by the names of their topics on the brokers.
+    fn held(&self) -> Vec<(String, i32)> {
+        self.next.keys().map(|(topic, at)| (self.bus.client.topic(topic.name()), *at as i32)).collect()
+    }
+
+    fn assign_next(&self, consumer: &BaseConsumer<Told>) -> Result<(), Error> {
         let explain = |error| self.bus.client.explain(&error);
         let mut list = TopicPartitionList::new();
         for ((topic, partition), next) in &self.next {
             let name = self.bus.client.topic(topic.name());
             list.add_partition_offset(&name, *partition as i32, Offset::Offset(*next as i64)).map_err(explain)?;
         }
-        self.consumer.assign(&list).map_err(explain)?;
-        let all = self.next.keys().map(|(topic, at)| (self.bus.client.topic(topic.name()), *at as i32)).collect();
-        self.changes.push_back(Change::Gained(all));
+        consumer.assign(&list).map_err(explain)
+    }
+
+    /// Goes on with a client that is made anew, where the last one stood. A member gives its partitions back, and joins again.
+    fn renew(&mut self) -> Result<(), Error> {
+        let consumer = self.bus.client.consumer(self.group.as_deref())?;
+        if self.shares {
+            self.subscribe(&consumer)?;
+            self.changes.push_back(Change::Lost(self.held()));
+        } else {
+            self.assign_next(&consumer)?;
+        }
+        let last = std::mem::replace(&mut self.consumer, consumer);
+        // It says good-bye to its group, and waits for the answer.
+        std::thread::spawn(move || drop(last));
+        self.sought.clear();
+        self.stood.clear();
         Ok(())
     }
 
@@ -335,7 +372,11 @@ impl KafkaReader {
             let end = ends.get(&topic).and_then(|ends| ends.get(partition as usize));
             let more = stood.is_some_and(|(before, _)| before == next) && end.is_some_and(|end| *end > next);
             self.stood.insert(place, (next, more));
+            if !more {
+                self.sought.remove(&place);
+            }
             if more && stood.is_some_and(|(_, more)| more) {
+                *self.sought.entry(place).or_default() += 1;
                 tracing::warn!(%topic, partition, next, "nothing comes though there is more to read: it is sought again");
                 let name = self.bus.client.topic(topic.name());
                 if let Err(error) = self.consumer.seek(&name, partition as i32, Offset::Offset(next as i64), ASK_WITHIN)
@@ -345,6 +386,12 @@ impl KafkaReader {
             }
         }
         self.stood.retain(|place, _| self.next.contains_key(place));
+        if self.sought.values().any(|times| *times > SOUGHT_MAX) {
+            tracing::warn!("a reader is made anew, since it was sought in vain");
+            if let Err(error) = self.renew() {
+                tracing::warn!(%error, "it cannot be made anew yet");
+            }
+        }
     }
 
     /// The library does not say which batch it could not unpack: whichever is next and cannot be read is passed over, counted.

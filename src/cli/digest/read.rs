@@ -2,16 +2,13 @@
 //! what cannot be read is named on standard error and counted.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead};
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::io::BufRead;
 use std::sync::Arc;
 
 use millrace_collectors::slow_log::Dialect;
-use millrace_collectors::wire::{self, Books, CaptureError, Server, read_file};
+use millrace_collectors::wire::{self, Books, Decoder};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times};
 use millrace_schemas::digest::{DigestId, Syntax};
-use millrace_schemas::ids::InstanceId;
 use millrace_schemas::profile::{Class, Gaps, Input, InputKind};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::queries::Row;
@@ -19,18 +16,10 @@ use millrace_schemas::topics::queries::Row;
 use super::batch::{Batch, Item, Statement};
 use super::progress::Progress;
 use super::{Type, chunks};
+use crate::cli::captures::{decoded, is_capture, servers};
 use crate::cli::input::Place;
 use crate::cli::logs::Unread;
 use crate::cli::output::complain;
-
-/// How captures begin: the classic form in both byte orders, with microseconds or nanoseconds, and the newer form.
-const CAPTURE_MAGIC: [[u8; 4]; 5] = [
-    [0xd4, 0xc3, 0xb2, 0xa1],
-    [0xa1, 0xb2, 0xc3, 0xd4],
-    [0x4d, 0x3c, 0xb2, 0xa1],
-    [0xa1, 0xb2, 0x3c, 0x4d],
-    [0x0a, 0x0d, 0x0d, 0x0a],
-];
 
 /// Reads inputs into sums.
 pub(super) struct Reader<'a> {
@@ -67,7 +56,7 @@ impl Reader<'_> {
         let mut bytes = place.open_counted(&self.progress.read).map_err(|error| error.to_string())?;
         let start = bytes.fill_buf().map_err(|error| error.to_string())?;
         let capture = match self.kind {
-            Type::Auto => CAPTURE_MAGIC.iter().any(|magic| start.starts_with(magic)),
+            Type::Auto => is_capture(start),
             Type::Pcap => true,
             Type::Slowlog => false,
         };
@@ -124,10 +113,10 @@ impl Reader<'_> {
         if let Some(filter) = self.filter {
             filter.check_for_sums().map_err(|error| error.to_string())?;
         }
-        let servers = servers(self.ports, self.syntax);
+        let decoder = Decoder::new(&servers(self.ports, self.syntax));
         let mut texts = Texts::default();
         let mut books = Books::default();
-        let outcome = decoded(bytes, &servers, |batch| {
+        let outcome = decoded(bytes, decoder, |batch| {
             books.add(&batch.books);
             texts.learn(&batch);
             for row in &batch.rows {
@@ -135,6 +124,7 @@ impl Reader<'_> {
                 self.row(row, &texts);
                 self.progress.tick();
             }
+            true
         });
         input.gaps = Some(gaps(&books));
         outcome?;
@@ -215,36 +205,6 @@ impl Texts {
             self.0.insert(new.id, (Arc::new(class), new.sample_masked.clone()));
         }
     }
-}
-
-/// Decodes a capture. The library that reads them wants a file; unpacked bytes come to it through a pipe.
-fn decoded(
-    mut bytes: Box<dyn BufRead + Send>,
-    servers: &[Server],
-    mut take: impl FnMut(wire::Batch),
-) -> Result<(), String> {
-    let (reader, mut writer) = io::pipe().map_err(|error| format!("no pipe can be made: {error}"))?;
-    let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
-    let fed = std::thread::spawn(move || io::copy(&mut bytes, &mut writer));
-    let read = read_file(&path, servers, |batch| {
-        take(batch);
-        true
-    });
-    drop(reader);
-    let fed = fed.join().expect("copying bytes does not panic");
-    match (read, fed) {
-        // The file's own trouble comes before what the library makes of its cut end.
-        (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
-        (Ok(_), _) => Ok(()),
-        // The path is that of the pipe, which tells nobody anything.
-        (Err(CaptureError::File { reason, .. }), _) => Err(reason),
-        (Err(error), _) => Err(error.to_string()),
-    }
-}
-
-fn servers(ports: &[u16], syntax: Syntax) -> Vec<Server> {
-    let instance = InstanceId::parse("server").expect("a legal id");
-    ports.iter().map(|port| Server { address: None, port: *port, instance: instance.clone(), syntax }).collect()
 }
 
 fn gaps(books: &Books) -> Gaps {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_collectors::statements::NewDigest;
-use millrace_collectors::wire::{self, Batch, Live};
+use millrace_collectors::wire::{self, Batch, Decoder, Live};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, InstanceId};
@@ -32,7 +32,7 @@ pub(super) fn start(agent: &Arc<Agent>, interface: String) {
             publish(&agent, batch, &mut numbers);
             !*agent.stop.borrow()
         };
-        if let Err(error) = wire::run(&Live { interface }, &agent.watched.clone(), &stop, emit) {
+        if let Err(error) = wire::run(&Live { interface }, Decoder::new(&[]), &agent.watched.clone(), &stop, emit) {
             tracing::warn!(%error, "no packets are captured; servers are asked for their own counters instead");
             agent.authorities.lose_capture();
         }

@@ -358,7 +358,10 @@ impl Fleet {
 
     /// The ends of all logs.
     pub(super) fn logs(&self) -> String {
-        let names = self.running.iter().map(|(name, role)| format!("{name} ({}):\n{}", role.command, self.log(name)));
+        // Processors first: what went wrong is most often seen there.
+        let (first, then): (Vec<_>, Vec<_>) = self.running.iter().partition(|(name, _)| name.starts_with('p'));
+        let named = first.into_iter().chain(then);
+        let names = named.map(|(name, role)| format!("{name} ({}):\n{}", role.command, self.log(name)));
         let mut lines: Vec<String> = names.collect();
         for topic in [Topic::Journal, Topic::Actions] {
             let of_ours = self.told(topic).into_iter().filter(|record| record.key == CLUSTER);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millrace::bus::kafka::KafkaBus;
 use millrace::bus::kafka::topics::Topics;
@@ -136,7 +136,10 @@ async fn a_broker_that_comes_back_ends_nobody() {
                 (known, slowest) = (true, slowest.max(took));
             }
             assert!(took < PATIENCE, "after {round} returns only {} records were read, not {enough}", seen.read);
-            assert!(known || took < KNOWN_WITHIN, "after {round} returns it is not told where the topics end: {seen:?}");
+            assert!(
+                known || took < KNOWN_WITHIN,
+                "after {round} returns it is not told where the topics end: {seen:?}"
+            );
         }
         if round < RETURNS {
             kafka.kill9(1);

@@ -1,0 +1,58 @@
+//! Rows of response times: their percentiles, their width, and in which order intervals close.
+
+use super::*;
+
+fn row_of(times: &[u64]) -> Row {
+    let mut bucket = Bucket::default();
+    for us in times {
+        bucket.add(*us, us.is_multiple_of(2));
+    }
+    bucket.row(1_700_000_000_000_000)
+}
+
+#[test]
+fn percentiles_are_of_all_commands() {
+    let times: Vec<u64> = (1..=1_000).rev().collect();
+    let row = row_of(&times);
+    assert_eq!((row.count, row.min_us, row.max_us, row.avg_us), (1_000, 1, 1_000, 501));
+    assert_eq!((row.med_us, row.p95_us, row.p99_us, row.stddev_us), (500, 950, 990, 289));
+    assert!((row.encrypted_pct - 50.0).abs() < 1e-9);
+    let one = row_of(&[7]);
+    assert_eq!((one.med_us, one.p95_us, one.p99_us, one.stddev_us), (7, 7, 7, 0));
+    let none = row_of(&[]);
+    assert_eq!((none.count, none.min_us, none.p99_us), (0, 0, 0));
+}
+
+#[test]
+fn a_row_fits_in_80_columns() {
+    let row = row_of(&[1, 2, 99_999]);
+    assert_eq!((HEADING.len(), text(&row).len()), (80, 80));
+    assert!(text(&row).starts_with("22:13:20 "));
+}
+
+#[test]
+fn intervals_close_in_order_and_quiet_ones_are_rows() {
+    let mut intervals = Intervals::new(Duration::from_secs(1), Until::First);
+    let second = 1_000_000;
+    intervals.at(10 * second).add(5, false);
+    intervals.at(13 * second + 1).add(7, false);
+    assert!(intervals.close(10 * second).is_empty());
+    let counts = |rows: Vec<Row>| rows.iter().map(|row| row.count).collect::<Vec<_>>();
+    assert_eq!(counts(intervals.close(13 * second)), [1, 0, 0]);
+    // Late: it counts in the first that is open.
+    intervals.at(11 * second).add(9, false);
+    assert_eq!(counts(intervals.close(14 * second)), [2]);
+    // A gap of days is told, not shown.
+    intervals.at(200_000 * second).add(1, false);
+    assert_eq!(counts(intervals.close(200_001 * second)), [1]);
+}
+
+#[test]
+fn intervals_are_read_with_their_units() {
+    assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+    assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(interval("1m"), Ok(Duration::from_mins(1)));
+    assert!(interval("1").expect_err("no unit").contains("is no length of time"));
+    assert!(interval("-1s").expect_err("negative").contains("is no length of time"));
+    assert!(interval("10ms").expect_err("short").contains("at least 100ms"));
+}
