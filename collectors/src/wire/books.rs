@@ -88,7 +88,7 @@ books! {
     unanswered,
     /// Executions of statements whose text was prepared before the capture.
     unknown_statements,
-    /// Prepared statements that were forgotten, because a connection had too many.
+    /// Prepared statements that were forgotten, because a connection had too many, or memory was short.
     statements_forgotten,
     /// Turns of encrypted sessions.
     encrypted_turns,

@@ -193,13 +193,15 @@ impl Connection {
         for tail in [&mut self.inner.client, &mut self.inner.server] {
             tail.reader = Reader::default();
         }
+        self.inner.session.forget_statements(cx);
     }
 
-    /// Bytes of memory that its buffers take.
+    /// Bytes of memory that its buffers, and what its session remembers, take.
     pub(super) fn memory(&self) -> usize {
         let tails = [&self.inner.client, &self.inner.server];
         let tails = tails.map(|tail| tail.reader.kept_bytes() + tail.unpacker.as_ref().map_or(0, Unpacker::kept_bytes));
-        self.client_stream.waiting_bytes() + self.server_stream.waiting_bytes() + tails[0] + tails[1]
+        let streams = self.client_stream.waiting_bytes() + self.server_stream.waiting_bytes();
+        streams + tails[0] + tails[1] + self.inner.session.memory()
     }
 }
 

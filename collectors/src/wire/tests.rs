@@ -8,6 +8,7 @@ use millrace_schemas::topics::queries::Row;
 use proptest::prelude::*;
 
 use super::decoder::{Decoder, Server};
+use super::ended::{Ended, Flags};
 use super::handshake::capability as c;
 use super::table::Flushed;
 use millrace_schemas::ids::InstanceId;
@@ -183,6 +184,62 @@ fn prepared_statements_keep_their_text() {
     assert_eq!((unknown[0].count, unknown[0].errors), (2, 2));
     let commands: Vec<_> = decoder.commands().collect();
     assert_eq!(commands, [("stmt_prepare", 1), ("stmt_execute", 3), ("stmt_close", 1)]);
+}
+
+#[test]
+fn what_a_session_remembers_is_counted_as_memory() {
+    let mut script = Script::login(0);
+    for id in 0..1_000 {
+        script.turn(&packet(0, b"\x16select a from t where b = ?"), &prepared(id));
+    }
+    let mut decoder = decoder(Syntax::default());
+    for (ts_us, frame) in &script.frames {
+        decoder.packet(*ts_us, frame, 101);
+    }
+    assert!(decoder.memory() > 1_000 * 24, "{}", decoder.memory());
+    decoder.finish();
+    assert_eq!(decoder.memory(), 0);
+}
+
+/// Everything that is told of a script's commands.
+fn ended(script: &Script) -> Vec<Ended> {
+    let mut decoder = decoder(Syntax::default());
+    decoder.keep_ended();
+    for (ts_us, frame) in &script.frames {
+        decoder.packet(*ts_us, frame, 101);
+    }
+    decoder.finish();
+    decoder.take_ended()
+}
+
+#[test]
+fn an_answer_that_came_before_its_request_is_not_that_of_the_next() {
+    let mut script = Script::login(0);
+    let at = script.frames.len();
+    script.turn(&packet(0, b"\x16select a from t"), &prepared(1));
+    script.turn(&packet(0, b"\x16select b from t"), &prepared(2));
+    script.turn(&execute(2), &rows(1, false, 2, 2));
+    script.frames.swap(at, at + 1);
+    let ended = ended(&script);
+    let told: Vec<_> = ended.iter().map(|ended| (ended.command, ended.rt_us.is_some(), ended.flags)).collect();
+    let lost = Flags::UNANSWERED.with(Flags::LOST, true);
+    assert_eq!(told[0], (Some("stmt_prepare"), false, lost));
+    assert_eq!(
+        told[1..],
+        [(Some("stmt_prepare"), true, Flags::default()), (Some("stmt_execute"), true, Flags::default())]
+    );
+    assert_eq!(ended[2].sql.as_deref(), Some(&b"select b from t"[..]));
+}
+
+#[test]
+fn a_greeting_that_was_not_captured_leaves_the_log_in_readable() {
+    let mut script = Script::login(0);
+    script.turn(&query(b"select 1"), &rows(1, false, 1, 1));
+    // Behind the two SYNs.
+    script.frames.remove(2);
+    let ended = ended(&script);
+    assert_eq!((ended[0].user.as_deref(), ended[0].schema.as_deref()), (Some("app"), Some("shop")));
+    assert_eq!((ended[0].thread, ended[0].sql.as_deref()), (None, Some(&b"select 1"[..])));
 }
 
 #[test]

@@ -179,8 +179,8 @@ impl Session {
             }
         }
         let (text, truncated) = (request.part.text.clone(), request.part.truncated);
-        let prepared =
-            Prepared { digest: request.part.digest, text, truncated, parameters: Parameters::new(parameters) };
+        let parameters = cx.ended.is_some().then(|| Box::new(Parameters::new(parameters)));
+        let prepared = Prepared { digest: request.part.digest, text, truncated, parameters };
         self.statements.insert(id, prepared);
     }
 

@@ -74,7 +74,8 @@ struct Prepared {
     /// Its text, where somebody wants to see it.
     text: Option<Arc<[u8]>>,
     truncated: bool,
-    parameters: Parameters,
+    /// What is to be known for reading its values, where somebody wants to see them.
+    parameters: Option<Box<Parameters>>,
 }
 
 /// Compression that client and server agreed on.
@@ -147,8 +148,11 @@ impl Session {
 
     /// Bytes are missing: what a handshake would have said stays unknown.
     pub(super) fn lose(&mut self, end_us: i64, cx: &mut Context<'_>) {
-        if matches!(self.phase, Phase::Greeting | Phase::Login | Phase::Auth) {
-            self.forget();
+        match self.phase {
+            // The client has named itself: only how the exchange ended is not known.
+            Phase::Auth if self.compression().is_none() => self.phase = Phase::Commands,
+            Phase::Greeting | Phase::Login | Phase::Auth => self.forget(),
+            _ => {}
         }
         self.abandon(end_us, Flags::LOST, cx);
     }
@@ -169,6 +173,18 @@ impl Session {
     /// Nothing is known from a handshake.
     pub(super) fn is_midstream(&self) -> bool {
         self.capabilities == 0
+    }
+
+    /// Bytes of memory that what it remembers takes, without texts that somebody wants to see.
+    pub(super) fn memory(&self) -> usize {
+        self.statements.capacity() * size_of::<(u32, Prepared)>() + self.requests.capacity() * size_of::<Request>()
+    }
+
+    /// Forgets the prepared statements: memory is short.
+    pub(super) fn forget_statements(&mut self, cx: &mut Context<'_>) {
+        cx.books.statements_forgotten += self.statements.len() as u64;
+        self.statements = HashMap::new();
+        self.requests.shrink_to(0);
     }
 
     /// Whether a request waits for its answer.

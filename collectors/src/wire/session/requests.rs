@@ -10,6 +10,7 @@ use super::super::commands::{self, Answer, Part, Request, code};
 use super::super::ended::Flags;
 use super::super::handshake::{self, ChangeUser, capability as c};
 use super::super::packets::{Fields, Packet};
+use super::super::values::Parameters;
 use super::answers::Outcome;
 use super::{Context, Flow, Phase, Session};
 
@@ -98,13 +99,13 @@ impl Session {
                 id().and_then(|id| self.statements.remove(&id));
             }
             code::STMT_RESET => {
-                if let Some(prepared) = id().and_then(|id| self.statements.get_mut(&id)) {
-                    prepared.parameters.forget_long();
+                if let Some(parameters) = id().and_then(|id| self.parameters(id)) {
+                    parameters.forget_long();
                 }
             }
             code::STMT_SEND_LONG_DATA => {
-                if let Some(prepared) = id().and_then(|id| self.statements.get_mut(&id)) {
-                    prepared.parameters.long_data(&payload[4..], packet.length.saturating_sub(5));
+                if let Some(parameters) = id().and_then(|id| self.parameters(id)) {
+                    parameters.long_data(&payload[4..], packet.length.saturating_sub(5));
                 }
             }
             code::STMT_PREPARE => self.last_prepared = Some(request.part.clone()),
@@ -112,11 +113,21 @@ impl Session {
         }
     }
 
+    fn parameters(&mut self, statement: u32) -> Option<&mut Parameters> {
+        self.statements.get_mut(&statement)?.parameters.as_deref_mut()
+    }
+
     /// The statements of a command: the first, and the others last first.
     fn parts(&mut self, command: u8, packet: &Packet<'_>, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
         let payload = &packet.head[1..];
         match command {
-            code::QUERY => self.texts(self.query_text(payload), packet.is_cut(), cx),
+            code::QUERY => {
+                let Some(text) = self.query_text(payload, packet.is_cut()) else {
+                    cx.books.unknown_statements += 1;
+                    return (Part { truncated: true, ..Part::without_text(DigestId::UNKNOWN) }, Vec::new());
+                };
+                self.texts(text, packet.is_cut(), cx)
+            }
             code::STMT_PREPARE => {
                 let syntax = self.reading.now();
                 let digest = cx.known.identify(payload, packet.is_cut(), syntax);
@@ -154,7 +165,9 @@ impl Session {
                 if cx.ended.is_some() {
                     (part.text, part.truncated) = (prepared.text.clone(), prepared.truncated);
                     if command == code::STMT_EXECUTE && !packet.is_cut() {
-                        part.values = prepared.parameters.take(&payload[4..], attributes).map(Arc::from);
+                        let parameters = prepared.parameters.as_mut();
+                        let values = parameters.and_then(|known| known.take(&payload[4..], attributes));
+                        part.values = values.map(Arc::from);
                     }
                 }
                 part
@@ -165,11 +178,12 @@ impl Session {
         prepared.unwrap_or_else(|| Part::without_text(DigestId::UNKNOWN))
     }
 
-    /// The text of a query, behind its attributes.
-    fn query_text<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+    /// The text of a query, behind its attributes; none where it is `cut` so early that they cannot be passed over.
+    fn query_text<'a>(&self, payload: &'a [u8], cut: bool) -> Option<&'a [u8]> {
         // Without a handshake, the bytes tell: no text begins with a zero.
         let attributes = self.can(c::QUERY_ATTRIBUTES) || (self.capabilities == 0 && payload.first() == Some(&0));
-        if attributes { attributes::skip(payload).unwrap_or(payload) } else { payload }
+        let text = if attributes { attributes::skip(payload) } else { Some(payload) };
+        text.or((!cut).then_some(payload))
     }
 
     fn texts(&self, text: &[u8], cut: bool, cx: &mut Context<'_>) -> (Part, Vec<Part>) {
