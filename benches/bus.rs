@@ -12,7 +12,7 @@ use millrace::bus::SharedBus;
 use millrace::bus::http::{self, HttpBus, Token};
 use millrace::bus::local::LocalBus;
 use millrace_schemas::metrics::Registry;
-use millrace_schemas::record::{Headers, NewRecord};
+use millrace_schemas::record::{Bytes, Headers, NewRecord};
 use millrace_schemas::topics::Topic;
 use rusqlite::{Connection, params};
 
@@ -32,7 +32,7 @@ fn record() -> NewRecord {
         partition_key: "c1".to_owned(),
         key: "c1".to_owned(),
         headers,
-        value: Some(Arc::from(vec![b'x'; VALUE_BYTES])),
+        value: Some(Bytes::from(vec![b'x'; VALUE_BYTES])),
     }
 }
 

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use millrace::simulation::{Options, Outcome, run};
 use millrace_processors::failover::Failover;
@@ -15,7 +14,7 @@ use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_processors::{Processor, fold::Saved};
 use millrace_schemas::event::Event;
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
@@ -107,7 +106,7 @@ fn read(name: &str, wanted: Wanted) -> Vec<Record> {
             appended: Timestamp(line.appended),
             key: line.key,
             headers: line.headers,
-            value: Some(Arc::from(line.value.into_bytes())),
+            value: Some(Bytes::from(line.value.into_bytes())),
         }
     };
     text.lines().map(record).collect()

@@ -1,8 +1,6 @@
 //! The three cases of a fact that cannot be read, each on a cluster whose primary then dies: what is no event goes to `dead`,
 //! evidence of an unknown kind stops the cluster until an operator speaks, anything else unknown is skipped and counted.
 
-use std::sync::Arc;
-
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold};
 use millrace_processors::permits::Permits;
@@ -10,7 +8,7 @@ use millrace_schemas::cluster::{ClusterSpec, Mode, Process};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{EVIDENCE, Headers, NewRecord, Record};
+use millrace_schemas::record::{Bytes, EVIDENCE, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Command, Fact};
@@ -43,11 +41,11 @@ impl Cluster {
         if evidence {
             headers.insert(EVIDENCE.to_owned(), "true".to_owned());
         }
-        self.fold("c1", headers, Arc::from(value.as_bytes()))
+        self.fold("c1", headers, Bytes::copy_from_slice(value.as_bytes()))
     }
 
     /// Folds a value, and what the processors say to the journal about it.
-    fn fold(&mut self, key: &str, headers: Headers, value: Arc<[u8]>) -> (Fate, Vec<NewRecord>) {
+    fn fold(&mut self, key: &str, headers: Headers, value: Bytes) -> (Fate, Vec<NewRecord>) {
         let record = Record {
             topic: Topic::Journal,
             partition: 0,

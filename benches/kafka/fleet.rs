@@ -12,7 +12,7 @@ use millrace::roles::speaker::now;
 use millrace::trust::key_file;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::ClusterId;
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, Order};
@@ -232,5 +232,5 @@ fn weigh(place: &Place, clusters: usize) {
 /// Key, headers and value, and what Kafka adds to each record (21 bytes at most).
 fn weight(record: &Record) -> usize {
     let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    21 + record.key.len() + headers + record.value.as_ref().map_or(0, |value| value.len())
+    21 + record.key.len() + headers + record.value.as_ref().map_or(0, Bytes::len)
 }

@@ -3,12 +3,11 @@
 //! in the same settings. The batches were appended at the pace at which agents send, so that as much comes out as in daily work.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace::bus::{Assignment, From, Polled};
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::record::{NewRecord, Record, partition_of};
+use millrace_schemas::record::{Bytes, NewRecord, Record, partition_of};
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::queries::encode;
 use millrace_schemas::topics::windows::decode;
@@ -101,7 +100,7 @@ fn fill(place: &Place, instances: usize, seconds: i64) -> usize {
                 partition_key: cluster.clone(),
                 key: id.to_string(),
                 headers: rows::headers(&cluster, &format!("h{at}"), second as u64),
-                value: Some(Arc::from(value)),
+                value: Some(Bytes::from(value)),
             }]));
         }
         for receipt in receipts {
@@ -149,7 +148,7 @@ fn rows_in(value: &[u8]) -> usize {
 }
 
 fn bytes_of(records: &[Record]) -> f64 {
-    records.iter().filter_map(|record| record.value.as_ref()).map(|value| value.len()).sum::<usize>() as f64
+    records.iter().filter_map(|record| record.value.as_ref()).map(Bytes::len).sum::<usize>() as f64
 }
 
 /// Everything that is in a topic.

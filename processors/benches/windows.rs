@@ -6,11 +6,9 @@
 #[path = "../../benches/kafka/rows.rs"]
 mod rows;
 
-use std::sync::Arc;
-
 use millrace_processors::windows::Windows;
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::queries::encode;
@@ -46,11 +44,11 @@ fn main() {
                     appended: Timestamp((BEGIN + second + 1) * 1_000_000 + at as i64 * 1_000_000 / INSTANCES as i64),
                     key: instance.to_string(),
                     headers: rows::headers("shop", &host, second as u64),
-                    value: Some(Arc::from(value)),
+                    value: Some(Bytes::from(value)),
                 }
             })
             .collect();
-        bytes_in += records.iter().filter_map(|record| record.value.as_ref()).map(|value| value.len()).sum::<usize>();
+        bytes_in += records.iter().filter_map(|record| record.value.as_ref()).map(Bytes::len).sum::<usize>();
         read += records.len() * rows::DIGESTS;
         let began = cpu_seconds();
         let mut out = Vec::new();

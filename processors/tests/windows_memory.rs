@@ -6,11 +6,9 @@
 #[path = "../../benches/kafka/rows.rs"]
 mod rows;
 
-use std::sync::Arc;
-
 use millrace_processors::windows::Windows;
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::queries::encode;
@@ -43,7 +41,7 @@ fn a_digest_of_an_instance_takes_little_memory() {
                 appended: Timestamp((second + 1) * 1_000_000),
                 key: instance.to_string(),
                 headers: rows::headers("shop", &format!("h{at}"), second as u64),
-                value: Some(Arc::from(value)),
+                value: Some(Bytes::from(value)),
             });
             offset += 1;
         }

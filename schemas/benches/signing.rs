@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::EventId;
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::{Bytes, NewRecord, Record};
 use millrace_schemas::signing::{Entry, Role, Roster, Signer, Verified};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal::Fact;
@@ -68,7 +68,7 @@ fn main() {
     let mut signed = plain.clone();
     signer.sign(&mut signed);
     let headers = signed.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    let value = signed.value.as_ref().map_or(0, |value| value.len());
+    let value = signed.value.as_ref().map_or(0, Bytes::len);
     println!("a heartbeat: {value} bytes, {headers} in its headers");
     let record = Record {
         topic: signed.topic,

@@ -1,15 +1,13 @@
 //! The envelope of facts and actions: CloudEvents 1.0, structured JSON. Enters and leaves: bytes of a record's value.
 //! What cannot be read is an `Unreadable` that says which of the three cases of the design it is; nothing is dropped here.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterId, EventId, InstanceId};
 use crate::marks::Sequence;
-use crate::record::{EVIDENCE, Headers, NewRecord, Record, VALUE_BYTES_MAX};
+use crate::record::{Bytes, EVIDENCE, Headers, NewRecord, Record, VALUE_BYTES_MAX};
 use crate::time::Timestamp;
 use crate::topics::Topic;
 
@@ -125,7 +123,7 @@ impl<P: Payload> Event<P> {
             partition_key: self.subject.cluster.as_str().to_owned(),
             key: self.payload.key(&self.subject),
             headers,
-            value: Some(Arc::from(value.into_bytes())),
+            value: Some(Bytes::from(value.into_bytes())),
         }
     }
 

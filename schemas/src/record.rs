@@ -1,8 +1,9 @@
 //! What every bus carries: keyed bytes with headers in topics, numbered by offset and stamped with the append time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+/// The value of a record: shared, never copied.
+pub use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -36,7 +37,7 @@ pub struct NewRecord {
     /// Headers.
     pub headers: Headers,
     /// The bytes; `None` is a tombstone in a compacted topic.
-    pub value: Option<Arc<[u8]>>,
+    pub value: Option<Bytes>,
 }
 
 /// A record as readers get it.
@@ -55,5 +56,5 @@ pub struct Record {
     /// Headers.
     pub headers: Headers,
     /// The bytes.
-    pub value: Option<Arc<[u8]>>,
+    pub value: Option<Bytes>,
 }

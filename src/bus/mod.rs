@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millrace_schemas::metrics::{Metric, Registry};
-use millrace_schemas::record::{NewRecord, Record, VALUE_BYTES_MAX};
+use millrace_schemas::record::{Bytes, NewRecord, Record, VALUE_BYTES_MAX};
 use millrace_schemas::signing::Refusal;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -294,7 +294,7 @@ pub trait Bus: Send + Sync {
 
 /// Why no bus takes a record, when none does.
 pub(crate) fn too_large(record: &NewRecord) -> Option<Error> {
-    let bytes = record.value.as_ref().map_or(0, |value| value.len());
+    let bytes = record.value.as_ref().map_or(0, Bytes::len);
     let limit = VALUE_BYTES_MAX;
     (bytes > limit).then_some(Error::TooLarge { topic: record.topic, bytes, limit })
 }

@@ -1,5 +1,6 @@
 //! What a signed bus does to what goes through it: over the memory bus, with a roster in a file that changes.
 
+use millrace_schemas::record::Bytes;
 use std::path::Path;
 
 use millrace_schemas::cluster::Process;
@@ -219,7 +220,7 @@ proptest! {
         let mut value = record.value.as_deref().expect("a value").to_vec();
         let at = at % value.len();
         value[at] ^= 1 << bit;
-        record.value = Some(Arc::from(value));
+        record.value = Some(Bytes::from(value));
         appended(&bus, record);
         let all = read(&bus);
         prop_assert!(matches!(&all[..], [Err((_, Refusal::Forged(_)))]), "{:?}", all);

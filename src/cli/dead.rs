@@ -14,7 +14,7 @@ use anyhow::bail;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use millrace_schemas::record::Headers;
+use millrace_schemas::record::{Bytes, Headers};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use serde::Serialize;
@@ -188,7 +188,7 @@ fn line(letter: &Letter) -> Line {
         stage: origin.map(|origin| origin.stage.clone()),
         reason: letter.origin.as_ref().map_or_else(Clone::clone, |origin| origin.reason.clone()),
         key: letter.record.key.clone(),
-        bytes: letter.record.value.as_ref().map(|value| value.len()),
+        bytes: letter.record.value.as_ref().map(Bytes::len),
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use millrace_processors::failover::Failover;
@@ -12,7 +11,7 @@ use millrace_processors::permits::Permits;
 use millrace_processors::{Fold, Processor as _};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId};
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::signing::Roster;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{ActionKind, Order};
@@ -91,8 +90,8 @@ impl Decided {
 /// What the fleet answered: each id once, with its bytes.
 #[derive(Default)]
 struct Answers {
-    replayed: BTreeMap<EventId, Arc<[u8]>>,
-    recorded: BTreeMap<EventId, (Origin, Arc<[u8]>)>,
+    replayed: BTreeMap<EventId, Bytes>,
+    recorded: BTreeMap<EventId, (Origin, Bytes)>,
     /// The offset after the last record of each partition.
     ends: BTreeMap<u32, u64>,
 }
@@ -200,7 +199,7 @@ fn fold(
             answers.replayed.insert(Event::<Fact>::from_json(&bytes, true)?.id, bytes);
         }
         for out in fold.fold_read(&record, &read).out.into_iter().filter(|out| out.topic == Topic::Actions) {
-            let bytes: Arc<[u8]> = out.value.context("an action without bytes")?;
+            let bytes: Bytes = out.value.context("an action without bytes")?;
             let event = Event::<Order>::from_json(&bytes, true)?;
             let Order::Action(action) = event.payload else { continue };
             if !decided.take(event.id, &bytes) {

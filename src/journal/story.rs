@@ -12,7 +12,7 @@ use millrace_schemas::cluster::Process;
 use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, Epoch, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -210,7 +210,7 @@ impl Story {
             partition_key: "c1".to_owned(),
             key: db(primary).to_string(),
             headers: pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Headers>(),
-            value: Some(Arc::from(queries::encode(&rows).expect("the story is well formed"))),
+            value: Some(Bytes::from(queries::encode(&rows).expect("the story is well formed"))),
         };
         let record = self.append_at(T0 + second * SECOND + 10_000, record);
         for out in self.windows.fold(&record).out {

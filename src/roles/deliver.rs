@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millrace_schemas::record::NewRecord;
+use millrace_schemas::record::{Bytes, NewRecord};
 
 use crate::bus::{Error, Landed, Receipt, SharedBus, too_large};
 
@@ -40,7 +40,7 @@ impl<'a> Outbox<'a> {
     /// Takes `records` in. Waits only when what has gathered is enough for an append.
     pub(super) fn put(&mut self, records: Vec<NewRecord>) -> Result<(), Stopped> {
         for record in records {
-            self.bytes += record.value.as_ref().map_or(0, |value| value.len());
+            self.bytes += record.value.as_ref().map_or(0, Bytes::len);
             self.made.push(record);
             if self.bytes >= APPEND_BYTES {
                 self.send()?;
@@ -120,7 +120,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
-    use millrace_schemas::record::{Headers, VALUE_BYTES_MAX};
+    use millrace_schemas::record::{Bytes, Headers, VALUE_BYTES_MAX};
     use millrace_schemas::topics::Topic;
 
     use super::*;
@@ -133,7 +133,7 @@ mod tests {
             partition_key: "shop".to_owned(),
             key: "shop".to_owned(),
             headers: Headers::new(),
-            value: Some(Arc::from(vec![b'x'; bytes])),
+            value: Some(Bytes::from(vec![b'x'; bytes])),
         }
     }
 

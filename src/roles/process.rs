@@ -257,7 +257,7 @@ fn count_actions(records: &[NewRecord], metrics: &Registry) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use millrace_schemas::record::Bytes;
 
     use millrace_schemas::record::Headers;
     use millrace_schemas::time::Timestamp;
@@ -289,7 +289,7 @@ mod tests {
             appended: Timestamp(1_700_000_000_000_000),
             key: "c1".to_owned(),
             headers,
-            value: Some(Arc::from(&b"{\"not\": \"an event\"}"[..])),
+            value: Some(Bytes::from(&b"{\"not\": \"an event\"}"[..])),
         };
         let dead = dead(&record, "failover", "the kind millrace.heartbeat.v9 is not known");
         let value = String::from_utf8(dead.value.expect("as it was").to_vec()).expect("text");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use millrace_schemas::ids::{ClusterId, DigestId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::Headers;
+use millrace_schemas::record::{Bytes, Headers};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::topics::journal::Load;
 use millrace_schemas::topics::queries::{self, Row, Source};
@@ -108,7 +108,7 @@ fn pane(silent: Duration) -> Pane {
         appended: Timestamp(1_700_000_001 * 1_000_000),
         key: "db1".to_owned(),
         headers,
-        value: Some(Arc::from(queries::encode(&[row]).expect("encodes"))),
+        value: Some(Bytes::from(queries::encode(&[row]).expect("encodes"))),
     };
     let mut pane = Pane::restored(&[], 0).expect("nothing to restore");
     pane.take(&record, &Registry::new());

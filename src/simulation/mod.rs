@@ -20,7 +20,7 @@ use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::event::Subject;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Command, Fact, Outcome as End};
@@ -407,13 +407,13 @@ fn replay(library: &mut Library, journal: &[Record], actions: &[Record]) -> Resu
         again.extend(out.into_iter().filter(|one| one.topic == Topic::Actions).filter_map(|one| one.value));
     }
     let kind = b"\"millrace.action.v1\"";
-    let is_action = |value: &std::sync::Arc<[u8]>| value.windows(kind.len()).any(|window| window == kind);
+    let is_action = |value: &Bytes| value.windows(kind.len()).any(|window| window == kind);
     let live: std::collections::BTreeSet<_> =
         actions.iter().filter_map(|one| one.value.clone()).filter(is_action).collect();
     if live == again {
         return Ok(());
     }
-    let text = |value: &std::sync::Arc<[u8]>| String::from_utf8_lossy(value).into_owned();
+    let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     let only_live: Vec<String> = live.difference(&again).map(text).collect();
     let only_again: Vec<String> = again.difference(&live).map(text).collect();
     Err(format!("a replay decides otherwise: only live {only_live:?}, only replayed {only_again:?}"))

@@ -19,7 +19,7 @@ use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::Registry;
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::Fact;
@@ -198,7 +198,7 @@ fn plain(topic: Topic, key: &str, value: &str) -> NewRecord {
         partition_key: key.to_owned(),
         key: key.to_owned(),
         headers: Headers::new(),
-        value: Some(Arc::from(value.as_bytes())),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
     }
 }
 

@@ -14,7 +14,7 @@ use millrace::roles::process::dead;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Command, Fact};
@@ -72,7 +72,7 @@ impl World {
 
     fn append(&self, topic: Topic, key: &str, value: &[u8]) {
         let headers = Headers::from([("from".to_owned(), "a test".to_owned())]);
-        let (key, value) = (key.to_owned(), Some(Arc::from(value)));
+        let (key, value) = (key.to_owned(), Some(Bytes::copy_from_slice(value)));
         let record = NewRecord { topic, partition_key: key.clone(), key, headers, value };
         self.bus.append(vec![record]).wait().expect("it is there");
     }

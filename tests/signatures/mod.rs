@@ -5,7 +5,6 @@
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use millrace::roles::process::restored;
@@ -16,7 +15,7 @@ use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{Epoch, EventId};
 use millrace_schemas::metrics::{REFUSALS_TOLD, REFUSED, STEPS};
-use millrace_schemas::record::{NewRecord, Record, partition_of};
+use millrace_schemas::record::{Bytes, NewRecord, Record, partition_of};
 use millrace_schemas::signing::{KEY, SIGNATURE, Signer};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -76,11 +75,11 @@ fn smuggled(world: &World) -> Vec<(NewRecord, &'static str)> {
     borrowed.headers.insert(KEY.to_owned(), keys.operator.id().to_string());
     let mut changed = signed(command(3, now()), &keys.operator);
     let text = String::from_utf8(changed.value.as_deref().expect("a value").to_vec()).expect("text");
-    changed.value = Some(Arc::from(text.replace("33999", "33998").into_bytes()));
+    changed.value = Some(Bytes::from(text.replace("33999", "33998").into_bytes()));
     let mut elsewhere = signed(command(4, now()), &keys.operator);
     let text = text.replace("\"subject\":\"shop\"", "\"subject\":\"bank\"");
     (elsewhere.key, elsewhere.partition_key) = ("bank".to_owned(), "bank".to_owned());
-    elsewhere.value = Some(Arc::from(text.into_bytes()));
+    elsewhere.value = Some(Bytes::from(text.into_bytes()));
     let mut moved = signed(step(bad(12), "h1", now() + MINUTE), &keys.executor);
     moved.topic = Topic::Journal;
     let decided = |number: u128| said("failover.2/journal/0", 1, now(), Subject::cluster(shop()), action(number));

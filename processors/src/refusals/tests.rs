@@ -1,9 +1,7 @@
 //! What is told of records that nobody believes: once, to the cluster that is known, and not more than a person can read.
 
-use std::sync::Arc;
-
 use millrace_schemas::event::Payload as _;
-use millrace_schemas::record::Headers;
+use millrace_schemas::record::{Bytes, Headers};
 use millrace_schemas::topics::journal::Fact;
 
 use super::*;
@@ -149,6 +147,6 @@ fn the_same_input_gives_the_same_ids() {
     };
     assert_eq!(told(), told());
     assert_eq!(told().len(), 2);
-    let value: Arc<[u8]> = told()[0].value.clone().expect("an alert");
+    let value: Bytes = told()[0].value.clone().expect("an alert");
     assert!(String::from_utf8_lossy(&value).contains("refusals.1/journal/3"));
 }

@@ -1,6 +1,6 @@
 //! Windows against brute force, and the cases that the design names: late, repeated, revised, silent, restarted.
 
-use std::sync::Arc;
+use millrace_schemas::record::Bytes;
 
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::sketch::Sketch;
@@ -54,7 +54,7 @@ fn record(offset: u64, appended: i64, counter: u64, rows: &[Row]) -> Record {
             ("producer".to_owned(), "agent/h1".to_owned()),
             ("sequence".to_owned(), format!("{:016x}-{counter:016x}", 1)),
         ]),
-        value: Some(Arc::from(queries::encode(rows).expect("encodes"))),
+        value: Some(Bytes::from(queries::encode(rows).expect("encodes"))),
     }
 }
 

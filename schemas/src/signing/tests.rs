@@ -1,7 +1,6 @@
 //! What a signature holds, and who may say what. Every record here is first believed, so that what is refused after is refused
 //! for the change that was made.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -10,7 +9,7 @@ use super::*;
 use crate::event::{Event, Payload, Subject};
 use crate::ids::{ClusterId, Epoch, EventId, InstanceId};
 use crate::marks::Sequence;
-use crate::record::Record;
+use crate::record::{Bytes, Record};
 use crate::time::Timestamp;
 use crate::topics::actions::{Check, Order, Step, StepOutcome, StepRequest};
 use crate::topics::journal::{Claimed, Command, Fact, ProcessChanged, Renewed};
@@ -251,7 +250,7 @@ fn a_kind_of_a_newer_version_is_believed_of_who_may_speak_there() {
             .replace("\"shop/db1\"", &format!("\"{subject}\""));
         let mut record = event(source, about(None), Fact::Tick {}).to_record();
         record.headers.insert(EVIDENCE.to_owned(), "true".to_owned());
-        (record.key, record.value) = (key_of.to_owned(), Some(Arc::from(value.into_bytes())));
+        (record.key, record.value) = (key_of.to_owned(), Some(Bytes::from(value.into_bytes())));
         key(seed).sign(&mut record);
         landed(record)
     };
@@ -270,7 +269,7 @@ fn nothing_is_taken_back_and_what_is_no_event_is_for_its_reader_to_bury() {
     key(AGENT).sign(&mut record);
     check(&landed(record.clone()), Some("not-allowed"));
     record.headers.clear();
-    record.value = Some(Arc::from(&b"{}"[..]));
+    record.value = Some(Bytes::from(&b"{}"[..]));
     key(AGENT).sign(&mut record);
     check(&landed(record), None);
 }
@@ -341,7 +340,7 @@ proptest! {
                 let mut value = whole.value.as_deref().expect("a value").to_vec();
                 let at = at % value.len();
                 value[at] ^= 1 << bit;
-                record.value = Some(Arc::from(value));
+                record.value = Some(Bytes::from(value));
             }
             1 => record.key = flip(&whole.key),
             2 => record.topic = [Topic::Actions, Topic::Alerts, Topic::Routes][at % 3],
@@ -368,7 +367,7 @@ proptest! {
     #[test]
     fn no_bytes_break_the_judge(value in proptest::collection::vec(any::<u8>(), 0..200), named in ".{0,40}") {
         let mut record = event("agent/h1", about(Some("db1")), changed("h1")).to_record();
-        record.value = Some(Arc::from(value));
+        record.value = Some(Bytes::from(value));
         key(AGENT).sign(&mut record);
         let mut record = landed(record);
         let _ = roster().judge(&record);

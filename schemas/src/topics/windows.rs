@@ -3,6 +3,7 @@
 //! on its own and holds everything since the start of its window: of two revisions the higher one is right, the other is to be
 //! forgotten, never added. Counts are already multiplied by the sample factors of what they were made of.
 
+use crate::record::Bytes;
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
@@ -93,14 +94,14 @@ thread_local! {
 pub fn encode_one<I: AsRef<str>, T: AsRef<str>, S: Borrow<Sketch>>(
     of: Revision,
     rows: &[Row<I, T, S>],
-) -> Result<Arc<[u8]>, BadBatch> {
+) -> Result<Bytes, BadBatch> {
     WRITER.with_borrow_mut(|kept| {
         let writer = match kept {
             Some(writer) => writer,
             None => kept.insert(Writer::new(&SCHEMA)?),
         };
         let write = |body: &mut Body| all(body, rows.iter(), std::iter::repeat_n(of, rows.len()));
-        Ok(Arc::from(writer.write(rows.len(), write)))
+        Ok(Bytes::from(writer.hand_over(rows.len(), write)))
     })
 }
 

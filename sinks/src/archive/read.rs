@@ -5,10 +5,9 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, Int64Array, RecordBatch, StringArray, UInt64Array};
-use millrace_schemas::record::Record;
+use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -146,7 +145,7 @@ fn records(
             appended: Timestamp(appended.value(row)),
             key: key.value(row).to_owned(),
             headers,
-            value: (!value.is_null(row)).then(|| Arc::from(value.value(row))),
+            value: (!value.is_null(row)).then(|| Bytes::copy_from_slice(value.value(row))),
         });
         current.last = Some(at);
         current.row += 1;

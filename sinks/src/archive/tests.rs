@@ -1,8 +1,6 @@
 //! Writing twice, being killed in the middle, overlapping exports, damage.
 
-use std::sync::Arc;
-
-use millrace_schemas::record::Headers;
+use millrace_schemas::record::{Bytes, Headers};
 use millrace_schemas::time::Timestamp;
 
 use super::*;
@@ -15,7 +13,7 @@ fn record(topic: Topic, offset: u64) -> Record {
         appended: Timestamp(1_000_000 + offset as i64),
         key: format!("c{}", offset % 3),
         headers: Headers::from([("evidence".to_owned(), "true".to_owned())]),
-        value: (!offset.is_multiple_of(7)).then(|| Arc::from(format!("{{\"n\":{offset}}}").into_bytes())),
+        value: (!offset.is_multiple_of(7)).then(|| Bytes::from(format!("{{\"n\":{offset}}}").into_bytes())),
     }
 }
 

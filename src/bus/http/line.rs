@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as sync};
 use std::time::Duration;
 
 use millrace_schemas::metrics::{BUS_REFUSED, Registry};
-use millrace_schemas::record::NewRecord;
+use millrace_schemas::record::{Bytes, NewRecord};
 use millrace_schemas::topics::Topic;
 use tokio::sync::{mpsc, oneshot};
 
@@ -176,7 +176,7 @@ async fn stay(wire: Wire, client: u64) {
 /// How many of the first appends fit into `bytes`; at least one.
 fn at_most(appends: &[Append], bytes: usize) -> usize {
     let size = |append: &Append| -> usize {
-        append.records.iter().map(|record| record.value.as_ref().map_or(0, |value| value.len())).sum()
+        append.records.iter().map(|record| record.value.as_ref().map_or(0, Bytes::len)).sum()
     };
     let mut sum = 0;
     let fit = appends.iter().take_while(|append| {

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use millrace_schemas::metrics::BUS_UNREADABLE;
-use millrace_schemas::record::{Headers, Record};
+use millrace_schemas::record::{Bytes, Headers, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -341,7 +341,7 @@ impl KafkaReader {
                 None => break,
                 Some(Ok(taken)) => {
                     let value = taken.as_ref().and_then(|record| record.value.as_ref());
-                    bytes += value.map_or(0, |value| value.len());
+                    bytes += value.map_or(0, Bytes::len);
                     self.keep(taken, out);
                 }
                 Some(Err(error)) => self.failed(&error)?,
@@ -438,6 +438,6 @@ fn taken(topics: &BTreeMap<String, Topic>, message: &BorrowedMessage<'_>) -> Opt
         appended: Timestamp(message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000)),
         key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
         headers,
-        value: message.payload().map(Arc::from),
+        value: message.payload().map(Bytes::copy_from_slice),
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use millrace_schemas::record::{Headers, Record};
+use millrace_schemas::record::{Bytes, Headers, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use rusqlite::{Connection, params};
@@ -175,7 +175,7 @@ impl LocalReader {
                 appended: Timestamp(row.get(2)?),
                 key: row.get(1)?,
                 headers: serde_json::from_str::<Headers>(&headers).unwrap_or_default(),
-                value: value.map(Arc::from),
+                value: value.map(Bytes::from),
             })
         };
         self.connection.prepare_cached(&sql)?.query_map(params![next as i64, POLL_RECORDS_MAX as i64], read)?.collect()

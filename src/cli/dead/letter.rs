@@ -136,7 +136,7 @@ pub(super) fn hex_dump(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use millrace_schemas::record::Bytes;
 
     use super::*;
 
@@ -153,7 +153,7 @@ mod tests {
             appended: Timestamp(1),
             key: key.to_owned(),
             headers,
-            value: Some(Arc::from(&b"{}"[..])),
+            value: Some(Bytes::from(&b"{}"[..])),
         })
     }
 

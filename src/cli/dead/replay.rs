@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 
-use millrace_schemas::record::NewRecord;
+use millrace_schemas::record::{Bytes, NewRecord};
 use millrace_schemas::topics::Topic;
 use serde::Serialize;
 
@@ -111,7 +111,7 @@ fn planned(bus: &SharedBus, letters: impl Iterator<Item = anyhow::Result<Letter>
                     plan.repeated += 1;
                     continue;
                 }
-                bytes += record.value.as_ref().map_or(0, |value| value.len());
+                bytes += record.value.as_ref().map_or(0, Bytes::len);
                 if bytes > BYTES_MAX {
                     let what = "more than 64 MiB would be replayed at once: choose a --topic, or single records";
                     return Err(End::Usage(what.to_owned()).into());

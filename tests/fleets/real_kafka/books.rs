@@ -13,7 +13,7 @@ use millrace_processors::windows::Windows;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Headers, NewRecord, Record, partition_of};
+use millrace_schemas::record::{Bytes, Headers, NewRecord, Record, partition_of};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -202,7 +202,7 @@ fn rows(number: usize, second: i64) -> NewRecord {
         partition_key: cluster(number).to_string(),
         key: format!("db{number}"),
         headers,
-        value: Some(Arc::from(queries::encode(&batch).expect("encodes"))),
+        value: Some(Bytes::from(queries::encode(&batch).expect("encodes"))),
     }
 }
 

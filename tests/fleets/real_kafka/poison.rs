@@ -1,13 +1,12 @@
 //! Records that nobody can read: garbage, a kind of a newer version, and a batch that is a hundred times larger than it looks. The
 //! partition moves on, what was unreadable lies in `dead` as it was, and who may not be judged any more is only observed.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Headers, NewRecord, Record, partition_of};
+use millrace_schemas::record::{Bytes, Headers, NewRecord, Record, partition_of};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::Fact;
@@ -25,7 +24,7 @@ fn garbage(topic: Topic, text: &str) -> NewRecord {
         partition_key: POISONED.to_owned(),
         key: POISONED.to_owned(),
         headers: Headers::new(),
-        value: Some(Arc::from(text.as_bytes())),
+        value: Some(Bytes::copy_from_slice(text.as_bytes())),
     }
 }
 
@@ -43,7 +42,7 @@ fn of_tomorrow(evidence: bool) -> NewRecord {
     };
     let mut record = event.to_record();
     let text = String::from_utf8(record.value.expect("a value").to_vec()).expect("text");
-    record.value = Some(Arc::from(text.replace("tick", "moon-phase").into_bytes()));
+    record.value = Some(Bytes::from(text.replace("tick", "moon-phase").into_bytes()));
     if evidence {
         record.headers.insert("evidence".to_owned(), "true".to_owned());
     }

@@ -16,7 +16,7 @@ use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::EventId;
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::Registry;
-use millrace_schemas::record::{Headers, NewRecord};
+use millrace_schemas::record::{Bytes, Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::{Topic, samples};
 use millrace_test_servers::{Kafka, KafkaOptions, free_port};
@@ -93,7 +93,13 @@ fn bus(kafka: &Kafka, user: &str) -> KafkaBus {
 
 fn record(topic: Topic, value: &str) -> NewRecord {
     let (key, partition_key) = (CLUSTER.to_owned(), CLUSTER.to_owned());
-    NewRecord { topic, key, partition_key, headers: Headers::new(), value: Some(Arc::from(value.as_bytes())) }
+    NewRecord {
+        topic,
+        key,
+        partition_key,
+        headers: Headers::new(),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+    }
 }
 
 fn told(output: &Output) -> String {

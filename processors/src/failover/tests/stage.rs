@@ -2,7 +2,6 @@
 //! let time pass; the stage numbers, stamps and folds the records.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use millrace_schemas::cluster::{ClusterSpec, Process};
 use millrace_schemas::event::{Event, Subject};
@@ -10,7 +9,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::fleet;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::{Bytes, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Order, StepOutcome, StepResult};
@@ -342,6 +341,6 @@ pub(super) fn mysql(spec: &mut ClusterSpec) {
 }
 
 /// Bytes, for comparing two runs.
-pub(super) fn values(records: &[NewRecord]) -> Vec<Option<Arc<[u8]>>> {
+pub(super) fn values(records: &[NewRecord]) -> Vec<Option<Bytes>> {
     records.iter().map(|record| record.value.clone()).collect()
 }
