@@ -1,22 +1,23 @@
 //! The compressed protocol: frames of one direction enter; the packets' bytes leave. Both algorithms that servers offer, zlib
-//! and zstd. A frame is undone when it is whole, so that at most one frame per direction waits. It must never unpack more than
-//! a frame's header announces.
+//! and zstd; what was agreed on need not be known, since no bytes begin both. A frame is undone when it is whole, so that at most
+//! one frame per direction waits. It must never unpack more than a frame's header announces.
 
 use std::io::Read;
 
-use super::session::Compression;
+use super::commands;
 
 /// Bytes of a frame's header: packed length, number, unpacked length.
 const HEADER_BYTES: usize = 7;
+/// What begins a frame of zstd (RFC 8878, 3.1.1); a stream of zlib that began so would fail its own check (RFC 1950, 2.2).
+const ZSTD_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
 /// A frame that cannot be unpacked.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damaged;
 
 /// Undoes the compression of one direction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unpacker {
-    algorithm: Compression,
     frame: Vec<u8>,
     plain: Vec<u8>,
 }
@@ -25,10 +26,6 @@ pub(super) struct Unpacker {
 const KEPT: usize = 64 << 10;
 
 impl Unpacker {
-    pub(super) fn new(algorithm: Compression) -> Self {
-        Unpacker { algorithm, frame: Vec::new(), plain: Vec::new() }
-    }
-
     /// Forgets a frame that has begun.
     pub(super) fn reset(&mut self) {
         self.frame.clear();
@@ -72,10 +69,11 @@ impl Unpacker {
         }
         self.plain.clear();
         let limit = length as u64 + 1;
-        let unpacked = match self.algorithm {
-            Compression::Zlib => flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut self.plain),
-            Compression::Zstd => zstd::stream::read::Decoder::new(body)
-                .and_then(|decoder| decoder.take(limit).read_to_end(&mut self.plain)),
+        let unpacked = if body.starts_with(&ZSTD_MAGIC) {
+            zstd::stream::read::Decoder::new(body)
+                .and_then(|decoder| decoder.take(limit).read_to_end(&mut self.plain))
+        } else {
+            flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut self.plain)
         };
         if !matches!(unpacked, Ok(found) if found == length) {
             return Err(Damaged);
@@ -83,6 +81,21 @@ impl Unpacker {
         deliver(&self.plain);
         Ok(())
     }
+}
+
+/// Whether a segment of a client is a frame with a request in it, and nothing else: then the connection is compressed.
+pub(super) fn plausible(data: &[u8]) -> bool {
+    if !is_first_frame(data) {
+        return false;
+    }
+    let mut asks = false;
+    let unpacked = Unpacker::default().take(data, |plain| asks = commands::plausible(plain));
+    asks && unpacked.is_ok()
+}
+
+/// Whether a segment is exactly the first frame of what a client sends.
+pub(super) fn is_first_frame(data: &[u8]) -> bool {
+    matches!(*data, [a, b, c, 0, _, _, _, ..] if number(a, b, c) + HEADER_BYTES == data.len())
 }
 
 fn number(a: u8, b: u8, c: u8) -> usize {
@@ -103,17 +116,17 @@ mod tests {
         bytes
     }
 
-    fn check(algorithm: Compression, packed: &[u8], plain: &[u8]) {
+    fn check(packed: &[u8], plain: &[u8]) {
         let bytes = [frame(packed, plain.len()), frame(b"short", 0)].concat();
         for chunk in [1, 5, 7, bytes.len()] {
-            let mut unpacker = Unpacker::new(algorithm);
+            let mut unpacker = Unpacker::default();
             let mut out = Vec::new();
             for part in bytes.chunks(chunk) {
                 unpacker.take(part, |bytes| out.extend_from_slice(bytes)).expect("unpacks");
             }
             assert_eq!(out, [plain, b"short"].concat());
         }
-        let mut unpacker = Unpacker::new(algorithm);
+        let mut unpacker = Unpacker::default();
         assert_eq!(unpacker.take(&frame(packed, plain.len() - 1), |_| {}), Err(Damaged));
         assert_eq!(unpacker.take(&frame(b"no such thing", 10), |_| {}), Err(Damaged));
     }
@@ -123,7 +136,7 @@ mod tests {
         let plain = b"select 1".repeat(20);
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(&plain).expect("packs");
-        check(Compression::Zlib, &encoder.finish().expect("packs"), &plain);
-        check(Compression::Zstd, &zstd::encode_all(&plain[..], 1).expect("packs"), &plain);
+        check(&encoder.finish().expect("packs"), &plain);
+        check(&zstd::encode_all(&plain[..], 1).expect("packs"), &plain);
     }
 }

@@ -3,7 +3,7 @@
 //! be a request, the server's at the first byte behind one. It must never count a byte twice.
 
 use super::commands;
-use super::compression::Unpacker;
+use super::compression::{self, Unpacker};
 use super::ended::Flags;
 use super::packets::Reader;
 use super::responses;
@@ -27,6 +27,17 @@ struct Tail {
     unpacker: Option<Unpacker>,
     /// The next byte is known to belong where the reader is.
     synced: bool,
+}
+
+/// What the bytes are where a direction may be picked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The beginning of a request.
+    Request,
+    /// Of a connection that is not as it was taken to be: they are to be looked at again.
+    Other,
+    /// Nothing that is known to begin there.
+    Nothing,
 }
 
 /// Both directions behind the reassembly.
@@ -283,11 +294,9 @@ impl Inner {
         }
     }
 
-    /// Picks a compressed direction up: a client's frame with number 0 that fits the segment.
+    /// Picks a compressed direction up: at a client's first frame.
     fn resync_packed(&mut self, side: Side, data: &[u8]) -> bool {
-        let [a, b, c, 0, ..] = *data else { return false };
-        let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
-        if side == Side::Server || length + 7 != data.len() {
+        if side == Side::Server || !compression::is_first_frame(data) {
             return false;
         }
         self.client.synced = true;
@@ -307,12 +316,15 @@ impl Inner {
                 cx.books.decoded += if count { data.len() as u64 } else { 0 };
                 return 0;
             }
-            if !self.tail(side).synced && !data.is_empty() && !self.resync(side, data, count) {
-                if self.session.phase == Phase::Encrypted {
-                    return data.len();
+            if !self.tail(side).synced && !data.is_empty() {
+                match self.resync(side, data, count) {
+                    Found::Request => {}
+                    Found::Other => return data.len(),
+                    Found::Nothing => {
+                        cx.books.skipped += if count { data.len() as u64 } else { 0 };
+                        return 0;
+                    }
                 }
-                cx.books.skipped += if count { data.len() as u64 } else { 0 };
-                return 0;
             }
             let waited = self.session.waits();
             let before = data.len();
@@ -332,9 +344,8 @@ impl Inner {
             match flow {
                 Flow::Going => {}
                 Flow::Lost => self.lose(side, ts_us, cx),
-                Flow::Compressed(algorithm) => {
-                    self.client.unpacker = Some(Unpacker::new(algorithm));
-                    self.server.unpacker = Some(Unpacker::new(algorithm));
+                Flow::Compressed => {
+                    self.unpack();
                     return data.len();
                 }
             }
@@ -370,18 +381,33 @@ impl Inner {
         0
     }
 
-    /// Tries to pick a direction up at the start of a segment.
-    fn resync(&mut self, side: Side, data: &[u8], wire: bool) -> bool {
-        if self.session.phase == Phase::Commands && self.session.is_midstream() && wire && tls::looks_like(data) {
+    /// What follows is compressed.
+    fn unpack(&mut self) {
+        self.client.unpacker = Some(Unpacker::default());
+        self.server.unpacker = Some(Unpacker::default());
+    }
+
+    /// Tries to pick a direction up at the start of a segment. What the handshake said of the connection may be unknown too.
+    fn resync(&mut self, side: Side, data: &[u8], wire: bool) -> Found {
+        let unknown = self.session.phase == Phase::Commands && self.session.is_midstream() && wire;
+        if unknown && tls::looks_like(data) {
             self.session.phase = Phase::Encrypted;
-            return false;
+            return Found::Other;
         }
-        if side == Side::Server || !commands::plausible(data) {
-            return false;
+        if side == Side::Server {
+            return Found::Nothing;
+        }
+        if unknown && compression::plausible(data) {
+            self.session.compress();
+            self.unpack();
+            return Found::Other;
+        }
+        if !commands::plausible(data) {
+            return Found::Nothing;
         }
         self.client.synced = true;
         self.client.reader.reset();
-        true
+        Found::Request
     }
 
     fn hole(&mut self, side: Side, ts_us: i64, length: u64, cx: &mut Context<'_>) {

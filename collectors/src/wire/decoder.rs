@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
+use foldhash::fast::FixedState;
 use millrace_schemas::digest::Syntax;
 use millrace_schemas::ids::InstanceId;
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::books::Books;
 use super::commands::protocol_name;
@@ -47,6 +47,15 @@ struct Ends {
     server: SocketAddr,
 }
 
+/// Where a segment belongs.
+struct Place {
+    ends: Ends,
+    side: Side,
+    instance: u32,
+    /// Its connection is known.
+    followed: bool,
+}
+
 /// Decodes what is captured of the connections of known servers.
 pub struct Decoder {
     servers: HashMap<(Option<IpAddr>, u16), u32>,
@@ -55,7 +64,8 @@ pub struct Decoder {
     syntaxes: Vec<Syntax>,
     /// Looks for servers that nobody named.
     detector: Option<Detector>,
-    connections: HashMap<Ends, Connection, Xxh3DefaultBuilder>,
+    /// Hashed alike in every run: the same capture gives the same commands in the same order.
+    connections: HashMap<Ends, Connection, FixedState>,
     common: Common,
     memory: usize,
 }
@@ -173,33 +183,38 @@ impl Decoder {
         exact.or_else(|| self.servers.get(&(None, end.port()))).copied()
     }
 
-    /// Which connection a segment belongs to, and in which direction it goes.
-    fn place(&self, segment: &Segment<'_>) -> Option<(Ends, Side, u32)> {
+    /// Which connection a segment belongs to.
+    fn place(&self, segment: &Segment<'_>) -> Option<Place> {
         let to_server = Ends { client: segment.from, server: segment.to };
         let to_client = Ends { client: segment.to, server: segment.from };
-        if let Some(connection) = self.connections.get(&to_server) {
-            return Some((to_server, Side::Client, connection.instance));
+        let followed = |ends, side| {
+            let instance = self.connections.get(&ends)?.instance;
+            Some(Place { ends, side, instance, followed: true })
+        };
+        if let Some(place) = followed(to_server, Side::Client).or_else(|| followed(to_client, Side::Server)) {
+            return Some(place);
         }
-        if let Some(connection) = self.connections.get(&to_client) {
-            return Some((to_client, Side::Server, connection.instance));
-        }
+        let new = |ends, side, server| {
+            let instance = self.instance_at(server)?;
+            Some(Place { ends, side, instance, followed: false })
+        };
         let answers = segment.syn && segment.acknowledges.is_some();
-        let asked = self.instance_at(segment.to).filter(|_| !answers);
-        let asked = asked.map(|instance| (to_server, Side::Client, instance));
-        asked.or_else(|| self.instance_at(segment.from).map(|instance| (to_client, Side::Server, instance)))
+        let asked = if answers { None } else { new(to_server, Side::Client, segment.to) };
+        asked.or_else(|| new(to_client, Side::Server, segment.from))
     }
 
     fn segment(&mut self, ts_us: i64, segment: &Segment<'_>) {
-        let Some((ends, side, instance)) = self.place(segment) else { return self.unplaced(ts_us, segment) };
+        let Some(mut place) = self.place(segment) else { return self.unplaced(ts_us, segment) };
         self.common.books.captured += segment.payload.len() as u64;
         if segment.syn {
-            self.begin(ends, side, instance, ts_us, segment);
+            place.followed = self.begin(&place, ts_us, segment);
         }
         let empty = segment.payload.is_empty() && segment.cut == 0;
-        if !self.connections.contains_key(&ends) && (empty || !self.find(ends, side, instance, ts_us, segment)) {
+        if !place.followed && (empty || !self.find(&place, ts_us, segment)) {
             self.common.books.shed += segment.payload.len() as u64;
             return;
         }
+        let Place { ends, side, .. } = place;
         let Some(connection) = self.connections.get_mut(&ends) else { return };
         let cx = &mut self.common.of(ends, connection);
         connection.last_us = ts_us;
@@ -245,26 +260,27 @@ impl Decoder {
         }
     }
 
-    /// A connection begins.
-    fn begin(&mut self, ends: Ends, side: Side, instance: u32, ts_us: i64, segment: &Segment<'_>) {
+    /// A connection begins; false when there is no room for it.
+    fn begin(&mut self, &Place { ends, side, instance, .. }: &Place, ts_us: i64, segment: &Segment<'_>) -> bool {
         let start = segment.sequence.wrapping_add(1);
         if let Some(old) = self.connections.get_mut(&ends) {
             if old.start(side, start) {
-                return;
+                return true;
             }
             self.end(ends);
         }
         if !self.has_room() {
-            return;
+            return false;
         }
         let number = self.next_number();
         let mut connection = Connection::begun(instance, number, self.syntaxes[instance as usize], ts_us);
         connection.start(side, start);
         self.connections.insert(ends, connection);
+        true
     }
 
     /// A connection is found in the middle; false when there is no room for it.
-    fn find(&mut self, ends: Ends, side: Side, instance: u32, ts_us: i64, segment: &Segment<'_>) -> bool {
+    fn find(&mut self, &Place { ends, side, instance, .. }: &Place, ts_us: i64, segment: &Segment<'_>) -> bool {
         if !self.has_room() {
             return false;
         }

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use millrace_schemas::digest::{DigestId, Kind};
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::topics::queries::{Row, Source};
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use crate::rows::Told;
 use crate::statements::Interruption;
@@ -155,10 +155,10 @@ pub struct Flushed {
 
 #[derive(Debug, Default)]
 struct Second {
-    cells: HashMap<Key, Cell, Xxh3DefaultBuilder>,
+    cells: HashMap<Key, Cell, FixedState>,
     /// Statements that found no room among the cells, by instance, with how many there were.
     beyond: HashMap<u32, (Cell, u32)>,
-    totals: HashMap<u32, Counts>,
+    totals: BTreeMap<u32, Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -259,9 +259,7 @@ impl Table {
                 flushed.rows.push(row(number, id, names, DigestId::OTHER, other, folded));
             }
         }
-        let mut totals: Vec<_> = second.totals.into_iter().collect();
-        totals.sort_unstable_by_key(|(instance, _)| *instance);
-        for (instance, counts) in totals {
+        for (instance, counts) in second.totals {
             if let Some(id) = instances.get(instance as usize) {
                 flushed.totals.push(counts.totals(number, id));
             }

@@ -78,13 +78,6 @@ struct Prepared {
     parameters: Option<Box<Parameters>>,
 }
 
-/// Compression that client and server agreed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    Zlib,
-    Zstd,
-}
-
 /// What a packet leads to beyond the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -93,7 +86,7 @@ pub(super) enum Flow {
     /// The direction must be picked up again at the next request.
     Lost,
     /// All that follows is compressed.
-    Compressed(Compression),
+    Compressed,
 }
 
 /// The state of one session.
@@ -150,7 +143,7 @@ impl Session {
     pub(super) fn lose(&mut self, end_us: i64, cx: &mut Context<'_>) {
         match self.phase {
             // The client has named itself: only how the exchange ended is not known.
-            Phase::Auth if self.compression().is_none() => self.phase = Phase::Commands,
+            Phase::Auth if !self.agreed_to_compress() => self.phase = Phase::Commands,
             Phase::Greeting | Phase::Login | Phase::Auth => self.forget(),
             _ => {}
         }
@@ -210,7 +203,7 @@ impl Session {
             Phase::Login if packet.holed => self.forget(),
             Phase::Login => self.login(packet, cx),
             // A command: that the login succeeded was passed over.
-            Phase::Auth if packet.number == 0 && self.compression().is_none() => {
+            Phase::Auth if packet.number == 0 && !self.agreed_to_compress() => {
                 self.phase = Phase::Commands;
                 return self.command(packet, cx);
             }
@@ -272,14 +265,21 @@ impl Session {
         }
         self.phase = Phase::Commands;
         self.reading.learn(responses::ok_told(packet).status);
-        let Some(compression) = self.compression() else { return Flow::Going };
-        self.flags.add(Flags::COMPRESSED);
-        Flow::Compressed(compression)
+        if !self.agreed_to_compress() {
+            return Flow::Going;
+        }
+        self.compress();
+        Flow::Compressed
     }
 
-    /// What client and server agreed on.
-    fn compression(&self) -> Option<Compression> {
-        if self.can(c::ZSTD) { Some(Compression::Zstd) } else { self.can(c::COMPRESS).then_some(Compression::Zlib) }
+    /// All that follows is compressed.
+    pub(super) fn compress(&mut self) {
+        self.flags.add(Flags::COMPRESSED);
+    }
+
+    /// Client and server agreed on it, with whatever algorithm.
+    fn agreed_to_compress(&self) -> bool {
+        self.can(c::ZSTD) || self.can(c::COMPRESS)
     }
 
     fn is_compressed(&self) -> bool {
