@@ -89,7 +89,9 @@ pub fn run(bus: &SharedBus, name: &str, metrics: &Registry, lag: &Lag, stop: &Ar
                 Polled::Lost { partition, .. } => drop(panes.remove(partition)),
                 Polled::Refused { .. } => {} // rows are not signed, so nobody refuses them
                 Polled::Record(record) => {
-                    let Some(pane) = panes.get_mut(&record.partition) else { continue };
+                    // Passed over, it would be missing in its windows; read again after a restart, it is not.
+                    let pane = panes.get_mut(&record.partition);
+                    let pane = pane.with_context(|| format!("partition {} was not gained", record.partition))?;
                     let mut out = pane.take(record, metrics);
                     skip_old_loads(&mut out, now(), metrics);
                     if let Err(Stopped) = outbox.put(out) {

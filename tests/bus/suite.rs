@@ -188,14 +188,15 @@ pub(super) fn who_asks_learns_whether_everything_was_read(lab: &mut impl Lab) {
     assert!(read(reader.as_mut()));
 }
 
-/// The partitions that a member holds after `items`.
+/// The partitions that a member holds after `items`; of those it got records, and of no others.
 fn held(items: &[Polled]) -> BTreeSet<u32> {
     let mut held = BTreeSet::new();
     for item in items {
         match item {
             Polled::Gained { partition, .. } => drop(held.insert(*partition)),
             Polled::Lost { partition, .. } => drop(held.remove(partition)),
-            Polled::Record(_) | Polled::Refused { .. } => {}
+            Polled::Record(record) => assert!(held.contains(&record.partition), "not gained: {record:?}"),
+            Polled::Refused { .. } => {}
         }
     }
     held

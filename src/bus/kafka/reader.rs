@@ -50,6 +50,8 @@ pub(super) struct KafkaReader {
     newest: BTreeMap<(Topic, u32), Timestamp>,
     /// Changes that were not told yet.
     changes: VecDeque<Change>,
+    /// A record that came while they could not be told.
+    early: VecDeque<Record>,
     /// Under which name it commits.
     group: Option<String>,
     /// The group gives it partitions; otherwise it has those that it was opened with.
@@ -82,6 +84,7 @@ impl KafkaReader {
             next: BTreeMap::new(),
             newest: BTreeMap::new(),
             changes: VecDeque::new(),
+            early: VecDeque::new(),
             group,
             shares,
             sought: BTreeMap::new(),
@@ -317,8 +320,7 @@ impl Reader for KafkaReader {
 impl KafkaReader {
     /// What has come, also where it ends by an error.
     fn gather(&mut self, wait: Duration, out: &mut Vec<Polled>) -> Result<(), Error> {
-        // Before a record of a partition its reader must have heard of it: nothing is taken while that cannot be told.
-        self.tell_changes(out)?;
+        self.hand_on(out)?;
         if self.away.is_some() {
             // The consumer finds its way back only while it is polled.
             let polled =
@@ -326,7 +328,8 @@ impl KafkaReader {
             match polled {
                 Some(Ok(taken)) => {
                     self.away = None;
-                    self.keep(taken, out);
+                    self.early.extend(taken);
+                    self.hand_on(out)?;
                 }
                 Some(Err(error)) if !is_away(&error) => self.failed(&error)?,
                 _ => {}
@@ -342,7 +345,8 @@ impl KafkaReader {
                 Some(Ok(taken)) => {
                     let value = taken.as_ref().and_then(|record| record.value.as_ref());
                     bytes += value.map_or(0, Bytes::len);
-                    self.keep(taken, out);
+                    self.early.extend(taken);
+                    self.hand_on(out)?;
                 }
                 Some(Err(error)) => self.failed(&error)?,
             }
@@ -354,7 +358,7 @@ impl KafkaReader {
             self.looked = Instant::now();
             self.look_whether_all_move();
         }
-        self.tell_changes(out)
+        self.hand_on(out)
     }
 
     /// A fetch can be lost in a change of leader or a pause of the broker, and nothing says so: a partition that has more to read
@@ -409,18 +413,21 @@ impl KafkaReader {
         Ok(())
     }
 
-    /// Hands on a record of a partition that is held.
-    fn keep(&mut self, taken: Option<Record>, out: &mut Vec<Polled>) {
-        let Some(mut record) = taken else { return };
-        let place = (record.topic, record.partition);
-        let newest = self.newest.entry(place).or_insert(record.appended);
-        *newest = (*newest).max(record.appended);
-        record.appended = *newest;
-        // A member may get a record before it is told that it gained the partition; `tell_changes` then finds where it stands.
-        if let Some(next) = self.next.get_mut(&place) {
+    /// Hands on what came: of a partition that was gained a reader must hear before it gets a record, so that nothing is handed on
+    /// while that cannot be told.
+    fn hand_on(&mut self, out: &mut Vec<Polled>) -> Result<(), Error> {
+        self.tell_changes(out)?;
+        for mut record in self.early.drain(..) {
+            let place = (record.topic, record.partition);
+            // One that was lost meanwhile is read by who has it now.
+            let Some(next) = self.next.get_mut(&place) else { continue };
             *next = record.offset + 1;
+            let newest = self.newest.entry(place).or_insert(record.appended);
+            *newest = (*newest).max(record.appended);
+            record.appended = *newest;
+            out.push(Polled::Record(record));
         }
-        out.push(Polled::Record(record));
+        Ok(())
     }
 }
 
