@@ -70,8 +70,7 @@ impl Unpacker {
         self.plain.clear();
         let limit = length as u64 + 1;
         let unpacked = if body.starts_with(&ZSTD_MAGIC) {
-            zstd::stream::read::Decoder::new(body)
-                .and_then(|decoder| decoder.take(limit).read_to_end(&mut self.plain))
+            zstd::stream::read::Decoder::new(body).and_then(|decoder| decoder.take(limit).read_to_end(&mut self.plain))
         } else {
             flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut self.plain)
         };
