@@ -63,6 +63,7 @@ catalogue! {
     WIRE_BYTES: Counter, "millrace_wire_payload_bytes_total", "bytes", ["host", "fate"], "collectors", "Captured TCP payload by what became of it: decoded, encrypted, duplicate, skipped, shed or undecodable.";
     WIRE_MISSING: Counter, "millrace_wire_missing_bytes_total", "bytes", ["host"], "collectors", "Payload that sequence numbers say was never captured.";
     WIRE_KERNEL_DROPS: Counter, "millrace_wire_kernel_dropped_packets_total", "packets", ["host"], "collectors", "Packets that the kernel dropped before the capture read them.";
+    WIRE_SAMPLE_FACTOR: Gauge, "millrace_wire_sample_factor", "connections", ["host"], "collectors", "One of so many connections is followed: more than 1 when packets come faster than they can be decoded.";
     WIRE_STATEMENTS: Counter, "millrace_wire_statements_total", "statements", ["instance"], "collectors", "Statements decoded from packets.";
     WIRE_UNSENT: Counter, "millrace_wire_unsent_rows_total", "rows", ["host"], "collectors", "Rows of counted statements that were not sent: they cannot be encoded, or are of an instance that is not watched any more.";
     STATEMENTS_SOURCE: Gauge, "millrace_statements_source", "boolean", ["instance", "source"], "collectors", "1 for the source that counts the statements of an instance now, 0 for the other.";

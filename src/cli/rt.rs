@@ -76,6 +76,7 @@ struct Row {
     schema_version: u32,
     /// When the interval begins.
     ts: String,
+    /// Commands; where not every connection was followed, for how many those that were stand.
     count: u64,
     max_us: u64,
     min_us: u64,
@@ -88,15 +89,18 @@ struct Row {
     encrypted_pct: f64,
     /// Packets that the kernel or the interface dropped, and holes that the sequence numbers show.
     drops: u64,
-    /// Each command stands for so many.
-    sample_factor: u64,
+    /// At most for so many each command stands that was seen.
+    sample_factor: u32,
 }
 
 /// What an interval has so far.
 #[derive(Debug, Default)]
 struct Bucket {
     times: Vec<u64>,
+    /// Commands that were seen, and for how many they stand.
+    seen: u64,
     count: u64,
+    sample_factor: u32,
     encrypted: u64,
     sum: u128,
     squares: u128,
@@ -106,11 +110,14 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn add(&mut self, us: u64, encrypted: bool) {
-        self.count += 1;
-        self.encrypted += u64::from(encrypted);
-        self.sum += u128::from(us);
-        self.squares += u128::from(us) * u128::from(us);
+    fn add(&mut self, us: u64, encrypted: bool, sample_factor: u32) {
+        let (stands_for, time) = (u64::from(sample_factor), u128::from(us));
+        self.seen += 1;
+        self.count += stands_for;
+        self.sample_factor = self.sample_factor.max(sample_factor);
+        self.encrypted += u64::from(encrypted) * stands_for;
+        self.sum += time * u128::from(stands_for);
+        self.squares += time * time * u128::from(stands_for);
         self.least = Some(self.least.map_or(us, |least| least.min(us)));
         self.most = self.most.max(us);
         if self.times.len() < TIMES_MAX {
@@ -136,7 +143,7 @@ impl Bucket {
             p99_us: rank(&self.times, 99),
             encrypted_pct: (10_000.0 * self.encrypted as f64 / count as f64).round() / 100.0,
             drops: self.drops,
-            sample_factor: 1,
+            sample_factor: self.sample_factor.max(1),
         }
     }
 }
@@ -169,16 +176,16 @@ impl Intervals {
         self.open.entry(self.next.map_or(number, |next| number.max(next))).or_default()
     }
 
-    fn add(&mut self, ended: &Ended) {
+    fn add(&mut self, ended: &Ended, sample_factor: u32) {
         let Some((first, last)) = ended.rt_us else { return };
         let us = if self.until == Until::First { first } else { last };
         let end = ended.ts_us.saturating_add(i64::try_from(us).unwrap_or(i64::MAX));
-        self.at(end).add(us, ended.flags.has(Flags::ENCRYPTED));
+        self.at(end).add(us, ended.flags.has(Flags::ENCRYPTED), sample_factor);
     }
 
     fn take(&mut self, batch: &Batch) {
         for ended in &batch.ended {
-            self.add(ended);
+            self.add(ended, batch.sample_factor);
         }
         let drops = batch.kernel.dropped + batch.kernel.interface_dropped + batch.books.holes;
         if drops > 0 {
@@ -205,8 +212,8 @@ impl Intervals {
                 }
                 continue;
             };
-            if bucket.count > bucket.times.len() as u64 {
-                let left_out = bucket.count - bucket.times.len() as u64;
+            if bucket.seen > bucket.times.len() as u64 {
+                let left_out = bucket.seen - bucket.times.len() as u64;
                 complain(&format!(
                     "the percentiles of the next row leave out {left_out} commands: a shorter --interval has all"
                 ));

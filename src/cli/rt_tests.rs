@@ -5,7 +5,7 @@ use super::*;
 fn row_of(times: &[u64]) -> Row {
     let mut bucket = Bucket::default();
     for us in times {
-        bucket.add(*us, us.is_multiple_of(2));
+        bucket.add(*us, us.is_multiple_of(2), 1);
     }
     bucket.row(1_700_000_000_000_000)
 }
@@ -34,16 +34,16 @@ fn a_row_fits_in_80_columns() {
 fn intervals_close_in_order_and_quiet_ones_are_rows() {
     let mut intervals = Intervals::new(Duration::from_secs(1), Until::First);
     let second = 1_000_000;
-    intervals.at(10 * second).add(5, false);
-    intervals.at(13 * second + 1).add(7, false);
+    intervals.at(10 * second).add(5, false, 1);
+    intervals.at(13 * second + 1).add(7, false, 1);
     assert!(intervals.close(10 * second).is_empty());
     let counts = |rows: Vec<Row>| rows.iter().map(|row| row.count).collect::<Vec<_>>();
     assert_eq!(counts(intervals.close(13 * second)), [1, 0, 0]);
     // Late: it counts in the first that is open.
-    intervals.at(11 * second).add(9, false);
+    intervals.at(11 * second).add(9, false, 1);
     assert_eq!(counts(intervals.close(14 * second)), [2]);
     // A gap of days is told, not shown.
-    intervals.at(200_000 * second).add(1, false);
+    intervals.at(200_000 * second).add(1, false, 1);
     assert_eq!(counts(intervals.close(200_001 * second)), [1]);
 }
 
@@ -55,4 +55,20 @@ fn intervals_are_read_with_their_units() {
     assert!(interval("1").expect_err("no unit").contains("is no length of time"));
     assert!(interval("-1s").expect_err("negative").contains("is no length of time"));
     assert!(interval("10ms").expect_err("short").contains("at least 100ms"));
+}
+
+/// Three of ten commands stand for four each.
+#[test]
+fn a_sampled_command_stands_for_several() {
+    let mut bucket = Bucket::default();
+    for us in 1..=7 {
+        bucket.add(us, false, 1);
+    }
+    for us in [10, 20, 30] {
+        bucket.add(us, true, 4);
+    }
+    let row = bucket.row(0);
+    assert_eq!((row.count, row.sample_factor), (19, 4));
+    assert_eq!((row.avg_us, row.min_us, row.max_us), (((28.0 + 240.0) / 19.0_f64).round() as u64, 1, 30));
+    assert!((row.encrypted_pct - 63.16).abs() < 1e-9, "{row:?}");
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_schemas::topics::queries::Row;
 use pcap::{Active, Capture, Error as PcapError, Offline};
@@ -16,6 +16,7 @@ use super::books::Books;
 use super::decoder::{Decoder, Server};
 use super::ended::Ended;
 use super::frames;
+use super::sampling::{Load, Pressure};
 use super::table::{Flushed, Totals};
 use crate::statements::NewDigest;
 
@@ -95,6 +96,8 @@ pub struct Batch {
     pub books: Books,
     /// What the kernel counted since the batch before; zeros for a file.
     pub kernel: Kernel,
+    /// Each connection that is followed stands for so many.
+    pub sample_factor: u32,
 }
 
 /// Why nothing is captured.
@@ -153,6 +156,7 @@ pub fn run(
     let mut reported = Reported::default();
     let mut version = 0;
     let mut closed = now_us().div_euclid(1_000_000);
+    let (mut pressure, mut idle) = (Pressure::default(), Idle::new());
     while !stop.load(Ordering::Relaxed) {
         if let Some((newer, servers)) = watched.newer_than(version) {
             version = newer;
@@ -167,6 +171,11 @@ pub fn run(
             decoder.tick(now);
             let flushed = decoder.flush(due);
             let kernel = reported.kernel_since(&mut capture);
+            let load = Load { received: kernel.received, dropped: kernel.dropped, busy: idle.busy() };
+            let factor = pressure.next(decoder.sample_factor(), load);
+            if factor != decoder.sample_factor() {
+                decoder.sample_one_of(factor, now);
+            }
             if !emit(reported.batch(&mut decoder, flushed, kernel, now - CLOSE_AFTER_US)) {
                 return Ok(());
             }
@@ -174,7 +183,7 @@ pub fn run(
             return Ok(());
         }
         if read < PACKETS_PER_ROUND {
-            std::thread::sleep(PAUSE);
+            idle.sleep(PAUSE);
         }
     }
     let kernel = reported.kernel_since(&mut capture);
@@ -289,6 +298,30 @@ fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// How much of the time nothing was to be done.
+struct Idle {
+    since: Instant,
+    slept: Duration,
+}
+
+impl Idle {
+    fn new() -> Self {
+        Idle { since: Instant::now(), slept: Duration::ZERO }
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        let began = Instant::now();
+        std::thread::sleep(time);
+        self.slept += began.elapsed();
+    }
+
+    /// The share of the time since the last call in which something was; also that in which another had the core.
+    fn busy(&mut self) -> f64 {
+        let last = std::mem::replace(self, Idle::new());
+        1.0 - last.slept.as_secs_f64() / self.since.duration_since(last.since).as_secs_f64().max(f64::EPSILON)
+    }
+}
+
 /// What was reported before, so that each batch says what was added.
 #[derive(Debug, Default)]
 struct Reported {
@@ -323,6 +356,7 @@ impl Reported {
             kernel,
             ended: decoder.take_ended(),
             until_us,
+            sample_factor: decoder.sample_factor(),
         }
     }
 

@@ -207,12 +207,16 @@ impl Connection {
         self.inner.session.forget_statements(cx);
     }
 
+    /// Bytes that wait for earlier ones.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.client_stream.waiting_bytes() + self.server_stream.waiting_bytes()
+    }
+
     /// Bytes of memory that its buffers, and what its session remembers, take.
     pub(super) fn memory(&self) -> usize {
         let tails = [&self.inner.client, &self.inner.server];
         let tails = tails.map(|tail| tail.reader.kept_bytes() + tail.unpacker.as_ref().map_or(0, Unpacker::kept_bytes));
-        let streams = self.client_stream.waiting_bytes() + self.server_stream.waiting_bytes();
-        streams + tails[0] + tails[1] + self.inner.session.memory()
+        self.waiting_bytes() + tails[0] + tails[1] + self.inner.session.memory()
     }
 }
 

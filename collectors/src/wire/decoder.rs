@@ -16,6 +16,7 @@ use super::connection::{Connection, Side};
 use super::detect::{Detector, Verdict};
 use super::ended::Ended;
 use super::frames::{self, NoSegment, Segment};
+use super::sampling::Sampling;
 use super::session::Context;
 use super::stream::Origin;
 use super::table::{Flushed, Table};
@@ -66,6 +67,8 @@ pub struct Decoder {
     detector: Option<Detector>,
     /// Hashed alike in every run: the same capture gives the same commands in the same order.
     connections: HashMap<Ends, Connection, FixedState>,
+    /// Which of them are followed.
+    sampling: Sampling,
     common: Common,
     memory: usize,
 }
@@ -105,6 +108,7 @@ impl Decoder {
             syntaxes: Vec::new(),
             detector: None,
             connections: HashMap::default(),
+            sampling: Sampling::default(),
             common: Common {
                 known: Known::new(),
                 table: Table::new(),
@@ -146,6 +150,17 @@ impl Decoder {
         self.common.ended.as_mut().map(mem::take).unwrap_or_default()
     }
 
+    /// Each connection that is followed stands for so many.
+    pub fn sample_factor(&self) -> u32 {
+        self.sampling.factor()
+    }
+
+    /// Follows one of so many connections, rounded up to a power of two and 64 at most, from the next second of the capture on.
+    /// Rows and totals say so: their counts are those of the connections that were followed.
+    pub fn sample_one_of(&mut self, factor: u32, now_us: i64) {
+        self.sampling.plan(factor, now_us);
+    }
+
     /// Watches these servers from now on. Connections that are being followed go on.
     pub fn set_servers(&mut self, servers: &[Server]) {
         self.servers.clear();
@@ -167,6 +182,7 @@ impl Decoder {
 
     /// Takes one frame.
     pub fn packet(&mut self, ts_us: i64, frame: &[u8], link_type: i32) {
+        self.sample(ts_us);
         let books = &mut self.common.books;
         books.frames += 1;
         books.frame_bytes += frame.len() as u64;
@@ -206,6 +222,11 @@ impl Decoder {
     fn segment(&mut self, ts_us: i64, segment: &Segment<'_>) {
         let Some(mut place) = self.place(segment) else { return self.unplaced(ts_us, segment) };
         self.common.books.captured += segment.payload.len() as u64;
+        if !place.followed && !self.sampling.takes(&place.ends) {
+            self.common.books.shed += segment.payload.len() as u64;
+            self.common.books.connections_shed += u64::from(segment.syn && place.side == Side::Client);
+            return;
+        }
         if segment.syn {
             place.followed = self.begin(&place, ts_us, segment);
         }
@@ -241,6 +262,27 @@ impl Decoder {
         }
     }
 
+    /// Begins to follow as many as was planned. Of who is not followed any more nothing is counted that had not ended: what did end
+    /// stands for fewer.
+    fn sample(&mut self, now_us: i64) {
+        if !self.sampling.turns(now_us) {
+            return;
+        }
+        self.common.table.set_sample_factor(self.sampling.factor());
+        let Decoder { sampling, connections, common, memory, .. } = self;
+        connections.retain(|ends, connection| {
+            let stays = sampling.takes(ends);
+            if !stays {
+                let waiting = connection.waiting_bytes() as u64;
+                common.books.waiting -= waiting;
+                common.books.shed += waiting;
+                common.books.connections_shed += 1;
+                *memory -= connection.memory_counted;
+            }
+            stays
+        });
+    }
+
     /// A segment of nobody's server: perhaps of one that nobody named.
     fn unplaced(&mut self, ts_us: i64, segment: &Segment<'_>) {
         let verdict = self.detector.as_mut().map_or(Verdict::Nothing, |detector| detector.look(ts_us, segment));
@@ -269,7 +311,7 @@ impl Decoder {
             }
             self.end(ends);
         }
-        if !self.has_room() {
+        if !self.has_room(ts_us) {
             return false;
         }
         let number = self.next_number();
@@ -281,7 +323,7 @@ impl Decoder {
 
     /// A connection is found in the middle; false when there is no room for it.
     fn find(&mut self, &Place { ends, side, instance, .. }: &Place, ts_us: i64, segment: &Segment<'_>) -> bool {
-        if !self.has_room() {
+        if !self.has_room(ts_us) {
             return false;
         }
         let (number, syntax) = (self.next_number(), self.syntaxes[instance as usize]);
@@ -302,9 +344,12 @@ impl Decoder {
         self.common.books.connections
     }
 
-    fn has_room(&mut self) -> bool {
+    fn has_room(&mut self, ts_us: i64) -> bool {
         let room = self.connections.len() < CONNECTIONS_MAX;
-        self.common.books.connections_shed += u64::from(!room);
+        if !room {
+            self.common.books.connections_shed += 1;
+            self.sampling.halve(ts_us);
+        }
         room
     }
 
@@ -318,6 +363,7 @@ impl Decoder {
 
     /// Says what time it is, in packet time: holes that are too old are given up, and room is made when it is short.
     pub fn tick(&mut self, now_us: i64) {
+        self.sample(now_us);
         for (ends, connection) in &mut self.connections {
             let cx = &mut self.common.of(*ends, connection);
             connection.expire(now_us, cx);

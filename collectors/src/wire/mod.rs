@@ -18,6 +18,7 @@ mod frames;
 mod handshake;
 mod packets;
 mod responses;
+mod sampling;
 mod session;
 mod stream;
 mod syntax;

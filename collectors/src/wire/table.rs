@@ -118,6 +118,8 @@ pub struct Totals {
     pub second: i64,
     /// The instance.
     pub instance: InstanceId,
+    /// Each of what follows stands for so many, since that one of so many connections was followed.
+    pub sample_factor: u32,
     /// Statements, without administrative commands.
     pub statements: u64,
     /// Administrative commands.
@@ -155,6 +157,8 @@ pub struct Flushed {
 
 #[derive(Debug, Default)]
 struct Second {
+    /// One of so many connections is followed in it.
+    sample_factor: u32,
     cells: HashMap<Key, Cell, FixedState>,
     /// Statements that found no room among the cells, by instance, with how many there were.
     beyond: HashMap<u32, (Cell, u32)>,
@@ -177,11 +181,13 @@ pub(super) struct Table {
     by_name: HashMap<Arc<str>, u32>,
     /// Seconds before this were flushed; what still comes for them counts in this one.
     closed_before: i64,
+    /// One of so many connections is followed in seconds that begin now.
+    sample_factor: u32,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
-        let mut table = Table { closed_before: i64::MIN, ..Table::default() };
+        let mut table = Table { closed_before: i64::MIN, sample_factor: 1, ..Table::default() };
         table.name("");
         table.name(NAME_OF_MANY);
         table
@@ -207,9 +213,15 @@ impl Table {
         self.names.get(number as usize).filter(|_| number != 0)
     }
 
+    /// In seconds that begin from now on, one of so many connections is followed.
+    pub(super) fn set_sample_factor(&mut self, factor: u32) {
+        self.sample_factor = factor;
+    }
+
     pub(super) fn add(&mut self, statement: &Statement) {
         let number = statement.end_us.div_euclid(1_000_000).max(self.closed_before);
-        let second = self.seconds.entry(number).or_default();
+        let new = || Second { sample_factor: self.sample_factor, ..Second::default() };
+        let second = self.seconds.entry(number).or_insert_with(new);
         second.totals.entry(statement.instance).or_default().add(statement);
         let key = Key {
             instance: statement.instance,
@@ -239,6 +251,7 @@ impl Table {
     }
 
     fn rows_of(&self, number: i64, second: Second, instances: &[InstanceId], flushed: &mut Flushed) {
+        let sample_factor = second.sample_factor;
         let mut by_instance: BTreeMap<u32, Vec<(Key, Cell)>> = BTreeMap::new();
         for (key, cell) in second.cells {
             by_instance.entry(key.instance).or_default().push((key, cell));
@@ -252,16 +265,16 @@ impl Table {
             }
             for (key, cell) in kept {
                 let names = (self.text(key.schema), self.text(key.user));
-                flushed.rows.push(row(number, id, names, key.digest, cell, 0));
+                flushed.rows.push(Row { sample_factor, ..row(number, id, names, key.digest, cell, 0) });
             }
             if folded > 0 {
                 let names = (String::new(), String::new());
-                flushed.rows.push(row(number, id, names, DigestId::OTHER, other, folded));
+                flushed.rows.push(Row { sample_factor, ..row(number, id, names, DigestId::OTHER, other, folded) });
             }
         }
         for (instance, counts) in second.totals {
             if let Some(id) = instances.get(instance as usize) {
-                flushed.totals.push(counts.totals(number, id));
+                flushed.totals.push(Totals { sample_factor, ..counts.totals(number, id) });
             }
         }
     }
@@ -292,6 +305,7 @@ impl Counts {
         Totals {
             second,
             instance: instance.clone(),
+            sample_factor: 1,
             statements: cell.count,
             admin_commands: self.admin_commands,
             transactions: self.transactions,

@@ -1,6 +1,8 @@
 //! Whole sessions, made packet by packet, through the decoder: what statements are counted, and that the books balance
 //! whatever happens to the packets.
 
+mod packed;
+mod sampled;
 mod script;
 
 use millrace_schemas::digest::{Charset, DigestId, Scanner, SqlMode, Syntax};
@@ -240,46 +242,6 @@ fn a_greeting_that_was_not_captured_leaves_the_log_in_readable() {
     let ended = ended(&script);
     assert_eq!((ended[0].user.as_deref(), ended[0].schema.as_deref()), (Some("app"), Some("shop")));
     assert_eq!((ended[0].thread, ended[0].sql.as_deref()), (None, Some(&b"select 1"[..])));
-}
-
-/// A frame of the compressed protocol; short ones go as they are.
-fn frame(number: u8, plain: &[u8], pack: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
-    let (body, length) = if plain.len() < 50 { (plain.to_vec(), 0) } else { (pack(plain), plain.len()) };
-    let mut bytes = (body.len() as u32).to_le_bytes()[..3].to_vec();
-    bytes.push(number);
-    bytes.extend(&(length as u32).to_le_bytes()[..3]);
-    bytes.extend(body);
-    bytes
-}
-
-#[test]
-fn compression_is_recognised_in_the_middle() {
-    let zlib = |plain: &[u8]| {
-        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-        std::io::Write::write_all(&mut encoder, plain).expect("packs");
-        encoder.finish().expect("packs")
-    };
-    let zstd = |plain: &[u8]| zstd::encode_all(plain, 3).expect("packs");
-    let packers: [&dyn Fn(&[u8]) -> Vec<u8>; 2] = [&zlib, &zstd];
-    let long = format!("select a from t where b = '{}'", "x".repeat(200));
-    for (pack, first) in packers.into_iter().flat_map(|pack| [(pack, "do 1"), (pack, &*long)]) {
-        let mut script = Script::midstream();
-        // The end of an answer.
-        script.server(script.now(), &frame(3, &[b'r'; 80], pack)[20..]);
-        for sql in [first, "do 1", &*long] {
-            let answer = if sql == long { rows(1, false, 9, 20) } else { packet(1, &ok(0, false)) };
-            script.turn(&frame(0, &query(sql.as_bytes()), pack), &frame(1, &answer, pack));
-        }
-        let (decoder, flushed) = run(&script);
-        let longs = if first == long { 2 } else { 1 };
-        let row = find(&flushed, "select a from t where b = ?");
-        assert_eq!((row.count, row.rows_sent), (longs, 9 * longs));
-        assert_eq!(find(&flushed, "do 1").count, 3 - longs);
-        let books = decoder.books();
-        assert_eq!((books.unanswered, books.resyncs, books.connections_midstream), (0, 0, 1), "{books:?}");
-        let ended = ended(&script);
-        assert!(ended.iter().all(|one| one.flags == Flags::MIDSTREAM.with(Flags::COMPRESSED, true)), "{ended:?}");
-    }
 }
 
 #[test]

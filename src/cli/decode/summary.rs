@@ -16,6 +16,7 @@ pub(super) struct Summary {
     kernel: Kernel,
     commands: BTreeMap<&'static str, u64>,
     statements: u64,
+    sample_factor: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +36,8 @@ struct Sums<'a> {
     commands: &'a BTreeMap<&'static str, u64>,
     /// As the server counts them: each one of a request with several, and without fetches and administrative commands.
     statements: u64,
+    /// At worst one of so many connections was followed: what was left out is `shed`.
+    sample_factor: u32,
     encrypted_turns: u64,
     unanswered: u64,
     /// Executions of statements that were prepared before the capture.
@@ -101,6 +104,7 @@ impl Summary {
         self.kernel.dropped += batch.kernel.dropped;
         self.kernel.interface_dropped += batch.kernel.interface_dropped;
         self.statements += batch.totals.iter().map(|totals| totals.statements).sum::<u64>();
+        self.sample_factor = self.sample_factor.max(batch.sample_factor);
         for (command, count) in &batch.commands {
             *self.commands.entry(command).or_default() += count;
         }
@@ -148,6 +152,7 @@ impl Summary {
             },
             commands: &self.commands,
             statements: self.statements,
+            sample_factor: self.sample_factor.max(1),
             encrypted_turns: books.encrypted_turns,
             unanswered: books.unanswered,
             unknown_statements: books.unknown_statements,
@@ -185,6 +190,13 @@ impl fmt::Display for Summary {
             "connections  {}, {} of them begun before; picked up again {} times",
             books.connections, books.connections_midstream, books.resyncs
         )?;
+        if self.sample_factor > 1 {
+            writeln!(
+                f,
+                "sampled      one of up to {} connections was followed; {} were left out",
+                self.sample_factor, books.connections_shed
+            )?;
+        }
         writeln!(
             f,
             "segments     {} repeated, {} out of order, {} holes of {} bytes",

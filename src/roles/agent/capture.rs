@@ -9,7 +9,9 @@ use millrace_collectors::wire::{self, Batch, Decoder, Live};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, InstanceId};
-use millrace_schemas::metrics::{WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_STATEMENTS, WIRE_UNSENT};
+use millrace_schemas::metrics::{
+    WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_SAMPLE_FACTOR, WIRE_STATEMENTS, WIRE_UNSENT,
+};
 use millrace_schemas::record::{Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -143,6 +145,7 @@ fn count(agent: &Agent, batch: &Batch) {
     }
     agent.metrics.add(&WIRE_MISSING, &[host], books.missing);
     agent.metrics.add(&WIRE_KERNEL_DROPS, &[host], batch.kernel.dropped);
+    agent.metrics.set(&WIRE_SAMPLE_FACTOR, &[host], f64::from(batch.sample_factor));
     for totals in &batch.totals {
         agent.metrics.add(&WIRE_STATEMENTS, &[totals.instance.as_str()], totals.statements);
     }
