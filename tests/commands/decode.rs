@@ -3,11 +3,14 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_mysql::Flavour;
-use millrace_test_servers::{Options, Server};
+use millrace_mysql::connect::{Address, Session, Target};
+use millrace_test_servers::{Island, Options, Proxy, Server};
 use serde_json::{Value, json};
 
 use crate::real::site::{PATIENCE, millrace};
@@ -145,6 +148,10 @@ impl Watch {
     fn start(command: &str, port: u16, arguments: &[&str]) -> Self {
         let mut command_line = millrace();
         command_line.args([command, "-i", "lo", "-o", "jsonl", "-p"]).arg(port.to_string()).args(arguments);
+        Self::run(command_line)
+    }
+
+    fn run(mut command_line: Command) -> Self {
         let mut child =
             command_line.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
@@ -249,4 +256,65 @@ async fn response_times_are_told_live() {
         rows.iter().any(|row| row["count"].as_u64() > Some(5) && row["med_us"].as_u64() >= Some(10_000)),
         "{rows:?}"
     );
+}
+
+/// On a host of containers a packet crosses a bridge and the link behind it, and `any` sees it on both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_that_crosses_several_interfaces_counts_once() {
+    const STATEMENTS: usize = 200;
+    let island = match Island::new() {
+        Ok(island) => island,
+        Err(why) => return eprintln!("left out: no island can be had here: {why}"),
+    };
+    island.bridge();
+    let server = Server::start(Flavour::MySql, &Options::default()).await;
+    let proxy = Proxy::start((island.way_to_servers(), 0).into(), ([127, 0, 0, 1], server.port()).into());
+    let port = proxy.address().port();
+    let address = Address::Tcp { host: island.way_to_servers().to_string(), port };
+    let target = Target { address, ..server.target("test") };
+    let mut command = millrace();
+    command.args(["decode", "-i", "any", "-o", "jsonl", "--show-literals", "--summary", "json", "-p"]);
+    let mut watch = Watch::run(island.enter(command.arg(port.to_string())));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (asked, stopped) = (target.clone(), Arc::clone(&stop));
+    let asking = island.spawn(move || {
+        alone(async {
+            while !stopped.load(Ordering::Relaxed) {
+                let mut session = Session::open(&asked).await.expect("it answers");
+                session.execute("SELECT 'are you there'").await.expect("it answers");
+                session.close().await;
+            }
+        });
+    });
+    watch.next();
+    stop.store(true, Ordering::Relaxed);
+    asking.join().expect("asked");
+    let asking = island.spawn(move || {
+        alone(async {
+            let mut session = Session::open(&target).await.expect("it answers");
+            for number in 1..=STATEMENTS {
+                session.execute(&format!("SELECT 'number', {number}")).await.expect("it answers");
+            }
+            session.close().await;
+        });
+    });
+    let last = format!("SELECT 'number', {STATEMENTS}");
+    let mut found = Vec::new();
+    while found.last() != Some(&last) {
+        found.extend(watch.next()["sql"].as_str().filter(|sql| sql.contains("'number'")).map(str::to_owned));
+    }
+    asking.join().expect("asked");
+    let expected: Vec<String> = (1..=STATEMENTS).map(|number| format!("SELECT 'number', {number}")).collect();
+    assert_eq!(found, expected);
+    let rest = watch.end();
+    let summary = &rest.last().expect("the books")["summary"];
+    let bytes = |of: &str| summary["bytes"][of].as_u64().expect("a number");
+    assert!(bytes("duplicate") >= bytes("decoded"), "each packet was seen twice: {summary}");
+    assert_eq!((bytes("missing"), bytes("undecodable")), (0, 0), "{summary}");
+}
+
+/// Runs on this thread.
+fn alone(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work);
 }

@@ -4,6 +4,7 @@
 //! It goes with the last process in it, and the one that holds it ends with this one: nothing is left behind.
 
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -107,6 +108,26 @@ impl Island {
             };
         }
         entered
+    }
+
+    /// Puts a bridge before the island's end of the link to servers, as a host of containers has one: what goes over the link crosses
+    /// two interfaces of the island then.
+    pub fn bridge(&self) {
+        let (letter, inside) = (Link::Servers.letter(), self.ends(Link::Servers).1);
+        self.there("link add bridge type bridge");
+        self.there(&format!("addr del {inside}/30 dev {letter}"));
+        self.there(&format!("link set dev {letter} master bridge"));
+        self.there(&format!("addr add {inside}/30 dev bridge"));
+        self.there("link set dev bridge up");
+    }
+
+    /// What a thread does that is on the island; it must open its connections there itself.
+    pub fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+        let net = std::fs::File::open(format!("/proc/{}/ns/net", self.holder.id())).expect("the island is there");
+        std::thread::spawn(move || {
+            rustix::thread::move_into_link_name_space(net.as_fd(), None).expect("root may go there");
+            work()
+        })
     }
 
     /// Cuts the link to the brokers. Both ends are up and send to a station that is not there: a link set down would be noticed,
