@@ -27,14 +27,18 @@ struct Run {
     truth: serde_json::Value,
 }
 
+fn unpacked(folder: &Path, name: &str) -> Vec<u8> {
+    let packed = std::fs::File::open(folder.join(format!("{name}.pcap.zst"))).expect("the capture");
+    zstd::stream::decode_all(packed).expect("unpacks")
+}
+
 fn run(folder: &Path, name: &str) -> Run {
     run_from(folder, name, 0)
 }
 
 /// The same of a capture that began later, without the first packets.
 fn run_from(folder: &Path, name: &str, packets: usize) -> Run {
-    let packed = std::fs::File::open(folder.join(format!("{name}.pcap.zst"))).expect("the capture");
-    let whole = zstd::stream::decode_all(packed).expect("unpacks");
+    let whole = unpacked(folder, name);
     let mut from = FILE_HEADER_BYTES;
     for _ in 0..packets {
         let length = whole[from + 8..from + 12].try_into().expect("four bytes");
@@ -117,6 +121,60 @@ fn text_is_exact() {
     let run = run(&folder, "mysql97-text");
     assert_eq!(run.statements(), 60_000);
     assert_eq!(run.differences(), Vec::<String>::new());
+}
+
+/// How many queries and executions a capture has, and the sum of the times from the last packet of each to the last packet of its
+/// answer: by nothing but which side's packets follow which, since these clients ask one thing after the other.
+fn turns(capture: &[u8], port: u16) -> (u64, u64) {
+    const ETHERNET: usize = 14;
+    #[derive(Default)]
+    struct Turn {
+        asked: Option<u64>,
+        answered: u64,
+    }
+    let (mut from, mut count, mut sum) = (FILE_HEADER_BYTES, 0, 0);
+    let mut turns: BTreeMap<u16, Turn> = BTreeMap::new();
+    let mut end = |turn: &mut Turn| {
+        if let Some(asked) = turn.asked.take().filter(|asked| turn.answered >= *asked) {
+            count += 1;
+            sum += turn.answered - asked;
+        }
+        turn.answered = 0;
+    };
+    while from < capture.len() {
+        let word = |at: usize| u32::from_le_bytes(capture[from + at..from + at + 4].try_into().expect("four bytes"));
+        let (ts_us, length) = (u64::from(word(0)) * 1_000_000 + u64::from(word(4)), word(8) as usize);
+        let ip = &capture[from + PACKET_HEADER_BYTES + ETHERNET..from + PACKET_HEADER_BYTES + length];
+        from += PACKET_HEADER_BYTES + length;
+        let tcp = usize::from(ip[0] & 15) * 4;
+        let number = |at: usize| u16::from_be_bytes([ip[tcp + at], ip[tcp + at + 1]]);
+        let payload = &ip[tcp + usize::from(ip[tcp + 12] >> 4) * 4..usize::from(u16::from_be_bytes([ip[2], ip[3]]))];
+        if payload.is_empty() {
+            continue;
+        }
+        if number(0) == port {
+            turns.entry(number(2)).or_default().answered = ts_us;
+            continue;
+        }
+        let turn = turns.entry(number(0)).or_default();
+        end(turn);
+        // A query, or an execution; no other command is a statement.
+        turn.asked = matches!(payload, [_, _, _, 0, 0x03 | 0x17, ..]).then_some(ts_us);
+    }
+    turns.values_mut().for_each(end);
+    (count, sum)
+}
+
+#[test]
+#[ignore = "needs MILLRACE_SAMPLES=DIR with captures"]
+fn response_times_are_those_between_the_packets() {
+    let folder = samples();
+    for name in ["mysql97-text", "mysql97-slap-plain-qattr", "mysql97-prepared"] {
+        let run = run(&folder, name);
+        let port = run.truth["port"].as_u64().expect("a port") as u16;
+        let ours: u64 = run.batches.iter().flat_map(|batch| &batch.totals).map(|totals| totals.rt_sum_us).sum();
+        assert_eq!((run.statements(), ours), turns(&unpacked(&folder, name), port), "{name}");
+    }
 }
 
 #[test]

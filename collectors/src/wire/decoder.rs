@@ -26,8 +26,8 @@ use crate::statements::{Known, NewDigest};
 const CONNECTIONS_MAX: usize = 20_000;
 /// Connections without a packet for this long are let go when room is needed: 10 minutes.
 const IDLE_US: i64 = 600_000_000;
-/// Most bytes that all connections' buffers may take together. 48 MiB: leaves the agent's 128 MiB room for the rest.
-const MEMORY_MAX: usize = 48 << 20;
+/// Most bytes that all connections' buffers may take together. 64 MiB: half of the agent's 128 MiB.
+const MEMORY_MAX: usize = 64 << 20;
 
 /// A server whose connections are decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
