@@ -43,7 +43,7 @@ const OTHER_KEPT: usize = 1024;
 pub(super) fn kept(tag: u8) -> usize {
     match tag {
         code::QUERY | code::STMT_PREPARE => TEXT_KEPT,
-        code::STMT_EXECUTE => VALUES_KEPT,
+        code::STMT_EXECUTE | code::STMT_BULK_EXECUTE => VALUES_KEPT,
         _ => OTHER_KEPT,
     }
 }

@@ -24,6 +24,12 @@ pub enum Value {
     Bytes(Box<[u8]>),
     /// A value that was sent before, in pieces: so many bytes.
     Long(u64),
+    /// The column's default, as MariaDB's executions with many rows may ask for it.
+    Default,
+    /// Nothing: the column stays as it is.
+    Ignored,
+    /// The values of one row of an execution with many.
+    Row(Box<[Value]>),
 }
 
 /// What is remembered of a statement's parameters.
@@ -38,6 +44,8 @@ pub(super) struct Parameters {
 
 /// The flag of an execution which says that a count of parameters follows.
 const COUNT_FOLLOWS: u8 = 8;
+/// The flag of an execution with many rows which says that types follow.
+const TYPES_FOLLOW: u16 = 128;
 /// The bit of a type that says that it has no sign.
 const UNSIGNED: u16 = 0x8000;
 
@@ -93,6 +101,31 @@ impl Parameters {
             });
         }
         Some(values)
+    }
+
+    /// The rows of values of MariaDB's `COM_STMT_BULK_EXECUTE`, behind the statement's number: before each value stands whether it is
+    /// one. Layout: <https://mariadb.com/docs/server/reference/clientserver-protocol/3-binary-protocol-prepared-statements/com_stmt_bulk_execute>
+    pub(super) fn take_rows(&mut self, payload: &[u8]) -> Option<Vec<Value>> {
+        let mut fields = Fields(payload);
+        let (flags, count) = (fields.u16()?, usize::from(self.count));
+        if flags & TYPES_FOLLOW != 0 {
+            self.types = (0..count).map(|_| fields.u16()).collect::<Option<_>>()?;
+        }
+        if count == 0 || self.types.len() < count {
+            return None;
+        }
+        let mut rows = Vec::new();
+        while !fields.0.is_empty() {
+            let one = |kind: &u16| match fields.u8()? {
+                0 => value(&mut fields, *kind),
+                1 => Some(Value::Null),
+                2 => Some(Value::Default),
+                3 => Some(Value::Ignored),
+                _ => None,
+            };
+            rows.push(Value::Row(self.types[..count].iter().map(one).collect::<Option<_>>()?));
+        }
+        Some(rows)
     }
 }
 
@@ -223,5 +256,25 @@ mod tests {
         // Two: the parameter, which has no name, and an attribute.
         payload.extend(b"\x02\0\x01\x03\0\0\xfe\0\x05trace\x07\0\0\0\x02id");
         assert_eq!(parameters.take(&payload, true), Some(vec![Value::Signed(7)]));
+    }
+
+    #[test]
+    fn rows_of_values_are_read() {
+        let mut parameters = Parameters::new(2);
+        let typed = b"\x80\0\x03\0\xfd\0\0\x07\0\0\0\0\x01x\x01\x02\x03\0\x01y";
+        let row = |one: Value, other: Value| Value::Row([one, other].into());
+        let rows =
+            vec![row(Value::Signed(7), text("x")), row(Value::Null, Value::Default), row(Value::Ignored, text("y"))];
+        assert_eq!(parameters.take_rows(typed), Some(rows));
+        // The types are known now.
+        assert_eq!(parameters.take_rows(b"\0\0\x01\x01"), Some(vec![row(Value::Null, Value::Null)]));
+        for length in 0..typed.len() {
+            let _ = Parameters::new(2).take_rows(&typed[..length]);
+        }
+        for nonsense in [&b"\0\0\x07\x01"[..], b"\0\0\x01"] {
+            assert_eq!(parameters.take_rows(nonsense), None);
+        }
+        assert_eq!(Parameters::new(2).take_rows(b"\0\0\x01\x01"), None, "no types were seen");
+        assert_eq!(Parameters::new(0).take_rows(b"\0\0"), None);
     }
 }

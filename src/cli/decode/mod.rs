@@ -183,7 +183,8 @@ fn line(ended: &Ended, show_literals: bool) -> Line<'_> {
     }
 }
 
-/// A value as JSON has it: numbers as numbers, text as text, other bytes in hexadecimal, and of a long one how long it is.
+/// A value as JSON has it: numbers as numbers, text as text, other bytes in hexadecimal, of a long one how long it is, and rows as
+/// arrays.
 fn json(value: &Value) -> serde_json::Value {
     match value {
         Value::Null => serde_json::Value::Null,
@@ -196,6 +197,9 @@ fn json(value: &Value) -> serde_json::Value {
             Err(_) => bytes.iter().fold("0x".to_owned(), |hex, byte| format!("{hex}{byte:02x}")).into(),
         },
         Value::Long(bytes) => serde_json::json!({ "long_data_bytes": bytes }),
+        Value::Default => serde_json::json!({ "default": true }),
+        Value::Ignored => serde_json::json!({ "ignored": true }),
+        Value::Row(values) => values.iter().map(json).collect(),
     }
 }
 

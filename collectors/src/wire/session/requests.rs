@@ -164,11 +164,13 @@ impl Session {
                 let mut part = Part::without_text(prepared.digest);
                 if cx.ended.is_some() {
                     (part.text, part.truncated) = (prepared.text.clone(), prepared.truncated);
-                    if command == code::STMT_EXECUTE && !packet.is_cut() {
-                        let parameters = prepared.parameters.as_mut();
-                        let values = parameters.and_then(|known| known.take(&payload[4..], attributes));
-                        part.values = values.map(Arc::from);
-                    }
+                    let known = prepared.parameters.as_mut().filter(|_| !packet.is_cut());
+                    let values = known.and_then(|known| match command {
+                        code::STMT_EXECUTE => known.take(&payload[4..], attributes),
+                        code::STMT_BULK_EXECUTE => known.take_rows(&payload[4..]),
+                        _ => None,
+                    });
+                    part.values = values.map(Arc::from);
                 }
                 part
             }),
