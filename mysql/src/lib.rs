@@ -9,6 +9,7 @@ pub mod digests;
 pub mod error;
 pub mod flavour;
 pub mod rows;
+pub mod sessions;
 pub mod settings;
 pub mod slow_log;
 pub mod status;

@@ -107,6 +107,38 @@ async fn encrypted_traffic_is_counted_by_the_server_until_it_is_in_the_clear_aga
     );
 }
 
+/// Who had connected before the capture began is named by the server's list of sessions.
+async fn earlier_connections_get_their_names(flavour: Flavour) {
+    let server = server(flavour).await;
+    let mut client = client(&server, false).await;
+    client.query_drop("USE shop").await.expect("it is there");
+    let up = Beside::start(&server, "capture = \"lo\"", "");
+    let until = Instant::now() + PATIENCE;
+    let digest = Scanner::new().id_of(INSERT.as_bytes());
+    let user = &server.template().accounts.application.user;
+    loop {
+        client.query_drop(INSERT).await.expect("inserted");
+        tokio::time::sleep(PAUSE).await;
+        let rows = up.rows();
+        let mut ours = rows.iter().filter(|row| row.digest == digest && row.source == Source::Wire);
+        if ours.any(|row| (&row.user, row.schema.as_str()) == (user, "shop")) {
+            break;
+        }
+        assert!(Instant::now() < until, "no row has a user\n{}", up.log());
+    }
+    client.disconnect().await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn earlier_connections_to_mysql_get_their_names() {
+    earlier_connections_get_their_names(Flavour::MySql).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn earlier_connections_to_mariadb_get_their_names() {
+    earlier_connections_get_their_names(Flavour::MariaDb).await;
+}
+
 /// Where no packet can be captured the server counts.
 async fn counted_without_a_capture(flavour: Flavour) {
     let server = server(flavour).await;

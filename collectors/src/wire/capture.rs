@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_schemas::topics::queries::Row;
@@ -18,6 +17,7 @@ use super::ended::Ended;
 use super::frames;
 use super::sampling::{Load, Pressure};
 use super::table::{Flushed, Totals};
+use super::watched::Watched;
 use crate::statements::NewDigest;
 
 /// How long after its end a second is closed: the kernel hands packets over every 10 ms, and 150 ms let a busy machine catch up.
@@ -34,30 +34,6 @@ const BUFFER_BYTES: i32 = 16 << 20;
 const ENDED_PER_BATCH: usize = 512;
 /// Longest packet on a loopback interface with segmentation offload, with its headers.
 const SNAP_BYTES: i32 = 262_144;
-
-/// The servers that a running capture watches; whoever holds a copy may change them at any time.
-#[derive(Debug, Clone, Default)]
-pub struct Watched(Arc<Mutex<(u64, Vec<Server>)>>);
-
-impl Watched {
-    /// Watches these servers.
-    pub fn new(servers: Vec<Server>) -> Self {
-        let watched = Watched::default();
-        watched.set(servers);
-        watched
-    }
-
-    /// Watches these servers from now on.
-    pub fn set(&self, servers: Vec<Server>) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *inner = (inner.0 + 1, servers);
-    }
-
-    fn newer_than(&self, version: u64) -> Option<(u64, Vec<Server>)> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (inner.0 != version).then(|| inner.clone())
-    }
-}
 
 /// Where to capture.
 #[derive(Debug, Clone)]
@@ -169,6 +145,7 @@ pub fn run(
         if due > closed {
             closed = due;
             decoder.tick(now);
+            watched.exchange(&mut decoder);
             let flushed = decoder.flush(due);
             let kernel = reported.kernel_since(&mut capture);
             let load = Load { received: kernel.received, dropped: kernel.dropped, busy: idle.busy() };

@@ -207,6 +207,17 @@ impl Connection {
         self.inner.session.forget_statements(cx);
     }
 
+    /// Its account is not known, and it is one of the protocol.
+    pub(super) fn is_unnamed(&self) -> bool {
+        let session = &self.inner.session;
+        session.user == 0 && matches!(session.phase, Phase::Commands | Phase::Encrypted | Phase::Stream)
+    }
+
+    /// Whose it is, as far as it has not said so itself.
+    pub(super) fn name(&mut self, user: u32, schema: u32, thread: u32) {
+        self.inner.session.name(user, schema, thread);
+    }
+
     /// Bytes that wait for earlier ones.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.client_stream.waiting_bytes() + self.server_stream.waiting_bytes()

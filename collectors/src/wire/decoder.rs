@@ -20,6 +20,7 @@ use super::sampling::Sampling;
 use super::session::Context;
 use super::stream::Origin;
 use super::table::{Flushed, Table};
+use super::watched::{Named, UNNAMED_MAX, Unnamed};
 use crate::statements::{Known, NewDigest};
 
 /// Most connections that are followed at once. 20,000: twice the highest `max_connections` that is used in earnest.
@@ -374,6 +375,29 @@ impl Decoder {
             for ends in gone {
                 self.end(ends);
             }
+        }
+    }
+
+    /// Connections whose account is not known.
+    pub fn unnamed(&self) -> Vec<Unnamed> {
+        let unnamed = self.connections.iter().filter(|(_, connection)| connection.is_unnamed()).take(UNNAMED_MAX);
+        let told = |(ends, connection): (&Ends, &Connection)| Unnamed {
+            number: connection.number,
+            instance: self.instances[connection.instance as usize].clone(),
+            client: ends.client,
+            server: ends.server,
+        };
+        unnamed.map(told).collect()
+    }
+
+    /// Whose a connection is, unless it has ended or said so itself meanwhile.
+    pub fn name(&mut self, named: &Named) {
+        let ends = Ends { client: named.of.client, server: named.of.server };
+        let known = self.connections.get_mut(&ends).filter(|connection| connection.number == named.of.number);
+        if let Some(connection) = known {
+            let mut number = |name: &str| self.common.table.name(name);
+            let (user, schema) = (number(&named.user), number(named.schema.as_deref().unwrap_or_default()));
+            connection.name(user, schema, named.thread);
         }
     }
 

@@ -25,12 +25,14 @@ mod syntax;
 mod table;
 mod tls;
 mod values;
+mod watched;
 
 pub use books::Books;
-pub use capture::{Batch, CaptureError, Kernel, Live, Watched, can_capture, read_file, run};
+pub use capture::{Batch, CaptureError, Kernel, Live, can_capture, read_file, run};
 pub use decoder::{Decoder, Server};
 pub use ended::{Ended, Flags, ServerError, Value};
 pub use table::{Flushed, Totals};
+pub use watched::{Named, Unnamed, Watched};
 
 #[cfg(test)]
 mod tests;

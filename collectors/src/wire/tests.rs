@@ -13,6 +13,7 @@ use super::decoder::{Decoder, Server};
 use super::ended::{Ended, Flags};
 use super::handshake::capability as c;
 use super::table::Flushed;
+use super::watched::{Named, Unnamed};
 use millrace_schemas::ids::InstanceId;
 use script::{Script, eof, error, ok, packet, query, rows};
 
@@ -242,6 +243,34 @@ fn a_greeting_that_was_not_captured_leaves_the_log_in_readable() {
     let ended = ended(&script);
     assert_eq!((ended[0].user.as_deref(), ended[0].schema.as_deref()), (Some("app"), Some("shop")));
     assert_eq!((ended[0].thread, ended[0].sql.as_deref()), (None, Some(&b"select 1"[..])));
+}
+
+#[test]
+fn who_had_connected_before_is_named_by_the_server() {
+    let mut script = Script::midstream();
+    script.turn(&query(b"select 1"), &rows(1, false, 1, 1));
+    let mut decoder = decoder(Syntax::default());
+    let feed = |decoder: &mut Decoder, frames: &[(i64, Vec<u8>)]| {
+        for (ts_us, frame) in frames {
+            decoder.packet(*ts_us, frame, 101);
+        }
+    };
+    feed(&mut decoder, &script.frames);
+    let [of] = &decoder.unnamed()[..] else { panic!("{:?}", decoder.unnamed()) };
+    assert_eq!((of.client.to_string(), of.instance.as_str()), ("10.0.0.1:40000".to_owned(), "db-1"));
+    let named = Named { of: of.clone(), thread: 7, user: "app".to_owned(), schema: Some("shop".to_owned()) };
+    // Another connection with these ends.
+    decoder.name(&Named { of: Unnamed { number: 9, ..of.clone() }, user: "other".to_owned(), ..named.clone() });
+    decoder.name(&named);
+    assert_eq!(decoder.unnamed(), []);
+    // What it says itself is newer.
+    decoder.name(&Named { schema: Some("old".to_owned()), ..named });
+    let from = script.frames.len();
+    script.turn(&query(b"select 2"), &rows(1, false, 1, 1));
+    feed(&mut decoder, &script.frames[from..]);
+    let flushed = decoder.finish();
+    let who: Vec<_> = flushed.rows.iter().map(|row| (row.user.as_str(), row.schema.as_str(), row.count)).collect();
+    assert_eq!(who, [("", "", 1), ("app", "shop", 1)]);
 }
 
 #[test]

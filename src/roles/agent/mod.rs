@@ -5,6 +5,7 @@ mod authority;
 mod capture;
 mod changes;
 mod counters;
+mod names;
 mod rotation;
 mod slow;
 mod statements;
@@ -183,6 +184,9 @@ async fn discover(agent: &Arc<Agent>, settings: &config::Agent) {
                 agent.authorities.add(&place, settings.capture.is_some(), &agent.metrics);
                 if place.statements != Some(Source::Wire) {
                     tokio::spawn(statements::run(Arc::clone(agent), place.clone()));
+                }
+                if settings.capture.is_some() && place.statements != Some(Source::PerformanceSchema) {
+                    tokio::spawn(names::run(Arc::clone(agent), place.clone()));
                 }
                 if let (Some(instance), Some(keep)) = (place.guarded.clone(), settings.keep_slow_logs) {
                     tokio::spawn(rotation::run(Arc::clone(agent), instance, keep));

@@ -180,6 +180,17 @@ impl Session {
         self.requests.shrink_to(0);
     }
 
+    /// Whose it is, as far as its packets did not say so.
+    pub(super) fn name(&mut self, user: u32, schema: u32, thread: u32) {
+        if self.user == 0 {
+            self.user = user;
+        }
+        if self.schema == 0 {
+            self.schema = schema;
+        }
+        self.thread.get_or_insert(thread);
+    }
+
     /// Whether a request waits for its answer.
     pub(super) fn waits(&self) -> bool {
         !self.requests.is_empty()
