@@ -1,9 +1,10 @@
 //! Which source counts the statements of an instance, second by second. What was seen of its traffic enters; the source that ought
 //! to count leaves. Packets tell most: every statement with its own time, user and bytes. But of an encrypted session they tell no
-//! texts, and of a socket nothing. The server's own counters tell texts whatever the transport, in sums of ten seconds.
+//! texts, and of a socket, or of an interface that is not captured, nothing. The server's own counters tell texts whatever the
+//! transport, in sums of ten seconds; and how many statements there were tells how many no packet showed.
 //!
-//! The rule: packets count until, over the last minute, a fifth of the turns or more were encrypted; then the server's counters do,
-//! until, over the last two minutes, it was a twentieth or less. Where no packets can be captured, the counters do. Once chosen,
+//! The rule: packets count until, over the last minute, a fifth of the statements or more were encrypted or not seen; then the
+//! server's counters do, until, over the last two minutes, it was a twentieth or less. Where no packets can be captured, the counters do. Once chosen,
 //! packets stay for ten seconds at least and counters for two minutes, and fewer than 20 turns in that time change nothing.
 //! It must never name two sources for one second.
 
@@ -31,6 +32,16 @@ pub struct Turns {
     pub clear: u64,
     /// Turns of encrypted sessions.
     pub encrypted: u64,
+    /// Statements that the server counted and no packet showed.
+    pub unseen: u64,
+}
+
+impl Turns {
+    fn add(&mut self, more: Turns) {
+        self.clear += more.clear;
+        self.encrypted += more.encrypted;
+        self.unseen += more.unseen;
+    }
 }
 
 /// Which source counts the statements of one instance.
@@ -88,15 +99,23 @@ impl Authority {
     pub fn observe(&mut self, second: i64, turns: Turns) {
         self.seen_from.get_or_insert(second);
         match self.seen.back_mut() {
-            Some((last, sum)) if *last >= second => {
-                sum.clear += turns.clear;
-                sum.encrypted += turns.encrypted;
-            }
+            Some((last, sum)) if *last >= second => sum.add(turns),
             _ => self.seen.push_back((second, turns)),
         }
         while self.seen.front().is_some_and(|(first, _)| *first <= second - RETURN_SECONDS) {
             self.seen.pop_front();
         }
+    }
+
+    /// Takes how many `statements` the server counted in the seconds behind `from` up to `to`, of which packets have told everything
+    /// by now; gives the share of them that no packet showed. A second or so at the borders is on one side only: what that makes is
+    /// the smaller, the longer it is looked at.
+    pub fn compare(&mut self, from: i64, to: i64, statements: u64) -> f64 {
+        let seen = self.seen.iter().filter(|(at, _)| (from + 1..=to).contains(at));
+        let shown: u64 = seen.map(|(_, turns)| turns.clear + turns.encrypted).sum();
+        let unseen = statements.saturating_sub(shown);
+        self.observe(to, Turns { unseen, ..Turns::default() });
+        if statements == 0 { 0.0 } else { unseen as f64 / statements as f64 }
     }
 
     /// The source that ought to count instead of the one that does; none when all is well.
@@ -108,12 +127,12 @@ impl Authority {
         match self.source {
             Source::Wire if !self.captured => Some(Source::PerformanceSchema),
             Source::Wire => {
-                let much = self.encrypted_percent(now - LEAVE_SECONDS).is_some_and(|share| share >= LEAVE_PERCENT);
+                let much = self.hidden_percent(now - LEAVE_SECONDS).is_some_and(|share| share >= LEAVE_PERCENT);
                 (held >= SETTLE_SECONDS && much).then_some(Source::PerformanceSchema)
             }
             _ if !self.captured => None,
             _ => {
-                let little = self.encrypted_percent(now - RETURN_SECONDS).is_some_and(|share| share <= RETURN_PERCENT);
+                let little = self.hidden_percent(now - RETURN_SECONDS).is_some_and(|share| share <= RETURN_PERCENT);
                 (held >= RETURN_SECONDS && little).then_some(Source::Wire)
             }
         }
@@ -127,13 +146,13 @@ impl Authority {
         }
     }
 
-    /// How many in a hundred turns after `second` were encrypted; none when there were too few to say.
-    fn encrypted_percent(&self, second: i64) -> Option<u64> {
-        let lately = self.seen.iter().filter(|(at, _)| *at > second);
-        let (clear, encrypted) =
-            lately.fold((0, 0), |(clear, encrypted), (_, turns)| (clear + turns.clear, encrypted + turns.encrypted));
-        let all: u64 = clear + encrypted;
-        (all >= TURNS_MIN).then(|| encrypted * 100 / all)
+    /// How many in a hundred statements after `second` were encrypted or not seen; none when there were too few to say.
+    fn hidden_percent(&self, second: i64) -> Option<u64> {
+        let mut lately = Turns::default();
+        self.seen.iter().filter(|(at, _)| *at > second).for_each(|(_, turns)| lately.add(*turns));
+        let hidden = lately.encrypted + lately.unseen;
+        let all: u64 = lately.clear + hidden;
+        (all >= TURNS_MIN).then(|| hidden * 100 / all)
     }
 }
 
@@ -146,7 +165,7 @@ mod tests {
         let mut changes = Vec::new();
         for second in 0..seconds {
             let encrypted = share(second);
-            authority.observe(second, Turns { clear: 100 - encrypted, encrypted });
+            authority.observe(second, Turns { clear: 100 - encrypted, encrypted, unseen: 0 });
             if let Some(to) = authority.wanted(second) {
                 authority.change(to, second + 1);
                 changes.push((second, to));
@@ -194,10 +213,31 @@ mod tests {
         let mut authority = Authority::automatic(true);
         for second in 0..1_000 {
             if second % 10 == 0 {
-                authority.observe(second, Turns { clear: 0, encrypted: 3 });
+                authority.observe(second, Turns { encrypted: 3, ..Turns::default() });
             }
             assert_eq!(authority.wanted(second), None, "{second}");
         }
+    }
+
+    #[test]
+    fn what_comes_by_socket_is_left_to_the_server() {
+        // 10 statements a second over TCP, and from the hundredth second on 5 over a socket; a look every ten seconds.
+        let mut authority = Authority::automatic(true);
+        let mut changed = None;
+        for second in 0..300 {
+            authority.observe(second, Turns { clear: 10, ..Turns::default() });
+            if second % 10 == 9 && second >= 19 {
+                let all = if second < 119 { 100 } else { 150 };
+                // What packets have of the last ten seconds is not all there yet, and a border moves by a second.
+                let share = authority.compare(second - 20, second - 10, all + 5);
+                assert!((share - (all - 95) as f64 / (all + 5) as f64).abs() < 0.01, "{second}: {share}");
+            }
+            changed = changed.or_else(|| authority.wanted(second).map(|to| (second, to)));
+        }
+        // A third of what comes, and a fifth of the last minute.
+        assert_eq!(changed, Some((139, PS)));
+        let mut authority = Authority::automatic(true);
+        assert!(authority.compare(0, 10, 0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The server's list of its sessions: whose each connection is. Only an account with PROCESS sees those of others.
+//! The server's list of its sessions: whose each connection is, and how many statements each user has sent, by whatever way. Only an
+//! account with PROCESS sees the sessions of others.
 
 use crate::connect::Session;
 use crate::error::Error;
@@ -38,4 +39,17 @@ fn client(row: &Row) -> Option<Client> {
         host: row.text("HOST")?,
         schema: row.text("DB"),
     })
+}
+
+/// Statements that clients sent, each as the server counts it: also each one of a request with several, and executions of prepared
+/// ones; not what procedures do inside.
+const BY_USER: &str = "SELECT USER, SUM(COUNT_STAR) AS statements \
+     FROM performance_schema.events_statements_summary_by_user_by_event_name \
+     WHERE USER IS NOT NULL AND (EVENT_NAME LIKE 'statement/sql/%' OR EVENT_NAME = 'statement/com/Execute') GROUP BY USER";
+
+/// How many statements each user has sent since the server started, or since its table was emptied. Nothing where
+/// `performance_schema` is off.
+pub async fn statements_by_user(session: &mut Session) -> Result<Vec<(String, u64)>, Error> {
+    let rows = session.rows(BY_USER).await?;
+    Ok(rows.iter().filter_map(|row| Some((row.text("USER")?, row.number("statements")?))).collect())
 }

@@ -67,6 +67,7 @@ catalogue! {
     WIRE_STATEMENTS: Counter, "millrace_wire_statements_total", "statements", ["instance"], "collectors", "Statements decoded from packets.";
     WIRE_UNSENT: Counter, "millrace_wire_unsent_rows_total", "rows", ["host"], "collectors", "Rows of counted statements that were not sent: they cannot be encoded, or are of an instance that is not watched any more.";
     STATEMENTS_SOURCE: Gauge, "millrace_statements_source", "boolean", ["instance", "source"], "collectors", "1 for the source that counts the statements of an instance now, 0 for the other.";
+    STATEMENTS_UNSEEN: Gauge, "millrace_statements_unseen_ratio", "ratio", ["instance"], "collectors", "Share of the statements that the server counted in the last ten seconds and no packet showed: sent over a Unix socket, or on an interface that is not captured.";
     STATEMENTS_CHANGES: Counter, "millrace_statements_source_changes_total", "changes", ["instance", "source"], "collectors", "Times that another source began to count the statements of an instance, by the one that did; each change leaves up to two seconds uncounted.";
     STATEMENTS_SET_ASIDE: Counter, "millrace_statements_set_aside_total", "statements", ["instance", "source"], "collectors", "Statements that a source saw in seconds that another one counts: they are in no row.";
     WINDOW_ROWS_DROPPED: Counter, "millrace_windows_dropped_rows_total", "rows", ["reason"], "processors", "Rows that were in no window: late, ahead of the clock, or beyond the limit of instances.";

@@ -39,20 +39,30 @@ fn source(name: &str) -> String {
     format!("millrace_statements_source{{instance=\"db1\",source=\"{name}\"}}")
 }
 
-/// An application's account, over TLS or in the clear.
-async fn client(server: &Server, tls: bool) -> Conn {
+/// How a client comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Clear,
+    Tls,
+    Socket,
+}
+
+/// An application's account.
+async fn client(server: &Server, way: Way) -> Conn {
     let account = server.template().accounts.application.clone();
     let password = account.password(&server.template().folder).expect("readable");
     let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(server.port()).prefer_socket(false);
     let options =
         options.user(Some(account.user)).pass(Some(password)).max_allowed_packet(Some(1 << 20)).wait_timeout(Some(600));
     let accept = SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true);
-    Conn::new(options.ssl_opts(tls.then_some(accept))).await.expect("it lets applications in")
+    let options = options.ssl_opts((way == Way::Tls).then_some(accept));
+    let socket = (way == Way::Socket).then(|| server.socket().display().to_string());
+    Conn::new(options.socket(socket)).await.expect("it lets applications in")
 }
 
 /// Inserts until `name` counts, and for `more` beyond; how many it were.
-async fn insert_until(server: &Server, up: &Beside, tls: bool, name: &str, more: Duration) -> u64 {
-    let mut client = client(server, tls).await;
+async fn insert_until(server: &Server, up: &Beside, way: Way, name: &str, more: Duration) -> u64 {
+    let mut client = client(server, way).await;
     let (mut count, mut asked, mut ends) = (0, Instant::now(), None);
     let until = Instant::now() + PATIENCE + PATIENCE;
     while ends.is_none_or(|ends| Instant::now() < ends) {
@@ -77,8 +87,8 @@ async fn encrypted_traffic_is_counted_by_the_server_until_it_is_in_the_clear_aga
     assert_eq!(up.metric(&source("wire")).await, Some(1.0), "packets count first");
 
     let more = Duration::from_secs(15); // a look of the counters, at least
-    let encrypted = insert_until(&server, &up, true, "performance_schema", more).await;
-    let clear = insert_until(&server, &up, false, "wire", Duration::from_secs(5)).await;
+    let encrypted = insert_until(&server, &up, Way::Tls, "performance_schema", more).await;
+    let clear = insert_until(&server, &up, Way::Clear, "wire", Duration::from_secs(5)).await;
     tokio::time::sleep(Duration::from_secs(3)).await; // the last seconds are closed
 
     let rows = up.rows();
@@ -107,10 +117,22 @@ async fn encrypted_traffic_is_counted_by_the_server_until_it_is_in_the_clear_aga
     );
 }
 
+/// What comes by a Unix socket has no packets: the server tells how much that is, and counts it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_by_socket_is_counted_by_the_server() {
+    let server = server(Flavour::MySql).await;
+    let up = Beside::start(&server, "capture = \"lo\"", "");
+    up.until("rows of packets", |rows| rows.iter().any(|row| row.source == Source::Wire).then_some(())).await;
+    insert_until(&server, &up, Way::Socket, "performance_schema", Duration::from_secs(15)).await;
+    let unseen = up.metric("millrace_statements_unseen_ratio{instance=\"db1\"}").await;
+    assert!(unseen.is_some_and(|share| share > 0.9), "{unseen:?} were not seen");
+    assert!(inserted(&up.rows()) > A_SECOND, "the server counts them");
+}
+
 /// Who had connected before the capture began is named by the server's list of sessions.
 async fn earlier_connections_get_their_names(flavour: Flavour) {
     let server = server(flavour).await;
-    let mut client = client(&server, false).await;
+    let mut client = client(&server, Way::Clear).await;
     client.query_drop("USE shop").await.expect("it is there");
     let up = Beside::start(&server, "capture = \"lo\"", "");
     let until = Instant::now() + PATIENCE;
@@ -149,7 +171,7 @@ async fn counted_without_a_capture(flavour: Flavour) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     up.until("rows of the counters", |rows| (!rows.is_empty()).then_some(())).await;
-    let mut client = client(&server, false).await;
+    let mut client = client(&server, Way::Clear).await;
     for _ in 0..100 {
         client.query_drop(INSERT).await.expect("inserted");
     }

@@ -41,6 +41,20 @@ impl Authorities {
         self.lock().get_mut(instance).map(|watched| work(&mut watched.authority))
     }
 
+    /// Compares how many `statements` of each user a server counted behind the second `from` up to `to` with what packets showed; gives
+    /// the share that they did not show, or none of an instance that was not added.
+    pub(super) fn compare(
+        &self,
+        instance: &InstanceId,
+        (from, to): (i64, i64),
+        counted: &[(String, u64)],
+    ) -> Option<f64> {
+        let mut watched = self.lock();
+        let Watched { authority, own } = watched.get_mut(instance)?;
+        let others = counted.iter().filter(|(user, _)| !own.contains(user));
+        Some(authority.compare(from, to, others.map(|(_, statements)| statements).sum()))
+    }
+
     /// From the second `from` on `to` counts.
     pub(super) fn change(&self, instance: &InstanceId, to: Source, from: i64, metrics: &Registry) {
         self.with(instance, |authority| authority.change(to, from));
@@ -59,10 +73,11 @@ impl Authorities {
         let mut watched = self.lock();
         rows.retain(|row| {
             let Some(Watched { authority, own }) = watched.get_mut(&row.instance) else { return true };
+            let count = row.count * u64::from(row.sample_factor);
             if row.digest == DigestId::ENCRYPTED {
-                authority.observe(row.second, Turns { clear: 0, encrypted: row.count });
+                authority.observe(row.second, Turns { encrypted: count, ..Turns::default() });
             } else if row.digest != DigestId::ADMIN && !own.contains(&row.user) {
-                authority.observe(row.second, Turns { clear: row.count, encrypted: 0 });
+                authority.observe(row.second, Turns { clear: count, ..Turns::default() });
             }
             let counts = authority.counts(row.source, row.second);
             if !counts {

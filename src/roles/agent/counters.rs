@@ -8,7 +8,7 @@ use millrace_collectors::performance_schema::{Deltas, Difference, Differences};
 use millrace_collectors::rows::fold;
 use millrace_collectors::statements::Known;
 use millrace_mysql::digests::{self, DigestCounters};
-use millrace_mysql::{Error, Session};
+use millrace_mysql::{Error, Session, sessions};
 
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::COUNTERS_LACK;
@@ -68,11 +68,23 @@ impl Counters {
         Ok(())
     }
 
+    /// How many statements each user has sent.
+    pub(super) async fn by_user(&mut self) -> Result<Vec<(String, u64)>, Error> {
+        let mut open = self.open().await?;
+        let users = sessions::statements_by_user(&mut open).await?;
+        self.session = Some(open);
+        Ok(users)
+    }
+
+    async fn open(&mut self) -> Result<Session, Error> {
+        match self.session.take() {
+            Some(open) if open.is_usable() => Ok(open),
+            _ => self.log_in.open().await,
+        }
+    }
+
     async fn read(&mut self) -> Result<Vec<DigestCounters>, Unusable> {
-        let mut open = match self.session.take() {
-            Some(open) if open.is_usable() => open,
-            _ => self.log_in.open().await?,
-        };
+        let mut open = self.open().await?;
         let rows = digests::read(&mut open).await?;
         self.session = Some(open);
         if rows.is_empty() { Err(Unusable::Empty) } else { Ok(rows) }

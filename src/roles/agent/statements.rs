@@ -2,11 +2,12 @@
 //! and looks at the server's own counters while they are the one. A change costs up to two seconds of counts and never counts a
 //! statement twice: the old source ends before the new one begins.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_collectors::authority::Authority;
-use millrace_schemas::metrics::STATEMENTS_CHANGES;
+use millrace_schemas::metrics::{STATEMENTS_CHANGES, STATEMENTS_UNSEEN};
 use millrace_schemas::topics::queries::Source;
 use tokio::time::Instant;
 
@@ -31,6 +32,24 @@ struct Counting {
     failing: Option<Instant>,
     /// Why they could not be read the last time; each reason is told once.
     told: Option<String>,
+    unseen: Unseen,
+}
+
+/// Finds out how much of a server's statements no packet shows: those of sockets, and of interfaces that are not captured.
+#[derive(Default)]
+struct Unseen {
+    /// When the server is asked next; at once.
+    ask: Option<Instant>,
+    /// How many statements each user had sent by the end of this second.
+    last: Option<(i64, HashMap<String, u64>)>,
+    /// What was added between the last two looks. By the next one packets have told all of it.
+    added: Option<Added>,
+}
+
+/// What each user sent behind one second up to another.
+struct Added {
+    seconds: (i64, i64),
+    by_user: Vec<(String, u64)>,
 }
 
 pub(super) async fn run(agent: Arc<Agent>, place: Place) {
@@ -40,7 +59,8 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
     }
     let counters = Counters::new(&place);
     let mut stop = agent.stop.clone();
-    let mut counting = Counting { agent, place, counters, look: Instant::now(), failing: None, told: None };
+    let mut counting =
+        Counting { agent, place, counters, look: Instant::now(), failing: None, told: None, unseen: Unseen::default() };
     loop {
         counting.step().await;
         tokio::select! {
@@ -61,6 +81,32 @@ impl Counting {
             Some((Source::PerformanceSchema, _)) if Instant::now() >= self.look => self.look().await,
             _ => {}
         }
+        self.compare().await;
+    }
+
+    /// Compares what packets showed with what the server counted, while it is open which of them counts.
+    async fn compare(&mut self) {
+        let Self { agent, place, counters, unseen, .. } = self;
+        let instance = &place.instance;
+        let captured = agent.authorities.with(instance, |authority| authority.has_capture()) == Some(true);
+        if !captured || place.statements.is_some() || unseen.ask.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        unseen.ask = Some(Instant::now() + LOOK_EVERY);
+        let counted = match counters.by_user().await {
+            Ok(counted) => counted,
+            Err(error) => {
+                // The heartbeat says so, and doctor what to grant.
+                tracing::debug!(%instance, %error, "it is not known how many statements no packet shows");
+                return *unseen = Unseen { ask: unseen.ask, ..Unseen::default() };
+            }
+        };
+        if let Some(Added { seconds, by_user }) = unseen.added.take()
+            && let Some(share) = agent.authorities.compare(instance, seconds, &by_user)
+        {
+            agent.metrics.set(&STATEMENTS_UNSEEN, &[instance.as_str()], share);
+        }
+        unseen.learn(second(), counted);
     }
 
     /// The counters count from the next second on, if they can be read.
@@ -127,6 +173,20 @@ impl Counting {
             tracing::warn!(instance = %self.place.instance, %error, "{what}");
         }
         self.told = Some(error);
+    }
+}
+
+impl Unseen {
+    fn learn(&mut self, second: i64, counted: Vec<(String, u64)>) {
+        let counted: HashMap<String, u64> = counted.into_iter().collect();
+        if let Some((before, last)) = &self.last {
+            // Fewer than before: the server, or its table, began anew.
+            let began_anew = last.iter().any(|(user, sent)| counted.get(user).is_none_or(|now| now < sent));
+            let added = |(user, sent): (&String, &u64)| (user.clone(), sent - last.get(user).copied().unwrap_or(0));
+            let seconds = (*before, second);
+            self.added = (!began_anew).then(|| Added { seconds, by_user: counted.iter().map(added).collect() });
+        }
+        self.last = Some((second, counted));
     }
 }
 
