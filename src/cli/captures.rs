@@ -104,6 +104,19 @@ pub(super) enum Outcome {
     Broken(String),
 }
 
+impl Outcome {
+    /// How a command ends that read it, with so many packets whose headers could not be read.
+    pub(super) fn end(self, unreadable: u64) -> anyhow::Result<()> {
+        match self {
+            Outcome::Broken(why) => Err(End::Partial(why).into()),
+            Outcome::Whole if unreadable > 0 => {
+                Err(End::Partial(format!("the headers of {unreadable} packets could not be read")).into())
+            }
+            Outcome::Whole => Ok(()),
+        }
+    }
+}
+
 /// Captures on an interface until an interrupt.
 fn live(
     interface: &str,

@@ -20,7 +20,7 @@ use millrace_schemas::topics::Topic;
 use serde::Serialize;
 
 use super::End;
-use super::output::{Form, answer};
+use super::output::{Form, answer, cut, printable};
 use super::site::Source;
 use crate::bus::{Assignment, From, Polled, SharedBus};
 use crate::journal::{SCHEMA_VERSION, appended_to};
@@ -241,18 +241,6 @@ fn list_text(listed: &Listed) -> String {
 fn seconds(at: Timestamp) -> String {
     let text = at.to_string();
     text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
-}
-
-/// What somebody wrote into a record must not move the cursor of who looks at it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn cut(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn show(letter: &Letter, raw: bool, output: Form) -> anyhow::Result<()> {

@@ -32,6 +32,19 @@ pub(super) fn complain(text: &str) {
     eprintln!("millrace: {text}");
 }
 
+/// What somebody else wrote, so that it cannot move the cursor of who looks at it.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A text of so many characters at most; one that was longer ends in `…`.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Writes `text`, and a line end if it has none.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();

@@ -11,8 +11,7 @@ use millrace_collectors::wire::{Batch, Ended, Flags};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;
 
-use super::End;
-use super::captures::{self, Outcome};
+use super::captures;
 use super::output::{complain, told, write_line};
 
 /// The layout of a line.
@@ -297,13 +296,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // What is left of a file, or of the time before an interrupt, is a row too.
     let rest = intervals.close(last_us.saturating_add(intervals.length_us));
     told(teller.tell(&rest).and_then(|()| teller.out.flush()))?;
-    match outcome {
-        Outcome::Broken(why) => Err(End::Partial(why).into()),
-        Outcome::Whole if unreadable > 0 => {
-            Err(End::Partial(format!("the headers of {unreadable} packets could not be read")).into())
-        }
-        Outcome::Whole => Ok(()),
-    }
+    outcome.end(unreadable)
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ pub struct Kernel {
     pub interface_dropped: u64,
 }
 
-/// What one second gave; or, where commands are kept as they end, a part of it that holds nothing else.
+/// What one second gave; or, where commands are kept as they end, a part of it: its commands and what they added to the books,
+/// without rows and totals.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Commands as they ended, where they are kept.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::letter::{Letter, Place};
 use super::{Replay, fetched, letters, named};
 use crate::bus::{Error, SharedBus};
-use crate::cli::output::{Form, answer};
+use crate::cli::output::{Form, answer, printable};
 use crate::cli::{End, Negative};
 use crate::journal::SCHEMA_VERSION;
 
@@ -129,7 +129,7 @@ fn agreed(plan: &Plan) -> anyhow::Result<bool> {
         return Err(End::Usage("no terminal to ask on: add --yes, or look first with --dry-run".to_owned()).into());
     }
     for (place, record) in &plan.todo {
-        eprintln!("{place} to {}, key {}", record.topic, super::printable(&record.key));
+        eprintln!("{place} to {}, key {}", record.topic, printable(&record.key));
     }
     eprint!("{NOTE}\nreplay {}? [y/N] ", counted(plan.todo.len(), "record"));
     let mut said = String::new();
@@ -166,14 +166,14 @@ fn counted(count: usize, what: &str) -> String {
 fn text(told: &Told) -> String {
     let mut text = String::new();
     for one in &told.replayed {
-        let key = super::printable(&one.key);
+        let key = printable(&one.key);
         let _ = match &one.landed {
             Some(landed) => writeln!(text, "{} is in {} at {landed}, key {key}", one.place, one.topic),
             None => writeln!(text, "{} would go to {}, key {key}", one.place, one.topic),
         };
     }
     for one in &told.refused {
-        let _ = writeln!(text, "{} stays: {}", one.place, super::printable(&one.why));
+        let _ = writeln!(text, "{} stays: {}", one.place, printable(&one.why));
     }
     if told.repeated > 0 {
         let _ = writeln!(text, "{} more say the same", told.repeated);

@@ -13,9 +13,8 @@ use millrace_schemas::time::Timestamp;
 use serde::Serialize;
 
 use self::summary::Summary;
-use super::End;
-use super::captures::{self, Outcome};
-use super::output::{told, write_line};
+use super::captures;
+use super::output::{cut, printable, told, write_line};
 
 /// The layout of a line.
 const SCHEMA_VERSION: u32 = 1;
@@ -133,13 +132,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(SummaryForm::Json) => write_line(&mut out, &summary.json()),
     };
     told(written.and_then(|()| out.flush()))?;
-    match outcome {
-        Outcome::Broken(why) => Err(End::Partial(why).into()),
-        Outcome::Whole if summary.unreadable() > 0 => {
-            Err(End::Partial(format!("the headers of {} packets could not be read", summary.unreadable())).into())
-        }
-        Outcome::Whole => Ok(()),
-    }
+    outcome.end(summary.unreadable())
 }
 
 /// The statement as it is shown.
@@ -225,14 +218,8 @@ fn text(ended: &Ended, show_literals: bool, columns: Option<usize>) -> String {
         line.push_str(": ");
         line.push_str(&sql.split_whitespace().collect::<Vec<_>>().join(" "));
     }
-    // What a terminal would take for a command of its own.
-    let line: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    match columns {
-        Some(columns) if line.chars().count() > columns => {
-            line.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
-        }
-        _ => line,
-    }
+    let line = printable(&line);
+    columns.map_or_else(|| line.clone(), |columns| cut(&line, columns))
 }
 
 fn milliseconds(us: u64) -> String {
