@@ -1,0 +1,33 @@
+//! One event, one alarm: after an alarm the surprise that follows from it is held down, less with every point. What is half as
+//! surprising again as the alarm was is an alarm of its own.
+
+use serde::{Deserialize, Serialize};
+
+/// 200 points: 17 hours of 5 minutes, about what an incident and its end take.
+const POINTS: f64 = 200.0;
+/// Half as much again in decades: at the usual threshold 5 that is a hundred and fifty times rarer at least.
+const AGAIN: f64 = 1.5;
+/// What is above the held level but no alarm of its own counts for a quarter, so that it can be seen and alarms nobody.
+const HELD_SHARE: f64 = 0.25;
+
+/// How surprising the newest alarm was, and how long ago.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Refractory {
+    peak: f32,
+    points: u32,
+}
+
+impl Refractory {
+    /// What is left of a surprise in decades. An alarm is one of `alarm` decades or more.
+    pub(super) fn pass(&mut self, decades: f64, alarm: f64) -> f64 {
+        self.points = self.points.saturating_add(1);
+        let held = f64::from(self.peak) * (1.0 - f64::from(self.points) / POINTS).max(0.0);
+        if held > 0.0 && decades <= AGAIN * held {
+            return HELD_SHARE * (decades - held).max(0.0);
+        }
+        if decades >= alarm {
+            *self = Refractory { peak: decades as f32, points: 0 };
+        }
+        decades
+    }
+}
