@@ -10,7 +10,8 @@ mod refractory;
 mod rhythm;
 mod tail;
 
-
+#[cfg(test)]
+mod tests;
 
 use millrace_schemas::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,8 +39,12 @@ const QUIET_AFTER: u32 = 48;
 const CHANGES_MIN: u32 = 30;
 /// A late point alone is no alarm: 3 decades.
 const LATE_MAX: f64 = 3.0;
-/// Two decades from the baseline: the value is not learnt from as others are.
-const ALARMED: f64 = 2.0;
+/// From three decades on a value is out of the ordinary, and not learnt from as others are.
+const ALARMED: f64 = 3.0;
+/// After three such values in a row a quarter of each is learnt: an event does not become usual while it lasts, but does in the end.
+/// The first three count in full, or events that come again would alarm for ever.
+const LASTING_POINTS: i32 = 3;
+const ALARMED_WEIGHT: f32 = 0.25;
 /// 48 such values in a row on the same side, four hours of five minutes: that is the level now.
 const CONFIRMED_POINTS: i32 = 48;
 /// The first hundred points are on probation: scores grow to their full size with them.
@@ -49,6 +54,9 @@ const STEP_PACE: f64 = 0.02;
 /// After as many steps without a value, and a day, short means begin anew: what was before the gap is no trend any more.
 const GAP_STEPS: f64 = 48.0;
 const GAP_SECONDS: f64 = 86_400.0;
+/// 10.5 decades at the least sensitivity, 2.5 at the most; 6.5 between them found most of what was put into seeded series, and raised
+/// fewer alarms than what was put there (`tests.rs` has the figures).
+const ALARM_MAX: f64 = 11.5;
 /// Differences of two values must not overflow.
 const VALUE_MAX: f64 = 1e300;
 const DAY_SECONDS: f64 = 86_400.0;
@@ -75,6 +83,8 @@ pub enum Component {
     LowLastingly,
     /// Far from the point before.
     Change,
+    /// An error that is large beside those of the last two dozen points.
+    Jolt,
     /// One surprise after the other: a higher variance, or bursts that come more often.
     Unrest,
     /// Hardly any movement where there was some.
@@ -85,7 +95,7 @@ pub enum Component {
     Late,
 }
 
-const COMPONENTS: usize = 13;
+const COMPONENTS: usize = 14;
 
 /// Each with where its tail is guessed to begin, and below what it never does: in usual deviations, but for `Unrest` (decades),
 /// `Quiet` (times as quiet), `Flat` (points) and `Late` (steps).
@@ -99,6 +109,7 @@ const TAILS: [(Component, f32, f32); COMPONENTS] = [
     (Component::HighLastingly, 1.0, 0.1),
     (Component::LowLastingly, 1.0, 0.1),
     (Component::Change, 4.0, 0.1),
+    (Component::Jolt, 4.0, 1.0),
     (Component::Unrest, 0.6, 0.1),
     (Component::Quiet, 3.0, 2.0),
     (Component::Flat, 12.0, 12.0),
@@ -120,14 +131,14 @@ impl Sensitivity {
         (Self::LEAST..=Self::MOST).contains(&level).then_some(Self(level))
     }
 
-    /// How many decades of surprise have the score of a half.
+    /// How many decades of surprise have the score of a half: 6.5 where nothing else is asked for, and one fewer for each step.
     fn alarm(self) -> f64 {
-        f64::from(Self::MOST + 1 - self.0)
+        ALARM_MAX - f64::from(self.0)
     }
 }
 
 impl Default for Sensitivity {
-    /// 5: an event a week or less in a series of five minutes in which nothing happens.
+    /// 5: seldom more than an alarm a week in a series of five minutes in which nothing happens.
     fn default() -> Self {
         Self(5)
     }
@@ -224,23 +235,26 @@ impl Series {
         let days = seconds.saturating_sub(self.first_at).max(0) as f64 / DAY_SECONDS;
         let moment = Moment { place: Place::of(seconds), days, step, seen: self.seen };
         let expected = self.baseline.expected(value, &moment);
+        let jolt = if self.seen > QUIET_AFTER { expected.error.abs() / self.quiet.max(expected.floor) } else { 0.0 };
         self.average(&expected);
-        let ended = self.run;
+        let ended = (change != 0.0).then_some(self.run);
         self.run = if change == 0.0 { self.run.saturating_add(1) } else { 0 };
         let late = if step > 0.0 { (since / step).max(0.0) } else { 0.0 };
-        let decades = self.judge(&expected, change, late, ended);
-        let alarmed = decades[0].max(decades[1]) >= ALARMED;
+        let figures = self.figures(&expected, change, late, jolt);
+        let decades = self.judge(&figures);
+        // Where several components agree the surprise is larger than the largest of them; they are not independent, so it is less
+        // than their sum.
+        let all = decades.iter().map(|decades| decades * decades).sum::<f64>().sqrt();
+        let alarmed = all >= ALARMED;
+        self.learn(&figures, ended, alarmed);
         self.baseline.learn(value, &expected, &moment, alarmed);
         self.settle(alarmed, expected.residual);
         self.tick(seconds, since);
         self.last = value;
-        let (most, component) = decades.iter().zip(TAILS).fold((0.0, Component::High), |most, (decades, (component, ..))| {
-            if *decades > most.0 { (*decades, component) } else { most }
-        });
-        debug_assert!(most.is_finite());
-        // Where several components agree the surprise is larger than the largest of them; they are not independent, so it is less
-        // than their sum.
-        let all = decades.iter().map(|decades| decades * decades).sum::<f64>().sqrt();
+        let (most, component) =
+            decades.iter().zip(TAILS).fold((0.0, Component::High), |most, (decades, (component, ..))| {
+                if *decades > most.0 { (*decades, component) } else { most }
+            });
         let known = (f64::from(self.seen) / PROBATION_POINTS).min(1.0);
         (known * self.refractory.pass(all, alarm), component)
     }
@@ -254,18 +268,18 @@ impl Series {
         self.quiet += (expected.error.abs().min(QUIET_CLIP * expected.error_scale) - self.quiet) / QUIET_POINTS;
     }
 
-    /// How surprising each component finds it, in decades; and takes in what they saw.
-    fn judge(&mut self, expected: &Expected, change: f64, late: f64, ended: u32) -> [f64; COMPONENTS] {
+    /// What each component sees, none of it negative. The run, which has no end yet, is as long as it is now.
+    fn figures(&mut self, expected: &Expected, change: f64, late: f64, jolt: f64) -> [f64; COMPONENTS] {
         let (scale, error_scale) = (expected.scale, expected.error_scale);
         let quiet = if self.seen > QUIET_AFTER { error_scale / self.quiet.max(expected.floor) } else { 0.0 };
-        let signed = [expected.residual / scale, expected.error / error_scale, self.brief / scale, self.slow / scale];
-        let [level, error, brief, slow] = signed;
         let above = |figure: f64| (figure.max(0.0), (-figure).max(0.0));
-        let ((high, low), (rise, fall)) = (above(level), above(error));
-        let ((high_briefly, low_briefly), (high_lastingly, low_lastingly)) = (above(brief), above(slow));
+        let (high, low) = above(expected.residual / scale);
+        let (rise, fall) = above(expected.error / error_scale);
+        let (high_briefly, low_briefly) = above(self.brief / scale);
+        let (high_lastingly, low_lastingly) = above(self.slow / scale);
         let surprise = self.tails[2].decades(rise).max(self.tails[3].decades(fall)).min(UNREST_CLIP);
         self.unrest += (surprise as f32 - self.unrest) / UNREST_POINTS as f32;
-        let figures = [
+        [
             high,
             low,
             rise,
@@ -275,26 +289,38 @@ impl Series {
             high_lastingly,
             low_lastingly,
             change.abs() / error_scale,
+            jolt,
             f64::from(self.unrest),
             quiet,
             f64::from(self.run),
             late,
-        ];
+        ]
+    }
+
+    /// How surprising each component finds what it sees, in decades.
+    fn judge(&self, figures: &[f64; COMPONENTS]) -> [f64; COMPONENTS] {
         let mut decades = [0.0; COMPONENTS];
-        for (at, (component, _, least)) in TAILS.into_iter().enumerate() {
+        for (at, (component, ..)) in TAILS.into_iter().enumerate() {
             let found = self.tails[at].decades(figures[at]);
             decades[at] = match component {
                 Component::Quiet | Component::Flat if self.baseline.changes() < CHANGES_MIN => 0.0,
                 Component::Late => found.min(LATE_MAX),
                 _ => found,
             };
-            // A run is one figure, known when it ends.
-            let (known, figure) = if component == Component::Flat { (change != 0.0, f64::from(ended)) } else { (true, figures[at]) };
-            if known {
-                self.tails[at].learn(figure, self.seen, least);
-            }
         }
         decades
+    }
+
+    /// Takes in what the components saw.
+    fn learn(&mut self, figures: &[f64; COMPONENTS], ended: Option<u32>, alarmed: bool) {
+        let weight = if alarmed && self.beyond.abs() >= LASTING_POINTS { ALARMED_WEIGHT } else { 1.0 };
+        for (at, (component, _, least)) in TAILS.into_iter().enumerate() {
+            // A run is one figure, known when it ends.
+            let figure = if component == Component::Flat { ended.map(f64::from) } else { Some(figures[at]) };
+            if let Some(figure) = figure {
+                self.tails[at].learn(figure, self.seen, least, weight);
+            }
+        }
     }
 
     /// Counts values that are out of the ordinary; enough of them are the new level.

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use csv::{ByteRecord, ReaderBuilder, Terminator, WriterBuilder};
+use csv::{ByteRecord, ReaderBuilder};
 use millrace_processors::anomaly::{Component, Scorer, Sensitivity};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;
@@ -95,9 +95,7 @@ struct Columns {
 
 impl Columns {
     fn of(header: &ByteRecord) -> Option<Self> {
-        let at = |name: &str| {
-            header.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
-        };
+        let at = |name: &str| header.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
         Some(Columns { timestamp: at("timestamp")?, value: at("value")? })
     }
 }
@@ -141,7 +139,8 @@ struct Counts {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let named = arguments.read.as_ref().or(arguments.file.as_ref()).map_or_else(|| Path::new("-").to_owned(), Clone::clone);
+    let named =
+        arguments.read.as_ref().or(arguments.file.as_ref()).map_or_else(|| Path::new("-").to_owned(), Clone::clone);
     let found = places(&[named])?;
     let [place] = found.as_slice() else {
         return Err(End::Usage(format!("one file has one series; {} were named", found.len())).into());
@@ -238,10 +237,11 @@ impl<W: Write> Out<W> {
     ) -> io::Result<()> {
         match self.form {
             Form::Csv => {
-                // Quotes come back where a field needs them.
-                let mut row = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(&mut self.to);
-                row.write_record([timestamp, value, format!("{score:.6}").as_bytes()])?;
-                row.flush()?;
+                for field in [timestamp, value] {
+                    write_field(&mut self.to, field)?;
+                    self.to.write_all(b",")?;
+                }
+                writeln!(self.to, "{score:.6}")?;
             }
             Form::Jsonl => {
                 let timestamp = &String::from_utf8_lossy(timestamp);
@@ -252,6 +252,21 @@ impl<W: Write> Out<W> {
         }
         if self.each { self.to.flush() } else { Ok(()) }
     }
+}
+
+/// A field as it was read; in quotes where it needs them.
+fn write_field(to: &mut impl Write, field: &[u8]) -> io::Result<()> {
+    if !field.iter().any(|byte| b",\"\r\n".contains(byte)) {
+        return to.write_all(field);
+    }
+    to.write_all(b"\"")?;
+    for part in field.split_inclusive(|byte| *byte == b'"') {
+        to.write_all(part)?;
+        if part.ends_with(b"\"") {
+            to.write_all(b"\"")?;
+        }
+    }
+    to.write_all(b"\"")
 }
 
 #[cfg(test)]
@@ -282,6 +297,18 @@ mod tests {
         check("NaN", &Row::Missing);
         check("inf", &Row::Unreadable("'inf' is no finite number".to_owned()));
         check("12 ms", &Row::Unreadable("'12 ms' is no finite number".to_owned()));
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_need_it() {
+        let check = |field: &str, expected: &str| {
+            let mut to = Vec::new();
+            write_field(&mut to, field.as_bytes()).expect("memory");
+            assert_eq!(String::from_utf8_lossy(&to), expected);
+        };
+        check("2014-04-01 00:05:00", "2014-04-01 00:05:00");
+        check("a,b", "\"a,b\"");
+        check("say \"x\"", "\"say \"\"x\"\"\"");
     }
 
     #[test]

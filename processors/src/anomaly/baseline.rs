@@ -17,10 +17,10 @@ const ERROR_CLIP: f64 = 6.0;
 const UNCLIPPED_POINTS: f64 = 20.0;
 /// The days are believed once their forecast errs by 15 % less than the level, the weeks once they err by 5 % less than the days.
 const DAY_BETTER: f64 = 0.85;
-const WEEK_BETTER: f64 = 0.95;
+const WEEK_BETTER: f64 = 0.9;
 /// Days are compared from the second on, weeks from the third.
 const DAYS_MIN: f64 = 1.0;
-const WEEK_DAYS_MIN: f64 = 14.0;
+const WEEK_DAYS_MIN: f64 = 7.0;
 /// 16 points say how much a series moves, well enough for the unit of its rhythm.
 const RHYTHM_POINTS: u32 = 16;
 /// A deviation is not told from none below three tenths of a usual change, or below a thousandth of the level: where values have
@@ -119,23 +119,27 @@ impl Baseline {
     pub(super) fn expected(&self, value: f64, moment: &Moment) -> Expected {
         let change = if self.changes == 0 { 0.0 } else { f64::from(self.change_ln).exp() };
         let floor = (STEP_SHARE * change).max(LEVEL_SHARE * self.level.abs()).max(f64::MIN_POSITIVE);
+        let lasting = if self.variance > 0.0 { (self.covariance / self.variance).clamp(0.0, 1.0) } else { 0.0 };
+        let lasting = f64::from(lasting);
         let (mut base, mut scale, mut from_days) = (self.level, self.spread, false);
+        let mut error_scale = self.error_spread;
         if let Some((day, spread)) = self.of_day(moment)
             && self.errors.day < DAY_BETTER * self.errors.level
         {
             // This half hour's own deviation and that of all: the first is known from few points.
-            (base, scale, from_days) = (day, f64::midpoint(self.spread, spread), true);
+            (base, scale, from_days) = (day, f64::midpoint(self.spread, spread).max(spread), true);
+            // What is left of it when the part that lasts is foretold; a jump at the same time every day is no surprise.
+            error_scale = error_scale.max(spread * (1.0 - lasting * lasting).sqrt());
             if moment.days > WEEK_DAYS_MIN && self.errors.week < WEEK_BETTER * self.errors.day {
                 base += self.of_week(moment);
             }
         }
         let residual = value - base;
-        let lasting = if self.variance > 0.0 { (self.covariance / self.variance).clamp(0.0, 1.0) } else { 0.0 };
         Expected {
             residual,
             scale: scale.max(floor),
-            error: residual - f64::from(lasting) * self.residual,
-            error_scale: self.error_spread.max(floor),
+            error: residual - lasting * self.residual,
+            error_scale: error_scale.max(floor),
             floor,
             from_days,
         }
@@ -152,14 +156,16 @@ impl Baseline {
     /// Takes `value` in, of which `expected` was expected.
     pub(super) fn learn(&mut self, value: f64, expected: &Expected, moment: &Moment, alarmed: bool) {
         let seen = f64::from(moment.seen);
-        let clip = |off: f64, scale: f64| if seen < UNCLIPPED_POINTS { off } else { off.clamp(-CLIP * scale, CLIP * scale) };
+        let clip =
+            |off: f64, scale: f64| if seen < UNCLIPPED_POINTS { off } else { off.clamp(-CLIP * scale, CLIP * scale) };
         let usual = (1.0 / (seen + 1.0)).max(1.0 / MEMORY_POINTS);
         let pace = if alarmed { ALARMED_PACE * usual } else { usual };
         self.learn_errors(value, expected.floor, moment);
         let scale = if expected.from_days { self.errors.level } else { self.spread };
         self.level += pace * clip(value - self.level, scale.max(expected.floor));
         self.spread += pace * (clip(expected.residual, self.spread.max(expected.floor)).abs() - self.spread);
-        self.error_spread += pace * (clip(expected.error, expected.error_scale).abs() - self.error_spread);
+        let usual_error = self.error_spread.max(expected.floor);
+        self.error_spread += pace * (clip(expected.error, usual_error).abs() - self.error_spread);
         if !alarmed {
             let now = (clip(expected.residual, expected.scale) / expected.scale) as f32;
             let before = (clip(self.residual, expected.scale) / expected.scale) as f32;

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 /// 200 points: 17 hours of 5 minutes, about what an incident and its end take.
 const POINTS: f64 = 200.0;
-/// Half as much again in decades: at the usual threshold 5 that is a hundred and fifty times rarer at least.
+/// Half as much again in decades: at the usual 6.5 that is a thousand times rarer at least.
 const AGAIN: f64 = 1.5;
+/// Nine tenths of an alarm hold down what follows too, for who asks for a lower threshold than ours.
+const NEAR: f64 = 0.9;
 /// What is above the held level but no alarm of its own counts for a quarter, so that it can be seen and alarms nobody.
 const HELD_SHARE: f64 = 0.25;
 
@@ -22,10 +24,12 @@ impl Refractory {
     pub(super) fn pass(&mut self, decades: f64, alarm: f64) -> f64 {
         self.points = self.points.saturating_add(1);
         let held = f64::from(self.peak) * (1.0 - f64::from(self.points) / POINTS).max(0.0);
-        if held > 0.0 && decades <= AGAIN * held {
+        // What was nearly an alarm holds down no alarm.
+        let first = decades >= alarm && f64::from(self.peak) < alarm;
+        if held > 0.0 && decades <= AGAIN * held && !first {
             return HELD_SHARE * (decades - held).max(0.0);
         }
-        if decades >= alarm {
+        if decades >= NEAR * alarm {
             *self = Refractory { peak: decades as f32, points: 0 };
         }
         decades

@@ -21,6 +21,8 @@ const CLIP: f32 = 4.0;
 const DAYS_UNCLIPPED: f64 = 2.0;
 /// What `f32` holds with room for sums: a value that is further off is not usual at any time.
 const FAR: f64 = 1e30;
+/// What was never met: beyond `FAR`, and a number, since JSON has no NaN.
+const UNKNOWN: f32 = f32::MAX;
 
 /// The place of a moment in the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl Place {
     }
 }
 
-/// The profile of a day and of a week. What was never met is NaN.
+/// The profile of a day and of a week. What was never met is `UNKNOWN`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rhythm {
     origin: f64,
@@ -52,21 +54,21 @@ pub(super) struct Rhythm {
 impl Rhythm {
     /// Knows nothing yet; values will be kept relative to `origin`, in units of `unit`, which is above zero.
     pub(super) fn new(origin: f64, unit: f64) -> Self {
-        let unknown = [[f32::NAN; HALF]; 2];
-        Rhythm { origin, unit, mean: unknown, spread: unknown, week: [[f32::NAN; BLOCKS]; 7] }
+        let unknown = [[UNKNOWN; HALF]; 2];
+        Rhythm { origin, unit, mean: unknown, spread: unknown, week: [[UNKNOWN; BLOCKS]; 7] }
     }
 
     /// What is usual at this time of the day, and how far values are from it.
     pub(super) fn of_day(&self, place: Place) -> Option<(f64, f64)> {
         let (half, at) = (place.slot / HALF, place.slot % HALF);
         let (mean, spread) = (self.mean[half][at], self.spread[half][at]);
-        (!mean.is_nan()).then(|| (self.origin + f64::from(mean) * self.unit, f64::from(spread) * self.unit))
+        (mean < UNKNOWN).then(|| (self.origin + f64::from(mean) * self.unit, f64::from(spread) * self.unit))
     }
 
     /// What this time of the week adds to it.
     pub(super) fn of_week(&self, place: Place) -> Option<f64> {
         let more = self.week[place.day][place.block];
-        (!more.is_nan()).then(|| f64::from(more) * self.unit)
+        (more < UNKNOWN).then(|| f64::from(more) * self.unit)
     }
 
     /// Moves everything: the level has changed for good.
@@ -79,7 +81,7 @@ impl Rhythm {
         let value = ((value - self.origin) / self.unit).clamp(-FAR, FAR) as f32;
         let (half, at) = (place.slot / HALF, place.slot % HALF);
         let (mean, spread) = (&mut self.mean[half][at], &mut self.spread[half][at]);
-        if mean.is_nan() {
+        if *mean >= UNKNOWN {
             (*mean, *spread) = (value, 0.0);
             return;
         }
@@ -92,7 +94,7 @@ impl Rhythm {
         *spread += pace * (off.abs() - *spread);
         let pace = self::pace(step * BLOCKS as f64 / DAY_SECONDS as f64, days / 7.0, WEEKS_REMEMBERED);
         let week = &mut self.week[place.day][place.block];
-        let before = if week.is_nan() { 0.0 } else { *week };
+        let before = if *week < UNKNOWN { *week } else { 0.0 };
         *week = before + pace * (off - before);
     }
 }

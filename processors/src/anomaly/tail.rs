@@ -16,13 +16,15 @@ const STEP_MAX: f32 = 0.5;
 /// The steps shrink from half to their least within the first thousand points, as 10 / (seen + 20).
 const STEP_POINTS: f32 = 10.0;
 const STEP_AFTER: f32 = 20.0;
-/// Eight excesses of a quarter (e^0.25 = 1.28 thresholds) stand for what was not seen yet: between the tail of a Gaussian (0.15 here)
-/// and that of response times (0.4 and more).
+/// An excess is measured as the logarithm of what it is in thresholds, which suits tails of powers such as response times (0), or as
+/// the ratio, which suits those of noise (1). Nearer to the ratio both kinds of series have the scores that their events deserve.
+const BEND: f64 = 0.75;
+/// Eight excesses of 0.4 stand for what was not seen yet: more than noise has (about 0.2), less than response times (1 and more).
 const PRIOR_EXCESSES: f32 = 8.0;
-const PRIOR_MEAN: f32 = 0.25;
+const PRIOR_MEAN: f32 = 0.4;
 /// The newest 60 excesses count, by weight: some 3,000 points.
 const EXCESSES_MAX: f32 = 60.0;
-/// One excess counts for at most 4 (55 thresholds): a single absurd value does not make the next one usual.
+/// One excess counts for at most 4 (six thresholds): a single absurd value does not make the next one usual.
 const EXCESS_MAX: f32 = 4.0;
 /// 12 decades: beyond, all things are equally unheard of.
 const DECADES_MAX: f64 = 12.0;
@@ -48,31 +50,37 @@ impl Tail {
         if over <= 0.0 {
             return 0.0;
         }
-        // The chance of an excess above L after k of them that sum to S is (S / (S + L))^k: a Pareto tail whose exponent is known
+        let over = bent(over);
+        // The chance of an excess above L after k of them that sum to S is (S / (S + L))^k: an exponential tail whose mean is known
         // as well as k excesses tell it.
         let count = f64::from(PRIOR_EXCESSES + self.excesses);
         let sum = f64::from(PRIOR_EXCESSES * PRIOR_MEAN + self.sum);
         (count * (1.0 + over / sum).log10() - f64::from(self.rate).log10()).min(DECADES_MAX)
     }
 
-    /// Takes `figure` in, after `seen` others. The threshold never falls below `least`.
-    pub(super) fn learn(&mut self, figure: f64, seen: u32, least: f32) {
+    /// Takes `figure` in, after `seen` others, as so much of a figure. The threshold never falls below `least`.
+    pub(super) fn learn(&mut self, figure: f64, seen: u32, least: f32, weight: f32) {
         let seen = seen as f32;
         let over = (figure.max(f64::MIN_POSITIVE).ln() - f64::from(self.threshold_ln)) as f32;
         let exceeds = over > 0.0;
-        let pace = (1.0 / (seen + RATE_PRIOR_POINTS)).max(1.0 / MEMORY_POINTS);
+        let pace = weight * (1.0 / (seen + RATE_PRIOR_POINTS)).max(1.0 / MEMORY_POINTS);
         self.rate += pace * (f32::from(u8::from(exceeds)) - self.rate);
-        let step = (STEP_POINTS / (seen + STEP_AFTER)).clamp(STEP_MIN, STEP_MAX);
+        let step = weight * (STEP_POINTS / (seen + STEP_AFTER)).clamp(STEP_MIN, STEP_MAX);
         if !exceeds {
             self.threshold_ln = (self.threshold_ln - step * EXCEED).max(least.ln());
             return;
         }
-        self.excesses += 1.0;
-        self.sum += over.min(EXCESS_MAX);
+        self.excesses += weight;
+        self.sum += weight * (bent(f64::from(over)) as f32).min(EXCESS_MAX);
         if self.excesses > EXCESSES_MAX {
             self.sum *= EXCESSES_MAX / self.excesses;
             self.excesses = EXCESSES_MAX;
         }
         self.threshold_ln += step * (1.0 - EXCEED);
     }
+}
+
+/// An excess, from its logarithm in thresholds.
+fn bent(over: f64) -> f64 {
+    (BEND * over).exp_m1() / BEND
 }
