@@ -149,8 +149,8 @@ impl Default for Sensitivity {
 pub struct Score {
     /// 0..1; a half or more is an alarm.
     pub score: f64,
-    /// What of it was most unusual, also where an earlier alarm holds the score down.
-    pub component: Component,
+    /// What of it was most unusual, also where an earlier alarm holds the score down; none where nothing was.
+    pub component: Option<Component>,
 }
 
 /// The state of one series.
@@ -190,12 +190,12 @@ impl Scorer {
     pub fn observe(&mut self, at: Timestamp, value: f64) -> Score {
         let seconds = at.0.div_euclid(1_000_000);
         if !value.is_finite() {
-            return Score { score: 0.0, component: Component::Late };
+            return Score { score: 0.0, component: None };
         }
         let value = value.clamp(-VALUE_MAX, VALUE_MAX);
         let Some(series) = &mut self.series else {
             self.series = Some(Series::new(seconds, value));
-            return Score { score: 0.0, component: Component::Change };
+            return Score { score: 0.0, component: None };
         };
         let alarm = self.sensitivity.alarm();
         let (decades, component) = series.observe(seconds, value, alarm);
@@ -224,7 +224,7 @@ impl Series {
         }
     }
 
-    fn observe(&mut self, seconds: i64, value: f64, alarm: f64) -> (f64, Component) {
+    fn observe(&mut self, seconds: i64, value: f64, alarm: f64) -> (f64, Option<Component>) {
         let since = seconds.saturating_sub(self.last_at) as f64;
         let step = f64::from(self.step);
         if step > 0.0 && since > GAP_SECONDS && since > GAP_STEPS * step {
@@ -251,10 +251,8 @@ impl Series {
         self.settle(alarmed, expected.residual);
         self.tick(seconds, since);
         self.last = value;
-        let (most, component) =
-            decades.iter().zip(TAILS).fold((0.0, Component::High), |most, (decades, (component, ..))| {
-                if *decades > most.0 { (*decades, component) } else { most }
-            });
+        let most = decades.iter().zip(TAILS).max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let component = most.filter(|(decades, _)| **decades > 0.0).map(|(_, (component, ..))| component);
         let known = (f64::from(self.seen) / PROBATION_POINTS).min(1.0);
         (known * self.refractory.pass(all, alarm), component)
     }

@@ -58,7 +58,7 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// timestamp,value,anomaly_score.
+    /// `timestamp,value,anomaly_score`.
     Csv,
     /// One JSON object per row, with the component that found it most unusual.
     Jsonl,
@@ -207,7 +207,7 @@ fn score(
             }
         };
         let number = if let Row::Value(_, value) = row { Some(value) } else { None };
-        let component = score.filter(|score| score.score > 0.0).map(|score| score.component);
+        let component = score.and_then(|score| score.component);
         told(out.row((timestamp, value), number, score.map_or(0.0, |score| score.score), component))?;
     }
 }
