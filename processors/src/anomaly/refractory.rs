@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 const POINTS: f64 = 200.0;
 /// Half as much again in decades: at the usual 6.5 that is a thousand times rarer at least.
 const AGAIN: f64 = 1.5;
-/// Nine tenths of an alarm hold down what follows too, for who asks for a lower threshold than ours.
-const NEAR: f64 = 0.9;
+/// Three quarters of an alarm hold down what follows too, for who asks for a lower threshold than ours.
+const NEAR: f64 = 0.75;
 /// A point of less than two decades is calm and counts for four: 50 of them, four hours, and what comes is another event.
 const CALM: f64 = 2.0;
 const CALM_POINTS: u32 = 4;

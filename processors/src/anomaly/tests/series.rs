@@ -88,12 +88,9 @@ pub(super) fn with(event: Event, seed: u64) -> (Vec<f64>, usize) {
         Event::Shift => values[from..].iter_mut().for_each(|value| *value += 4.0 * NOISE),
         Event::Restless => of(100).for_each(|point| values[point] += 4.0 * NOISE * dice.normal()),
         Event::Flat => of(100).for_each(|point| values[point] = values[from]),
-        // It is missed from the hour on at which it is highest or lowest.
         Event::NoDay => {
             let from = from / DAY * DAY;
-            for point in from..from + DAY {
-                values[point] = 200.0 + NOISE * dice.normal();
-            }
+            values[from..from + DAY].iter_mut().for_each(|value| *value = 200.0 + NOISE * dice.normal());
             return (values, from);
         }
     }
