@@ -235,7 +235,11 @@ impl Series {
         let days = seconds.saturating_sub(self.first_at).max(0) as f64 / DAY_SECONDS;
         let moment = Moment { place: Place::of(seconds), days, step, seen: self.seen };
         let expected = self.baseline.expected(value, &moment);
-        let jolt = if self.seen > QUIET_AFTER { expected.error.abs() / self.quiet.max(expected.floor) } else { 0.0 };
+        let jolt = if self.seen > QUIET_AFTER {
+            expected.error.abs() / (expected.restless * self.quiet.max(expected.floor))
+        } else {
+            0.0
+        };
         self.average(&expected);
         let ended = (change != 0.0).then_some(self.run);
         self.run = if change == 0.0 { self.run.saturating_add(1) } else { 0 };

@@ -43,6 +43,8 @@ pub(super) struct Expected {
     pub(super) error: f64,
     /// How large this error usually is; above zero.
     pub(super) error_scale: f64,
+    /// By how much more restless it is at this time of the day than in general; at least 1.
+    pub(super) restless: f64,
     /// The least deviation that is told from none.
     pub(super) floor: f64,
     from_days: bool,
@@ -123,15 +125,19 @@ impl Baseline {
         let lasting = f64::from(lasting);
         let (mut base, mut scale, mut from_days) = (self.level, self.spread, false);
         let mut error_scale = self.error_spread;
-        if let Some((day, spread)) = self.of_day(moment)
-            && self.errors.day < DAY_BETTER * self.errors.level
-        {
-            // This half hour's own deviation and that of all: the first is known from few points.
-            (base, scale, from_days) = (day, f64::midpoint(self.spread, spread).max(spread), true);
-            // What is left of it when the part that lasts is foretold; a jump at the same time every day is no surprise.
-            error_scale = error_scale.max(spread * (1.0 - lasting * lasting).sqrt());
-            if moment.days > WEEK_DAYS_MIN && self.errors.week < WEEK_BETTER * self.errors.day {
-                base += self.of_week(moment);
+        if let Some((day, spread)) = self.of_day(moment) {
+            if self.errors.day < DAY_BETTER * self.errors.level {
+                // This half hour's own deviation and that of all: the first is known from few points.
+                (base, scale, from_days) = (day, f64::midpoint(self.spread, spread).max(spread), true);
+                // What is left of it when the part that lasts is foretold; a jump at the same time every day is no surprise.
+                error_scale = error_scale.max(spread * (1.0 - lasting * lasting).sqrt());
+                if moment.days > WEEK_DAYS_MIN && self.errors.week < WEEK_BETTER * self.errors.day {
+                    base += self.of_week(moment);
+                }
+            } else if self.errors.day > 0.0 {
+                // Without a rhythm there may be a job at this time of the day.
+                let more = (spread / self.errors.day.max(floor)).max(1.0);
+                (scale, error_scale) = (scale * more, error_scale * more);
             }
         }
         let residual = value - base;
@@ -140,6 +146,7 @@ impl Baseline {
             scale: scale.max(floor),
             error: residual - lasting * self.residual,
             error_scale: error_scale.max(floor),
+            restless: (error_scale / self.error_spread.max(floor)).max(1.0),
             floor,
             from_days,
         }
@@ -202,10 +209,9 @@ impl Baseline {
             self.rhythm = Some(Rhythm::new(self.level, unit));
         }
         if let Some(rhythm) = &mut self.rhythm
-            && !alarmed
             && moment.step > 0.0
         {
-            rhythm.learn(moment.place, value, moment.step, moment.days);
+            rhythm.learn(moment, value, alarmed);
         }
     }
 

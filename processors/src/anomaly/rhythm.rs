@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Moment;
+
 const DAY_SECONDS: i64 = 86_400;
 /// Half hours: rush hours and batch jobs are told apart, and points of five minutes and of an hour both fill them.
 const SLOTS: usize = 48;
@@ -76,8 +78,9 @@ impl Rhythm {
         self.origin += by;
     }
 
-    /// Takes a value in. `step` is the usual distance of two points in seconds, `days` how long the series is known.
-    pub(super) fn learn(&mut self, place: Place, value: f64, step: f64, days: f64) {
+    /// Takes a value in. What is out of the ordinary says how far values are from what is usual at this time, and not what is usual.
+    pub(super) fn learn(&mut self, moment: &Moment, value: f64, alarmed: bool) {
+        let Moment { place, days, step, .. } = *moment;
         let value = ((value - self.origin) / self.unit).clamp(-FAR, FAR) as f32;
         let (half, at) = (place.slot / HALF, place.slot % HALF);
         let (mean, spread) = (&mut self.mean[half][at], &mut self.spread[half][at]);
@@ -90,6 +93,10 @@ impl Rhythm {
         let off = if unclipped { off } else { off.clamp(-CLIP * *spread, CLIP * *spread) };
         // The points of one half hour of one day weigh together as much as a day should; so do those of three hours for a week.
         let pace = pace(step * SLOTS as f64 / DAY_SECONDS as f64, days, DAYS_REMEMBERED);
+        if alarmed {
+            *spread += pace * (off.abs() - *spread);
+            return;
+        }
         *mean += pace * off;
         *spread += pace * (off.abs() - *spread);
         let pace = self::pace(step * BLOCKS as f64 / DAY_SECONDS as f64, days / 7.0, WEEKS_REMEMBERED);

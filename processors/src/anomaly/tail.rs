@@ -24,8 +24,8 @@ const PRIOR_EXCESSES: f32 = 8.0;
 const PRIOR_MEAN: f32 = 0.4;
 /// The newest 60 excesses count, by weight: some 3,000 points.
 const EXCESSES_MAX: f32 = 60.0;
-/// One excess counts for at most 4 (six thresholds): a single absurd value does not make the next one usual.
-const EXCESS_MAX: f32 = 4.0;
+/// One excess counts for at most 25 (55 thresholds): a single absurd value does not make the next one usual.
+const EXCESS_MAX: f32 = 25.0;
 /// 12 decades: beyond, all things are equally unheard of.
 const DECADES_MAX: f64 = 12.0;
 

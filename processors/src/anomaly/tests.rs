@@ -181,6 +181,20 @@ fn an_event_alarms_once_and_a_new_level_becomes_usual() {
     assert!(once >= 47 && settled >= 40, "{once} alarmed once or twice, {settled} settled, of 50");
 }
 
+#[test]
+fn a_job_that_runs_every_day_is_no_event_after_some_days() {
+    let mut late = 0;
+    for seed in 0..20 {
+        let mut dice = Dice::new(seed);
+        // Quiet but for ten minutes after three o'clock.
+        let usual = |point: usize| if (36..38).contains(&(point % DAY)) { 40.0 } else { 2.0 };
+        let values: Vec<f64> = (0..21 * DAY).map(|point| usual(point) * (1.0 + 0.05 * dice.normal())).collect();
+        late += alarms(&values, 10 * DAY).len();
+    }
+    eprintln!("daily jobs: {late} alarms in 20 series of 11 days");
+    assert!(late <= 40, "{late} alarms in 20 series of 11 days");
+}
+
 /// How many of `seeds` series have an alarm within `within` points of the event.
 fn found(event: Event, seeds: u64, within: usize) -> u64 {
     let found = |seed: u64| {
