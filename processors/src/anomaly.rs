@@ -228,7 +228,7 @@ impl Series {
         let since = seconds.saturating_sub(self.last_at) as f64;
         let step = f64::from(self.step);
         if step > 0.0 && since > GAP_SECONDS && since > GAP_STEPS * step {
-            (self.brief, self.slow, self.quiet, self.unrest, self.beyond) = (0.0, 0.0, 0.0, 0.0, 0);
+            (self.brief, self.slow, self.unrest, self.beyond) = (0.0, 0.0, 0.0, 0);
         }
         let change = value - self.last;
         self.baseline.changed(change);

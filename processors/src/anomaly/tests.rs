@@ -151,6 +151,21 @@ fn times_that_stand_still_or_go_back_are_no_event() {
 }
 
 #[test]
+fn a_gap_alone_is_no_alarm() {
+    let mut alarmed = 0;
+    for seed in 0..50 {
+        let mut scorer = Scorer::default();
+        for (point, value) in usual(seed, 10 * DAY).iter().enumerate() {
+            // Two whole days are missing, so that the rhythm goes on where it was.
+            let time = if point < 7 * DAY { at(point) } else { at(point + 2 * DAY) };
+            let score = scorer.observe(time, *value).score;
+            alarmed += usize::from(score >= 0.5 && (7 * DAY..7 * DAY + 6).contains(&point));
+        }
+    }
+    assert!(alarmed <= 2, "{alarmed} of 50");
+}
+
+#[test]
 fn a_counter_that_grows_is_no_event_and_its_restart_is_one() {
     let mut dice = Dice::new(3);
     let mut total = 0.0;
