@@ -120,12 +120,13 @@ fn read_row(timestamp: &[u8], value: &[u8]) -> Row {
 
 /// `2026-11-21 09:00:00` (UTC), RFC 3339, or seconds since 1970.
 fn moment(text: &str) -> Option<Timestamp> {
+    // What names an offset is read with it; a time of day alone would pass over it.
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time);
+    }
     if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
         let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         return Some(Timestamp(time.timestamp().as_microsecond()));
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time);
     }
     let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.abs() <= EPOCH_SECONDS_MAX)?;
     Some(Timestamp((seconds * 1e6).round() as i64))
@@ -147,7 +148,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let input = place.open().map_err(|error| End::Usage(format!("{place} cannot be read: {error}")))?;
     let sensitivity = Sensitivity::new(arguments.sensitivity).unwrap_or_default();
-    let mut out = Out { form: arguments.output, each: *place == Place::Stdin, to: BufWriter::new(io::stdout().lock()) };
+    let mut out =
+        Out { form: arguments.output, each: place.bytes().is_none(), to: BufWriter::new(io::stdout().lock()) };
     let mut counts = Counts::default();
     let broken = score(place, input, Scorer::new(sensitivity), &mut out, &mut counts)?;
     told(out.to.flush())?;
@@ -215,7 +217,7 @@ fn score(
 /// Where rows go.
 struct Out<W> {
     form: Form,
-    /// Whether who reads waits for each row.
+    /// Whether each row is handed on at once: who writes a pipe may wait for it. A file is there as a whole.
     each: bool,
     to: W,
 }
