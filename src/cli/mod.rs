@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod anomaly;
 mod captures;
 mod cluster;
 mod dead;
@@ -117,6 +118,8 @@ enum Command {
     Decode(decode::Arguments),
     /// Show response times per interval, as tcprstat does. Exit code 3: parts could not be read.
     Rt(rt::Arguments),
+    /// Score how unusual each value of a series is: CSV in, row by row, and CSV out. Exit code 3: rows could not be read.
+    Anomaly(anomaly::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
     Topology(topology::Arguments),
     /// Say what is missing on this machine and its servers, what that costs, and what to do.
@@ -164,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Slowlog(arguments) => slowlog::run(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Rt(arguments) => rt::run(&arguments),
+        Command::Anomaly(arguments) => anomaly::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),

@@ -1,5 +1,6 @@
 //! The commands of the program as a user runs them, most of them against real servers.
 
+mod anomaly;
 mod dead;
 mod decode;
 mod digest;
