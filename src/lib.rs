@@ -7,6 +7,7 @@ pub mod config;
 pub mod console;
 pub mod demo;
 pub mod journal;
+pub mod program;
 pub mod roles;
 pub mod simulation;
 pub mod trust;

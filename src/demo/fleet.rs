@@ -84,7 +84,7 @@ impl Fleet {
 
     fn run(&mut self, role: &str, name: &str, kafka: &Kafka, dir: &Path, more: &str) -> anyhow::Result<()> {
         let config = config(name, kafka, dir, more)?;
-        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let program = crate::program::path()?;
         let log = std::fs::File::create(dir.join(format!("{name}.log")))?;
         let process = Command::new(program)
             .arg(role)

@@ -120,7 +120,7 @@ impl Site {
                 format!("[bus]\nfile = \"{}/bus.db\"\nlisten = \"{listen}\"\n", self.dir.display()),
             )?;
         }
-        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let program = crate::program::path()?;
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();
         let (cluster, console) = (&self.cluster, wish.console);

@@ -77,7 +77,7 @@ impl Verdict<'_> {
     fn replay(&self) -> anyhow::Result<Vec<(bool, String)>> {
         let archive = self.site.dir.join("archive");
         journal::export(&self.site.up.bus, &archive)?;
-        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let program = crate::program::path()?;
         let mut replay = Command::new(program);
         replay.args(["journal", "replay", "-o", "json"]).arg(&archive);
         if self.site.fleet.is_some() {

@@ -135,7 +135,7 @@ pub async fn run(
         (Some(instances), Some(templates)) => {
             std::fs::create_dir_all(instances).with_context(|| format!("cannot make {}", instances.display()))?;
             let promises = Promises::open(&settings.state.join("promises.json"))?;
-            let program = std::env::current_exe().context("the path of this program is not known")?;
+            let program = crate::program::path()?;
             Some(Hands::new(program, instances.clone(), templates.clone(), promises))
         }
         _ => None,
