@@ -69,6 +69,8 @@ pub(super) struct Stream {
     waiting_bytes: usize,
     /// The highest byte that the receiver acknowledged.
     acknowledged: Option<u32>,
+    /// When the newest bytes that were delivered came.
+    delivered_us: i64,
 }
 
 /// Whether `a` lies before `b` on the circle of sequence numbers.
@@ -196,6 +198,7 @@ impl Stream {
         let fresh = &payload[duplicate..];
         let mut after = next;
         if !fresh.is_empty() {
+            self.delivered_us = ts_us;
             deliver(Piece::Bytes(Origin { sequence: next, ..origin }, fresh));
             after = after.wrapping_add(fresh.len() as u32);
         }
@@ -215,7 +218,9 @@ impl Stream {
             }
             let waiting = self.waiting.remove(0);
             self.waiting_bytes -= waiting.bytes.len();
-            self.take(waiting.origin, &waiting.bytes, waiting.cut, received, deliver);
+            // The receiver had them when it had those before them.
+            let ts_us = waiting.origin.ts_us.max(self.delivered_us);
+            self.take(Origin { ts_us, ..waiting.origin }, &waiting.bytes, waiting.cut, received, deliver);
         }
     }
 
@@ -278,6 +283,26 @@ mod tests {
             assert_eq!(run(base, &[(0, 10), (0, 10), (5, 15)]), (text.clone(), 15));
             assert_eq!(run(base, &[(10, 10), (10, 5), (0, 10)]), (text.clone(), 5));
         }
+    }
+
+    #[test]
+    fn what_came_early_is_there_when_what_is_before_it_is() {
+        let mut stream = Stream::default();
+        stream.start(0);
+        let mut times = Vec::new();
+        for (ts_us, sequence, bytes) in [(5, 2, "cd"), (7, 6, "gh"), (9, 0, "ab"), (20, 8, "i")] {
+            stream.receive(Origin { ts_us, ..at(sequence) }, bytes.as_bytes(), 0, &mut |piece| {
+                if let Piece::Bytes(origin, _) = piece {
+                    times.push((origin.ts_us, origin.sequence));
+                }
+            });
+        }
+        stream.give_up(&mut |piece| {
+            if let Piece::Bytes(origin, _) = piece {
+                times.push((origin.ts_us, origin.sequence));
+            }
+        });
+        assert_eq!(times, [(9, 0), (9, 2), (9, 6), (20, 8)]);
     }
 
     #[test]

@@ -190,7 +190,7 @@ impl Session {
             !matches!(request.command, code::QUERY | code::STMT_EXECUTE | code::STMT_BULK_EXECUTE | code::STMT_FETCH);
         let digest = if admin { DigestId::ADMIN } else { request.part.digest };
         let since = |ts_us: i64| u64::try_from(ts_us - request.start_us).unwrap_or(0);
-        let rt_us = outcome.first_us.map(|first| (since(first), since(outcome.end_us)));
+        let rt_us = outcome.first_us.map(|first| (since(first), since(outcome.end_us.max(first))));
         let fetch = request.command == code::STMT_FETCH;
         cx.table.add(&Statement {
             end_us: outcome.end_us,
