@@ -47,8 +47,8 @@ const BY_USER: &str = "SELECT USER, SUM(COUNT_STAR) AS statements \
      FROM performance_schema.events_statements_summary_by_user_by_event_name \
      WHERE USER IS NOT NULL AND (EVENT_NAME LIKE 'statement/sql/%' OR EVENT_NAME = 'statement/com/Execute') GROUP BY USER";
 
-/// How many statements each user has sent since the server started, or since its table was emptied. Nothing where
-/// `performance_schema` is off.
+/// How many statements each user has sent since the server started, or since its table was emptied: exactly, since each session counts
+/// its own. Where `performance_schema` is off the list is empty, which says nothing of how many there were.
 pub async fn statements_by_user(session: &mut Session) -> Result<Vec<(String, u64)>, Error> {
     let rows = session.rows(BY_USER).await?;
     Ok(rows.iter().filter_map(|row| Some((row.text("USER")?, row.number("statements")?))).collect())
