@@ -69,11 +69,11 @@ impl Counters {
     }
 
     /// How many statements each user has sent.
-    pub(super) async fn by_user(&mut self) -> Result<Vec<(String, u64)>, Error> {
+    pub(super) async fn by_user(&mut self) -> Result<Vec<(String, u64)>, Unusable> {
         let mut open = self.open().await?;
         let users = sessions::statements_by_user(&mut open).await?;
         self.session = Some(open);
-        Ok(users)
+        if users.is_empty() { Err(Unusable::Empty) } else { Ok(users) }
     }
 
     async fn open(&mut self) -> Result<Session, Error> {

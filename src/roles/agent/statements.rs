@@ -88,23 +88,22 @@ impl Counting {
     async fn compare(&mut self) {
         let Self { agent, place, counters, unseen, .. } = self;
         let instance = &place.instance;
-        let captured = agent.authorities.with(instance, |authority| authority.has_capture()) == Some(true);
-        if !captured || place.statements.is_some() || unseen.ask.is_some_and(|at| Instant::now() < at) {
+        if place.statements.is_some() || unseen.ask.is_some_and(|at| Instant::now() < at) {
             return;
         }
         unseen.ask = Some(Instant::now() + LOOK_EVERY);
-        let counted = match counters.by_user().await {
-            Ok(counted) => counted,
-            Err(error) => {
-                // The heartbeat says so, and doctor what to grant.
-                tracing::debug!(%instance, %error, "it is not known how many statements no packet shows");
-                return *unseen = Unseen { ask: unseen.ask, ..Unseen::default() };
-            }
-        };
-        if let Some(Added { seconds, by_user }) = unseen.added.take()
-            && let Some(share) = agent.authorities.compare(instance, seconds, &by_user)
-        {
-            agent.metrics.set(&STATEMENTS_UNSEEN, &[instance.as_str()], share);
+        let captured = agent.authorities.with(instance, |authority| authority.has_capture()) == Some(true);
+        let counted = if captured { counters.by_user().await.map(Some) } else { Ok(None) };
+        let counted = counted.unwrap_or_else(|error| {
+            // The heartbeat says so, and doctor what to grant.
+            tracing::debug!(%instance, %error, "it is not known how many statements no packet shows");
+            None
+        });
+        let known = counted.as_ref().and(unseen.added.take());
+        match known.and_then(|Added { seconds, by_user }| agent.authorities.compare(instance, seconds, &by_user)) {
+            Some(share) => agent.metrics.set(&STATEMENTS_UNSEEN, &[instance.as_str()], share),
+            // What is not known of these ten seconds must not look like what was known of earlier ones.
+            None => agent.metrics.forget(&STATEMENTS_UNSEEN, &[instance.as_str()]),
         }
         unseen.learn(second(), counted);
     }
@@ -177,16 +176,18 @@ impl Counting {
 }
 
 impl Unseen {
-    fn learn(&mut self, second: i64, counted: Vec<(String, u64)>) {
-        let counted: HashMap<String, u64> = counted.into_iter().collect();
-        if let Some((before, last)) = &self.last {
+    /// Takes how many each user had sent by `second`; none when that is not known.
+    fn learn(&mut self, second: i64, counted: Option<Vec<(String, u64)>>) {
+        self.added = None;
+        let counted: Option<HashMap<String, u64>> = counted.map(|counted| counted.into_iter().collect());
+        if let (Some((before, last)), Some(counted)) = (&self.last, &counted) {
             // Fewer than before: the server, or its table, began anew.
             let began_anew = last.iter().any(|(user, sent)| counted.get(user).is_none_or(|now| now < sent));
             let added = |(user, sent): (&String, &u64)| (user.clone(), sent - last.get(user).copied().unwrap_or(0));
             let seconds = (*before, second);
             self.added = (!began_anew).then(|| Added { seconds, by_user: counted.iter().map(added).collect() });
         }
-        self.last = Some((second, counted));
+        self.last = counted.map(|counted| (second, counted));
     }
 }
 
