@@ -66,6 +66,27 @@ fn every_command_of_a_capture_is_a_line() {
 }
 
 #[test]
+fn the_values_of_bulk_executions_are_read() {
+    // `batch` of MariaDB's connector for Node.js 3, against MariaDB 10.11.
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("collectors/tests/data/mariadb-bulk.pcap");
+    let (commands, summary) = decoded(&["--show-literals"], &file);
+    let bulk: Vec<_> = commands.iter().filter(|line| line["command"] == "stmt_bulk_execute").collect();
+    let parameters: Vec<_> = bulk.iter().map(|line| &line["parameters"]).collect();
+    let at = "2026-11-30 12:34:56.789000";
+    let expected = [
+        json!([[1, "one", 1.5, at, "0x00ff27"], [2, null, null, null, null]]),
+        json!([[3, "it's", -0.25, at, null]]),
+        json!([[4, "a long name that goes on for a while", 1e100, at, "A".repeat(300)]]),
+        json!([["uno", 1], ["dos", 2]]),
+    ];
+    assert_eq!(parameters, expected.iter().collect::<Vec<_>>());
+    assert_eq!(bulk.iter().map(|line| line["affected_rows"].as_u64()).collect::<Vec<_>>(), [2, 1, 1, 2].map(Some));
+    assert_eq!((&summary["bytes"]["decoded"], &summary["bytes"]["captured"]), (&json!(1600), &json!(1600)));
+    let (masked, _) = decoded(&[], &file);
+    assert!(masked.iter().all(|line| line["parameters"].is_null()), "values stay where they are");
+}
+
+#[test]
 fn literals_are_shown_only_when_asked_for_and_text_is_a_line_a_command() {
     let (commands, _) = decoded(&["--show-literals"], &capture());
     assert_eq!(commands[3]["sql"], "insert into demo values (1,'a'),(2,'b')");

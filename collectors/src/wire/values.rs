@@ -104,7 +104,7 @@ impl Parameters {
     }
 
     /// The rows of values of MariaDB's `COM_STMT_BULK_EXECUTE`, behind the statement's number: before each value stands whether it is
-    /// one. Layout: <https://mariadb.com/docs/server/reference/clientserver-protocol/3-binary-protocol-prepared-statements/com_stmt_bulk_execute>
+    /// one (0), NULL (1), the column's default (2) or to be left out (3).
     pub(super) fn take_rows(&mut self, payload: &[u8]) -> Option<Vec<Value>> {
         let mut fields = Fields(payload);
         let (flags, count) = (fields.u16()?, usize::from(self.count));
