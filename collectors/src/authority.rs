@@ -4,9 +4,9 @@
 //! transport, in sums of ten seconds; and how many statements there were tells how many no packet showed.
 //!
 //! The rule: packets count until, over the last minute, a fifth of the statements or more were encrypted or not seen; then the
-//! server's counters do, until, over the last two minutes, it was a twentieth or less. Where no packets can be captured, the counters do. Once chosen,
-//! packets stay for ten seconds at least and counters for two minutes, and fewer than 20 turns in that time change nothing.
-//! It must never name two sources for one second.
+//! server's counters do, until, over the last two minutes, it was a twentieth or less. Where no packets can be captured, the
+//! counters do. Once chosen, packets stay for ten seconds at least and counters for two minutes, and fewer than 20 turns in that
+//! time change nothing. It must never name two sources for one second.
 
 use std::collections::VecDeque;
 

@@ -60,7 +60,8 @@ struct Place {
 
 /// Decodes what is captured of the connections of known servers.
 pub struct Decoder {
-    servers: HashMap<(Option<IpAddr>, u16), u32>,
+    /// Looked up for every packet of who is not followed.
+    servers: HashMap<(Option<IpAddr>, u16), u32, FixedState>,
     instances: Vec<InstanceId>,
     /// By the number of the instance.
     syntaxes: Vec<Syntax>,
@@ -104,7 +105,7 @@ impl Decoder {
     /// A decoder for these servers.
     pub fn new(servers: &[Server]) -> Self {
         let mut decoder = Decoder {
-            servers: HashMap::new(),
+            servers: HashMap::default(),
             instances: Vec::new(),
             syntaxes: Vec::new(),
             detector: None,

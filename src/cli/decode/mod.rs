@@ -219,7 +219,10 @@ fn text(ended: &Ended, show_literals: bool, columns: Option<usize>) -> String {
         line.push_str(&sql.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     let line = printable(&line);
-    columns.map_or_else(|| line.clone(), |columns| cut(&line, columns))
+    match columns {
+        Some(columns) => cut(&line, columns),
+        None => line,
+    }
 }
 
 fn milliseconds(us: u64) -> String {

@@ -18,7 +18,7 @@ use crate::cli::logs::{Log, beginning};
 const CHUNK_BYTES: usize = 256 << 10;
 /// 8 threads: one sums what they read, which takes it a fifth of their time.
 pub(super) const THREADS_MAX: usize = 8;
-/// 4 chunks for each thread, so that one slow chunk stops nobody: with 2, two threads wait for each other a tenth of their time.
+/// 4 chunks for each thread, so that one slow chunk stops nobody: 1 MiB a thread.
 const CHUNKS_PER_THREAD: usize = 4;
 
 /// What becomes of a batch; `schema` is the one that was named last before it.
