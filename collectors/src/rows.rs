@@ -50,9 +50,9 @@ fn is_reserved(digest: DigestId) -> bool {
     digest.reserved().is_some()
 }
 
-/// Rows of one instance and second, of which those with the least time are folded into one.
-pub fn fold(mut rows: Vec<Row>) -> Vec<Row> {
-    let told = Told::of(rows.iter().map(|row| (row.digest, row.rt_sum_us)));
+/// Rows of one instance and second, of which those of the digests with the least weight are folded into one.
+pub fn fold(mut rows: Vec<Row>, weight: impl Fn(&Row) -> u64) -> Vec<Row> {
+    let told = Told::of(rows.iter().map(|row| (row.digest, weight(row))));
     if told.folded == 0 {
         return rows;
     }

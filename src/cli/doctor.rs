@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use millrace_collectors::wire::Live;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -162,7 +163,7 @@ async fn examine(settings: Option<&config::Settings>) -> Vec<Finding> {
         checks.start_blocking("archive", move || vec![machine::folder("archive", &archive)]);
     }
     for agent in &settings.agents {
-        if let Some(interface) = agent.capture.clone() {
+        if let Some(Live { interface, .. }) = agent.capture.clone() {
             let name = format!("capture on {interface}");
             checks.start_blocking(&name, move || vec![machine::capture(&interface)]);
         }

@@ -175,16 +175,16 @@ impl Intervals {
         self.open.entry(self.next.map_or(number, |next| number.max(next))).or_default()
     }
 
-    fn add(&mut self, ended: &Ended, sample_factor: u32) {
+    fn add(&mut self, ended: &Ended) {
         let Some((first, last)) = ended.rt_us else { return };
         let us = if self.until == Until::First { first } else { last };
         let end = ended.ts_us.saturating_add(i64::try_from(us).unwrap_or(i64::MAX));
-        self.at(end).add(us, ended.flags.has(Flags::ENCRYPTED), sample_factor);
+        self.at(end).add(us, ended.flags.has(Flags::ENCRYPTED), ended.sample_factor);
     }
 
     fn take(&mut self, batch: &Batch) {
         for ended in &batch.ended {
-            self.add(ended, batch.sample_factor);
+            self.add(ended);
         }
         let drops = batch.kernel.dropped + batch.kernel.interface_dropped + batch.books.holes;
         if drops > 0 {

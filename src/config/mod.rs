@@ -8,6 +8,7 @@ pub mod read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use millrace_collectors::wire::Live;
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
@@ -21,6 +22,8 @@ use read::{Problem, Problems, Section};
 
 /// A day to ten years of slow logs.
 const SLOW_LOGS: std::ops::RangeInclusive<u32> = 1..=3_650;
+/// 16 threads decode more than any host's servers send.
+const CAPTURE_THREADS: std::ops::RangeInclusive<u32> = 1..=16;
 
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +66,8 @@ pub struct Agent {
     pub instances: Option<PathBuf>,
     /// Templates of data directories, by name.
     pub templates: Option<PathBuf>,
-    /// The interface whose packets are captured; absent: none.
-    pub capture: Option<String>,
+    /// The interface whose packets are captured, and by how many threads; absent: none.
+    pub capture: Option<Live>,
     /// How many days of slow logs the servers keep that Millrace creates; absent: their logs are not rotated.
     pub keep_slow_logs: Option<u32>,
     /// Servers that Millrace did not create.
@@ -216,6 +219,13 @@ fn agent(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problem
     let instances = section.path("instances-dir", problems);
     let templates = section.path("templates-dir", problems);
     let capture = section.text("capture", problems).map(|(text, _)| text);
+    let threads = section.number("capture-threads", CAPTURE_THREADS, problems);
+    if threads.is_some() && capture.is_none() {
+        let what =
+            "agent.capture-threads is for a host whose packets are captured: name the interface with capture too";
+        problems.note(section.at_key("capture-threads"), what);
+    }
+    let capture = capture.map(|interface| Live { interface, threads: threads.map_or(1, |threads| threads as usize) });
     let keep_slow_logs = section.number("keep-slow-logs", SLOW_LOGS, problems);
     names.agent(&section, host.as_ref(), state.as_deref(), problems);
     let sections = section.sections("instance", problems);
@@ -316,6 +326,25 @@ mod tests {
                     [[cluster]]\nid = \"c1\"\nflavour = \"mysql\"\nprimary = \"db1\"\n";
         let settings = parse(text).expect("right");
         assert_eq!(settings.clusters[0].spec.members[0].endpoint(), "127.0.0.1:3306");
+    }
+
+    #[test]
+    fn packets_are_read_by_as_many_threads_as_are_asked_for() {
+        let agent = |lines: &str| {
+            let agent = "[bus]\nfile = \"b.db\"\n[[agent]]\nhost = \"h1\"\nstate-dir = \"s\"\n";
+            parse(&format!("{agent}{lines}")).map(|settings| settings.agents[0].capture.clone())
+        };
+        let live = |threads| Some(Live { interface: "eth0".to_owned(), threads });
+        assert_eq!(agent("").expect("right"), None);
+        assert_eq!(agent("capture = \"eth0\"\n").expect("right"), live(1));
+        assert_eq!(agent("capture = \"eth0\"\ncapture-threads = 4\n").expect("right"), live(4));
+        for (lines, expected) in [
+            ("capture-threads = 4\n", "name the interface with capture too"),
+            ("capture = \"eth0\"\ncapture-threads = 17\n", "a whole number from 1 to 16"),
+        ] {
+            let problems = agent(lines).expect_err(lines);
+            assert!(problems[0].what.contains(expected), "{problems:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use millrace_collectors::wire::Live;
 use millrace_executors::guard::{GuardClient, Request};
 use millrace_executors::hands::files::Instance;
 use millrace_mysql::{Session, Target};
@@ -225,7 +226,7 @@ fn agent(dir: &Path, host: &HostId, templates: &Path) -> Agent {
         state: dir.join(format!("{host}-agent")),
         instances: Some(dir.join(host.as_str())),
         templates: Some(templates.to_owned()),
-        capture: Some(INTERFACE.to_owned()),
+        capture: Some(Live { interface: INTERFACE.to_owned(), threads: 1 }),
         keep_slow_logs: None,
         servers: Vec::new(),
     }

@@ -1,6 +1,7 @@
 //! `millrace decode` and `millrace rt` as people and scripts use them: on a real capture of a real client and server, on what is no
 //! capture or a part of one, and live beside both servers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -277,6 +278,54 @@ async fn response_times_are_told_live() {
         rows.iter().any(|row| row["count"].as_u64() > Some(5) && row["med_us"].as_u64() >= Some(10_000)),
         "{rows:?}"
     );
+}
+
+/// Each thread reads its share of the connections: together they see every statement once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_threads_see_every_statement_once() {
+    const SESSIONS: usize = 24;
+    let server = Server::start(Flavour::MySql, &Options::default()).await;
+    let mut watch = Watch::start("decode", server.port(), &["--show-literals", "--summary", "json", "--threads", "3"]);
+    let mut first = server.session().await;
+    let seen = std::thread::spawn(move || {
+        watch.next();
+        watch
+    });
+    let began = Instant::now();
+    while !seen.is_finished() {
+        assert!(began.elapsed() < PATIENCE, "nothing is captured");
+        first.execute("SELECT 'are you there'").await.expect("it answers");
+    }
+    let mut watch = seen.join().expect("it saw something");
+    // The others may begin to capture a moment after the first.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for session in 0..SESSIONS {
+        let mut own = server.session().await;
+        for at in 0..10 {
+            own.execute(&format!("SELECT 'session', {session}, {at}")).await.expect("it answers");
+        }
+        own.close().await;
+    }
+    first.execute("SELECT 'the last'").await.expect("it answers");
+    let expected =
+        (0..SESSIONS).flat_map(|session| (0..10).map(move |at| format!("SELECT 'session', {session}, {at}")));
+    let mut expected: Vec<String> = expected.collect();
+    let (mut found, mut connections) = (Vec::new(), BTreeMap::new());
+    while found.len() < expected.len() {
+        let line = watch.next();
+        if let Some(sql) = line["sql"].as_str().filter(|sql| sql.contains("'session'")) {
+            *connections.entry(line["connection"].as_u64().expect("a number")).or_insert(0) += 1;
+            found.push(sql.to_owned());
+        }
+    }
+    let rest = watch.end();
+    assert!(rest.iter().all(|line| !line["sql"].as_str().is_some_and(|sql| sql.contains("'session'"))), "{rest:?}");
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(connections.values().copied().collect::<Vec<_>>(), [10; SESSIONS], "each connection has its number");
+    let shares: BTreeSet<u64> = connections.keys().map(|number| number % 3).collect();
+    assert!(shares.len() > 1, "one thread read them all: {connections:?}");
 }
 
 /// On a host of containers a packet crosses a bridge and the link behind it, and `any` sees it on both.

@@ -80,7 +80,7 @@ impl Rows {
             rows.sort_by_cached_key(|row| (row.digest, row.schema.clone(), row.user.clone()));
             rows
         };
-        alike.into_values().flat_map(|rows| fold(in_order(rows))).collect()
+        alike.into_values().flat_map(|rows| fold(in_order(rows), |row| row.rt_sum_us)).collect()
     }
 
     /// The new digests since the last call.

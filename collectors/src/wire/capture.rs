@@ -1,5 +1,5 @@
 //! The only place that touches libpcap: an interface or a file enters; batches leave, one per second, also for quiet seconds.
-//! Live capture runs on the thread that calls `run` and only ever reads; times are the kernel's, so that a late wake-up costs
+//! Live capture only ever reads, a thread for each share of the connections; times are the kernel's, so that a late wake-up costs
 //! no accuracy. A second is closed when the wall clock has passed it by a little. It must never wait without looking whether it
 //! is to stop, and never hide what the kernel dropped.
 
@@ -16,6 +16,7 @@ use super::decoder::{Decoder, Server};
 use super::ended::Ended;
 use super::frames;
 use super::sampling::{Load, Pressure};
+use super::shares::{self, Share};
 use super::table::{Flushed, Totals};
 use super::watched::Watched;
 use crate::statements::NewDigest;
@@ -35,11 +36,14 @@ const ENDED_PER_BATCH: usize = 512;
 /// Longest packet on a loopback interface with segmentation offload, with its headers.
 const SNAP_BYTES: i32 = 262_144;
 
-/// Where to capture.
-#[derive(Debug, Clone)]
+/// Where to capture, and by how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
     /// The interface: `lo`, `eth0`, or `any` for all.
     pub interface: String,
+    /// Threads, at least one: each takes its share of the connections, and has a buffer of 16 MiB in the kernel. One core decodes
+    /// half a gigabyte a second; a second thread is for hosts with more than that, or whose cores are slow.
+    pub threads: usize,
 }
 
 /// What the kernel says about a capture.
@@ -73,7 +77,7 @@ pub struct Batch {
     pub books: Books,
     /// What the kernel counted since the batch before; zeros for a file.
     pub kernel: Kernel,
-    /// Each connection that is followed stands for so many.
+    /// Each connection that is followed stands for so many; of several threads, where it stands for most.
     pub sample_factor: u32,
 }
 
@@ -112,18 +116,38 @@ pub enum CaptureError {
 /// Opens the interface as a capture would, and closes it again.
 pub fn can_capture(interface: &str) -> Result<(), CaptureError> {
     // A capture that is told to stop before it begins opens the interface, looks once at what was counted, and ends.
-    let live = Live { interface: interface.to_owned() };
-    run(&live, Decoder::new(&[]), &Watched::default(), &AtomicBool::new(true), |_| true)
+    let live = Live { interface: interface.to_owned(), threads: 1 };
+    run(&live, || Decoder::new(&[]), &Watched::default(), &AtomicBool::new(true), |_| true)
 }
 
 /// Captures until `stop` is set or `emit` returns false, which says that nobody listens any more. The servers are those that are
-/// watched.
+/// watched. Each thread has a decoder; of several, batches of the same time come one after the other, with the rows of a second in
+/// the last of them.
 pub fn run(
+    live: &Live,
+    decoder: impl Fn() -> Decoder,
+    watched: &Watched,
+    stop: &AtomicBool,
+    mut emit: impl FnMut(Batch) -> bool,
+) -> Result<(), CaptureError> {
+    if live.threads <= 1 {
+        return share(live, decoder(), watched, stop, &mut emit);
+    }
+    let decoders = Share::all(live.threads).map(|share| {
+        let mut decoder = decoder();
+        decoder.take_share(share);
+        decoder
+    });
+    shares::run(decoders.collect(), |decoder, emit| share(live, decoder, watched, stop, emit), emit)
+}
+
+/// Captures a share of the connections.
+fn share(
     live: &Live,
     mut decoder: Decoder,
     watched: &Watched,
     stop: &AtomicBool,
-    mut emit: impl FnMut(Batch) -> bool,
+    emit: &mut dyn FnMut(Batch) -> bool,
 ) -> Result<(), CaptureError> {
     let mut capture = open(live)?;
     let link_type = capture.get_datalink().0;
@@ -138,7 +162,8 @@ pub fn run(
         if let Some((newer, servers)) = watched.newer_than(version) {
             version = newer;
             decoder.set_servers(&servers);
-            filter(&mut capture, &servers, decoder.detects()).map_err(|error| interface_error(live, &error))?;
+            let of = decoder.share();
+            filter(&mut capture, &servers, decoder.detects(), of).map_err(|error| interface_error(live, &error))?;
         }
         let read = read_round(&mut capture, &mut decoder, link_type).map_err(|error| interface_error(live, &error))?;
         let now = now_us();
@@ -233,12 +258,17 @@ fn interface_error(live: &Live, error: &PcapError) -> CaptureError {
 }
 
 /// Lets the kernel pass on only what the servers' ports concern, or all of TCP where servers are looked for.
-fn filter(capture: &mut Capture<Active>, servers: &[Server], detect: bool) -> Result<(), PcapError> {
+fn filter(capture: &mut Capture<Active>, servers: &[Server], detect: bool, of: Share) -> Result<(), PcapError> {
     let of_ports = || filter_program(servers.iter().map(|server| server.port));
     let program = if detect { "tcp".to_owned() } else { of_ports() };
-    let tagged = format!("({program}) or (vlan and ({program}))");
+    let program = of.of(&program);
     // Some link types know no VLAN tags.
-    capture.filter(&tagged, true).or_else(|_| capture.filter(&program, true))
+    capture.filter(&tagged(&program), true).or_else(|_| capture.filter(&program, true))
+}
+
+/// The same also behind a VLAN tag.
+fn tagged(program: &str) -> String {
+    format!("({program}) or (vlan and ({program}))")
 }
 
 fn filter_program(ports: impl Iterator<Item = u16>) -> String {
@@ -351,6 +381,8 @@ impl Reported {
 
 #[cfg(test)]
 mod tests {
+    use etherparse::PacketBuilder;
+
     use super::*;
 
     #[test]
@@ -361,16 +393,73 @@ mod tests {
 
     #[test]
     fn a_missing_interface_is_named() {
-        let live = Live { interface: "nosuch0".into() };
-        let stop = AtomicBool::new(false);
-        let error = run(&live, Decoder::new(&[]), &Watched::default(), &stop, |_| true).expect_err("no interface");
-        assert!(error.to_string().contains("nosuch0"), "{error}");
+        for threads in [1, 3] {
+            let live = Live { interface: "nosuch0".into(), threads };
+            let stop = AtomicBool::new(false);
+            let error =
+                run(&live, || Decoder::new(&[]), &Watched::default(), &stop, |_| true).expect_err("no interface");
+            assert!(error.to_string().contains("nosuch0"), "{error}");
+        }
     }
 
     #[test]
     fn a_missing_permission_names_its_remedy() {
-        let live = Live { interface: "lo".into() };
+        let live = Live { interface: "lo".into(), threads: 1 };
         let error = interface_error(&live, &PcapError::PcapError("socket: Operation not permitted".into()));
         assert!(error.to_string().contains("setcap cap_net_raw+ep /"), "{error}");
+    }
+
+    /// A frame from one end to the other.
+    fn frame(v6: bool, tagged: bool, client: (u8, u16), to_server: bool) -> Vec<u8> {
+        let server = (7, 3306);
+        let (from, to) = if to_server { (client, server) } else { (server, client) };
+        let builder = PacketBuilder::ethernet2([0; 6], [1; 6]);
+        let mut frame = Vec::new();
+        let address = |last| [[0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last], [0; 16]][0];
+        let done = match (v6, tagged) {
+            (false, false) => {
+                builder.ipv4([10, 0, 0, from.0], [10, 0, 0, to.0], 9).tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
+            }
+            (false, true) => {
+                let inner =
+                    builder.single_vlan(5.try_into().expect("a tag")).ipv4([10, 0, 0, from.0], [10, 0, 0, to.0], 9);
+                inner.tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
+            }
+            (true, false) => {
+                builder.ipv6(address(from.0), address(to.0), 9).tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
+            }
+            (true, true) => {
+                let inner = builder.single_vlan(5.try_into().expect("a tag")).ipv6(address(from.0), address(to.0), 9);
+                inner.tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
+            }
+        };
+        done.expect("it is written");
+        frame
+    }
+
+    #[test]
+    fn every_connection_is_in_one_share_with_both_directions() {
+        let of = 4;
+        let dead = Capture::dead(pcap::Linktype::ETHERNET).expect("it opens");
+        let programs: Vec<_> = Share::all(of)
+            .map(|share| {
+                dead.compile(&tagged(&share.of(&filter_program([3306].into_iter()))), true).expect("a program")
+            })
+            .collect();
+        for (v6, tagged) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut taken = vec![0; of];
+            // As Linux gives them out: every other port, in turn.
+            for client in (0..400).map(|n| (n as u8 % 3, 40_000 + 2 * n)) {
+                let shares = [true, false].map(|to_server| {
+                    let frame = frame(v6, tagged, client, to_server);
+                    let takers: Vec<usize> = (0..of).filter(|share| programs[*share].filter(&frame)).collect();
+                    assert_eq!(takers.len(), 1, "{client:?} is taken by {takers:?}");
+                    takers[0]
+                });
+                assert_eq!(shares[0], shares[1], "{client:?}");
+                taken[shares[0]] += 1;
+            }
+            assert!(taken.iter().all(|one| (60..=140).contains(one)), "{taken:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::ended::Ended;
 use super::frames::{self, NoSegment, Segment};
 use super::sampling::Sampling;
 use super::session::Context;
+use super::shares::Share;
 use super::stream::Origin;
 use super::table::{Flushed, Table};
 use super::watched::{Named, UNNAMED_MAX, Unnamed};
@@ -73,6 +74,7 @@ pub struct Decoder {
     sampling: Sampling,
     common: Common,
     memory: usize,
+    share: Share,
 }
 
 /// What all connections write to.
@@ -119,6 +121,7 @@ impl Decoder {
                 ended: None,
             },
             memory: 0,
+            share: Share::WHOLE,
         };
         decoder.set_servers(servers);
         decoder
@@ -132,6 +135,17 @@ impl Decoder {
     /// Keeps each command as it ends, for [`Decoder::take_ended`]: who calls this must take them often.
     pub fn keep_ended(&mut self) {
         self.common.ended = Some(Vec::new());
+    }
+
+    /// Decodes only this share of the connections: it has its part of the memory, and leaves it to whoever joins the shares which
+    /// digests have rows of their own.
+    pub(super) fn take_share(&mut self, share: Share) {
+        self.common.table.keep_all(share.of > 1);
+        self.share = share;
+    }
+
+    pub(super) fn share(&self) -> Share {
+        self.share
     }
 
     pub(super) fn detects(&self) -> bool {
@@ -253,7 +267,7 @@ impl Decoder {
         if connection.memory() != connection.memory_counted {
             self.memory = self.memory + connection.memory() - connection.memory_counted;
             connection.memory_counted = connection.memory();
-            if self.memory > MEMORY_MAX {
+            if self.memory > MEMORY_MAX / self.share.of {
                 connection.press(cx);
                 self.memory = self.memory + connection.memory() - connection.memory_counted;
                 connection.memory_counted = connection.memory();
@@ -341,9 +355,10 @@ impl Decoder {
         true
     }
 
+    /// The numbers of all shares are different.
     fn next_number(&mut self) -> u64 {
         self.common.books.connections += 1;
-        self.common.books.connections
+        self.share.number_of(self.common.books.connections)
     }
 
     fn has_room(&mut self, ts_us: i64) -> bool {

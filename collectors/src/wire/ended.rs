@@ -56,6 +56,8 @@ pub struct Ended {
     pub flags: Flags,
     /// The GTIDs that the server said were committed.
     pub gtid: Option<String>,
+    /// It stands for so many: one of so many connections is followed.
+    pub sample_factor: u32,
 }
 
 /// An error of a server.

@@ -20,6 +20,7 @@ mod packets;
 mod responses;
 mod sampling;
 mod session;
+mod shares;
 mod stream;
 mod syntax;
 mod table;

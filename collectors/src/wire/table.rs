@@ -183,6 +183,8 @@ pub(super) struct Table {
     closed_before: i64,
     /// One of so many connections is followed in seconds that begin now.
     sample_factor: u32,
+    /// Who joins these rows with others chooses the digests that have rows of their own.
+    all: bool,
 }
 
 impl Table {
@@ -216,6 +218,16 @@ impl Table {
     /// In seconds that begin from now on, one of so many connections is followed.
     pub(super) fn set_sample_factor(&mut self, factor: u32) {
         self.sample_factor = factor;
+    }
+
+    /// What stands for how many now.
+    pub(super) fn sample_factor(&self) -> u32 {
+        self.sample_factor
+    }
+
+    /// Whether every digest has a row of its own, whatever their number.
+    pub(super) fn keep_all(&mut self, all: bool) {
+        self.all = all;
     }
 
     pub(super) fn add(&mut self, statement: &Statement) {
@@ -258,7 +270,7 @@ impl Table {
         }
         for (instance, cells) in by_instance {
             let Some(id) = instances.get(instance as usize) else { continue };
-            let (kept, mut other, mut folded) = fold(cells);
+            let (kept, mut other, mut folded) = fold(cells, self.all);
             if let Some((cell, statements)) = second.beyond.get(&instance) {
                 other.merge(cell);
                 folded += statements;
@@ -323,8 +335,11 @@ impl Counts {
 }
 
 /// Keeps the cells of the digests with most statements, and folds the others into one; in a fixed order.
-fn fold(mut cells: Vec<(Key, Cell)>) -> (Vec<(Key, Cell)>, Cell, u32) {
+fn fold(mut cells: Vec<(Key, Cell)>, all: bool) -> (Vec<(Key, Cell)>, Cell, u32) {
     cells.sort_unstable_by_key(|(key, _)| (key.digest, key.schema, key.user));
+    if all {
+        return (cells, Cell::default(), 0);
+    }
     let told = Told::of(cells.iter().map(|(key, cell)| (key.digest, cell.count)));
     let mut other = Cell::default();
     if told.folded > 0 {

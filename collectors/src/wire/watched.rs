@@ -65,7 +65,7 @@ impl Watched {
         inner.servers = servers;
     }
 
-    /// Connections whose account is not known, a thousand at most: as it was within the last second.
+    /// Connections whose account is not known, a thousand at most of each share: as it was within the last second.
     pub fn unnamed(&self) -> Vec<Unnamed> {
         self.lock().unnamed.clone()
     }
@@ -80,14 +80,17 @@ impl Watched {
         (inner.version != version).then(|| (inner.version, inner.servers.clone()))
     }
 
-    /// The capture hears what it was told, and tells what it does not know.
+    /// The capture of a share hears what it was told, and tells what it does not know.
     pub(super) fn exchange(&self, decoder: &mut Decoder) {
-        let named = std::mem::take(&mut self.lock().named);
+        let share = decoder.share();
+        let named: Vec<Named> = self.lock().named.extract_if(.., |one| share.has(one.of.number)).collect();
         for one in &named {
             decoder.name(one);
         }
         let unnamed = decoder.unnamed();
-        self.lock().unnamed = unnamed;
+        let mut inner = self.lock();
+        inner.unnamed.retain(|one| !share.has(one.number));
+        inner.unnamed.extend(unnamed);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

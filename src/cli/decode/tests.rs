@@ -31,6 +31,7 @@ fn ended() -> Ended {
         response_bytes: 90,
         flags: Flags::MIDSTREAM,
         gtid: None,
+        sample_factor: 1,
     }
 }
 

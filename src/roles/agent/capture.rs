@@ -20,7 +20,7 @@ use millrace_schemas::topics::queries::{self, Row};
 
 use super::Agent;
 
-pub(super) fn start(agent: &Arc<Agent>, interface: String) {
+pub(super) fn start(agent: &Arc<Agent>, live: Live) {
     let (agent, stop) = (Arc::clone(agent), Arc::new(AtomicBool::new(false)));
     let stopping = Arc::clone(&stop);
     let mut signal = agent.stop.clone();
@@ -34,7 +34,7 @@ pub(super) fn start(agent: &Arc<Agent>, interface: String) {
             publish(&agent, batch, &mut numbers);
             !*agent.stop.borrow()
         };
-        if let Err(error) = wire::run(&Live { interface }, Decoder::new(&[]), &agent.watched.clone(), &stop, emit) {
+        if let Err(error) = wire::run(&live, || Decoder::new(&[]), &agent.watched.clone(), &stop, emit) {
             tracing::warn!(%error, "no packets are captured; servers are asked for their own counters instead");
             agent.authorities.lose_capture();
         }

@@ -123,7 +123,7 @@ impl Counters {
 
 /// The differences as rows of the second in which they were read: those with the most time, and the others in one.
 fn rows(place: &Place, found: &[Difference], second: i64) -> Vec<Row> {
-    fold(found.iter().map(|row| self::row(place, row, second)).collect())
+    fold(found.iter().map(|row| self::row(place, row, second)).collect(), |row| row.rt_sum_us)
 }
 
 fn row(place: &Place, found: &Difference, second: i64) -> Row {

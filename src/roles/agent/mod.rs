@@ -159,8 +159,8 @@ pub async fn run(
         // As it speaks: several agents of one process read the same steps, each for its own host.
         steps::run(Arc::clone(&agent), lags.stage(format!("agent/{}", agent.host)));
     }
-    if let Some(interface) = settings.capture.clone() {
-        capture::start(&agent, interface);
+    if let Some(live) = settings.capture.clone() {
+        capture::start(&agent, live);
     }
     discover(&agent, &settings).await;
     Ok(())

@@ -279,6 +279,7 @@ impl Session {
             response_bytes: 0,
             flags: self.flags,
             gtid: None,
+            sample_factor: cx.table.sample_factor(),
         }
     }
 
