@@ -88,9 +88,21 @@ async fn pages_show_the_failover() {
         assert!(!page.contains("style=\""), "{path} has inline styles, which the policy forbids");
     };
     check("/", &["shop", "FailoverDone", "docs/alerts.md#failoverdone", "href=\"/cluster/c1\""]).await;
-    check("/cluster/c1", &["<svg class=\"topology\"", "exited on signal 9", "promote", "36.0 ms", "epoch 1"]).await;
+    check(
+        "/cluster/c1",
+        &[
+            "<svg class=\"topology\"",
+            "exited on signal 9",
+            "promote",
+            "36.0 ms",
+            "epoch 1",
+            "packets; 12 % are in no packet",
+        ],
+    )
+    .await;
     check("/digests", &["SELECT * FROM `t` WHERE `id` = ?", "(administrative command)", "<polyline"]).await;
     check("/digests?instance=db2", &["aria-current=\"true\">db2"]).await;
+    check("/digests?instance=db1", &["Counted from packets; 12 % are in no packet."]).await;
     check("/digest/07070707070707070707070707070707", &["By instance", "select"]).await;
     check("/events", &["process", "action", "firing", "resolved"]).await;
     check("/events?topic=alerts", &["PrimaryDown"]).await;

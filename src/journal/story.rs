@@ -17,7 +17,6 @@ use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepResult};
-use millrace_schemas::topics::digests::Entry;
 use millrace_schemas::topics::journal::{
     Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, ProcessChanged, SemiSync,
 };
@@ -67,6 +66,9 @@ impl Story {
         story.say(T0, None, Fact::Command(Command::Enrol(Box::new(samples::spec()))));
         for entry in samples::entries() {
             story.describe(entry);
+        }
+        for item in samples::items() {
+            story.describe(item);
         }
         for second in 1..KILLED {
             story.second(second, 1);
@@ -180,7 +182,7 @@ impl Story {
         }
     }
 
-    fn describe(&mut self, entry: Entry) {
+    fn describe<P: Payload>(&mut self, entry: P) {
         let event = self.event(T0, Subject::cluster(cluster()), entry);
         self.append(event.to_record());
     }

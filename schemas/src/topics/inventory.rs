@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Topic;
+use super::queries::Source;
 use crate::event::{Payload, Subject};
 use crate::flavour::Flavour;
 use crate::ids::{HostId, InstanceId};
@@ -61,4 +62,18 @@ pub struct Instance {
     pub version: String,
     /// True when Millrace created it and its guard is its parent.
     pub guarded: bool,
+    /// How its statements are counted; absent in what older agents told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counting: Option<Counting>,
+}
+
+/// How the statements of an instance are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counting {
+    /// What counts them now.
+    pub source: Source,
+    /// How many in a hundred of the statements of ten seconds the server counted and no packet showed: they came over a Unix socket, or
+    /// on an interface that is not captured. Absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_percent: Option<u8>,
 }

@@ -7,7 +7,7 @@ use super::actions::{
 };
 use super::alerts::{Alert, AlertState, Notice, Severity};
 use super::digests::{DigestEntry, Entry};
-use super::inventory::{Host, Instance, Item};
+use super::inventory::{Counting, Host, Instance, Item};
 use super::journal::{
     Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, PermitAnswered, PermitAsked, PermitReturned,
     ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
@@ -262,6 +262,7 @@ pub fn items() -> Vec<Item> {
             flavour: Flavour::MariaDb,
             version: "10.11.19-MariaDB".to_owned(),
             guarded: true,
+            counting: Some(Counting { source: Source::Wire, unseen_percent: Some(12) }),
         }),
     ]
 }

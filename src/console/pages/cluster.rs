@@ -10,7 +10,7 @@ use millrace_schemas::topics::actions::StepOutcome;
 use millrace_schemas::topics::journal::Outcome;
 
 use super::fleet::{alerts, verdict};
-use super::parts::{badge, health, micros, page, stamp};
+use super::parts::{badge, counting, health, micros, page, stamp};
 use super::{not_found, topology};
 use crate::console::Console;
 use crate::console::view::{ReplicaLine, Switch, View};
@@ -58,10 +58,11 @@ fn members_table(view: &View, members: &[ReplicaLine]) -> Markup {
                 thead { tr {
                     th scope="col" { "Instance" } th scope="col" { "Role" } th scope="col" { "Health" }
                     th scope="col" { "Follows" } th.n scope="col" { "Delay" } th.n scope="col" { "Threads" }
-                    th.n scope="col" { "Connections" } th scope="col" { "Version" } th scope="col" { "Heard" }
+                    th.n scope="col" { "Connections" } th scope="col" { "Statements" } th scope="col" { "Version" } th scope="col" { "Heard" }
                 } }
                 tbody { @for member in members {
                     @let server = view.beat(&member.instance).and_then(|beat| beat.heartbeat.server.as_ref());
+                    @let counted = view.instance(&member.instance).and_then(|instance| instance.counting);
                     tr {
                         th scope="row" { a href=(format!("/digests?instance={}", member.instance)) { (member.instance) } }
                         td { (member.role) }
@@ -70,6 +71,7 @@ fn members_table(view: &View, members: &[ReplicaLine]) -> Markup {
                         td.n { (member.delay_us.map_or("–".to_owned(), micros)) }
                         td.n { (server.map_or("–".to_owned(), |server| server.threads_running.to_string())) }
                         td.n { (server.map_or("–".to_owned(), |server| server.connections.to_string())) }
+                        td { (counted.map_or("–".to_owned(), counting)) }
                         td { (server.map_or("unknown", |server| server.version.as_str())) }
                         td { (stamp(member.heard.unwrap_or(Timestamp::ZERO))) }
                     }

@@ -7,7 +7,7 @@ use millrace_schemas::ids::{DigestId, InstanceId};
 use serde::Deserialize;
 
 use super::not_found;
-use super::parts::{bar, micros, page, rate, sparkline, stamp};
+use super::parts::{bar, counting, micros, page, rate, sparkline, stamp};
 use crate::console::Console;
 use crate::console::view::{TopDigest, View};
 
@@ -30,6 +30,9 @@ pub(in crate::console) async fn digests(State(console): State<Console>, Query(fi
         h1 { "Digests" @if let Some(instance) = &chosen { " of " (instance) } }
         (choice(&view, chosen.as_ref()))
         @if let Some(total) = &total { (figures(total)) }
+        @if let Some(of) = chosen.as_ref().and_then(|chosen| view.instance(chosen)?.counting) {
+            p { "Counted from " (counting(of)) "." }
+        }
         @if top.is_empty() {
             p.empty { "No statement was counted in the last seconds." }
         } @else { (table(&top)) }

@@ -4,6 +4,8 @@ use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::Severity;
+use millrace_schemas::topics::inventory::Counting;
+use millrace_schemas::topics::queries::Source;
 
 use crate::console::view::View;
 use crate::console::wall;
@@ -99,6 +101,21 @@ pub(super) fn micros(us: u64) -> String {
         10_000..100_000 => format!("{:.1} ms", us as f64 / 1e3),
         100_000..1_000_000 => format!("{:.0} ms", us as f64 / 1e3),
         _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}
+
+/// What counts the statements of an instance, and how much of them no packet shows.
+pub(super) fn counting(of: Counting) -> String {
+    let source = match of.source {
+        Source::Wire => "packets",
+        Source::PerformanceSchema => "its own counters",
+        Source::SlowLog => "the slow log",
+    };
+    match of.unseen_percent {
+        Some(0) => source.to_owned(),
+        Some(percent) => format!("{source}; {percent} % are in no packet"),
+        None if of.source == Source::Wire => format!("{source}; how many are in none is not known"),
+        None => source.to_owned(),
     }
 }
 

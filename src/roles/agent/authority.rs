@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use millrace_collectors::authority::{Authority, Turns};
 use millrace_schemas::ids::{DigestId, InstanceId};
-use millrace_schemas::metrics::{Registry, STATEMENTS_SET_ASIDE, STATEMENTS_SOURCE};
+use millrace_schemas::metrics::{Registry, STATEMENTS_SET_ASIDE, STATEMENTS_SOURCE, STATEMENTS_UNSEEN};
+use millrace_schemas::topics::inventory::Counting;
 use millrace_schemas::topics::queries::{Row, Source};
 
 use super::Place;
@@ -24,6 +25,8 @@ struct Watched {
     authority: Authority,
     /// The agent's own accounts: what they do says nothing of the application's traffic.
     own: Vec<String>,
+    /// How many in a hundred of its statements no packet showed, when that was asked last.
+    unseen: Option<u8>,
 }
 
 impl Authorities {
@@ -33,7 +36,7 @@ impl Authorities {
         let own = [Some(&place.target), place.pulse.as_ref()].into_iter().flatten();
         let own = own.map(|target| target.account.user.clone()).collect();
         show(&place.instance, authority.source(), metrics);
-        self.lock().insert(place.instance.clone(), Watched { authority, own });
+        self.lock().insert(place.instance.clone(), Watched { authority, own, unseen: None });
     }
 
     /// Looks at, or changes, the authority of an instance that was added.
@@ -41,18 +44,36 @@ impl Authorities {
         self.lock().get_mut(instance).map(|watched| work(&mut watched.authority))
     }
 
-    /// Compares how many `statements` of each user a server counted behind the second `from` up to `to` with what packets showed; gives
-    /// the share that they did not show, or none of an instance that was not added.
+    /// Compares how many statements of each user a server counted behind the second `from` up to `to` with what packets showed: from
+    /// then on it is told which share they did not show.
     pub(super) fn compare(
         &self,
         instance: &InstanceId,
         (from, to): (i64, i64),
         counted: &[(String, u64)],
-    ) -> Option<f64> {
+        metrics: &Registry,
+    ) {
         let mut watched = self.lock();
-        let Watched { authority, own } = watched.get_mut(instance)?;
+        let Some(Watched { authority, own, unseen }) = watched.get_mut(instance) else { return };
         let others = counted.iter().filter(|(user, _)| !own.contains(user));
-        Some(authority.compare(from, to, others.map(|(_, statements)| statements).sum()))
+        let share = authority.compare(from, to, others.map(|(_, statements)| statements).sum());
+        *unseen = Some((share * 100.0).round() as u8);
+        metrics.set(&STATEMENTS_UNSEEN, &[instance.as_str()], share);
+    }
+
+    /// How much no packet shows is not known any more: it must not look like what was known earlier.
+    pub(super) fn lose_share(&self, instance: &InstanceId, metrics: &Registry) {
+        if let Some(watched) = self.lock().get_mut(instance) {
+            watched.unseen = None;
+        }
+        metrics.forget(&STATEMENTS_UNSEEN, &[instance.as_str()]);
+    }
+
+    /// How the statements of an instance are counted now.
+    pub(super) fn counting(&self, instance: &InstanceId) -> Option<Counting> {
+        let watched = self.lock();
+        let Watched { authority, unseen, .. } = watched.get(instance)?;
+        Some(Counting { source: authority.source(), unseen_percent: *unseen })
     }
 
     /// From the second `from` on `to` counts.
@@ -72,7 +93,7 @@ impl Authorities {
     pub(super) fn take(&self, rows: &mut Vec<Row>, metrics: &Registry) {
         let mut watched = self.lock();
         rows.retain(|row| {
-            let Some(Watched { authority, own }) = watched.get_mut(&row.instance) else { return true };
+            let Some(Watched { authority, own, .. }) = watched.get_mut(&row.instance) else { return true };
             let count = row.count * u64::from(row.sample_factor);
             if row.digest == DigestId::ENCRYPTED {
                 authority.observe(row.second, Turns { encrypted: count, ..Turns::default() });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_collectors::authority::Authority;
-use millrace_schemas::metrics::{STATEMENTS_CHANGES, STATEMENTS_UNSEEN};
+use millrace_schemas::metrics::STATEMENTS_CHANGES;
 use millrace_schemas::topics::queries::Source;
 use tokio::time::Instant;
 
@@ -99,11 +99,9 @@ impl Counting {
             tracing::debug!(%instance, %error, "it is not known how many statements no packet shows");
             None
         });
-        let known = counted.as_ref().and(unseen.added.take());
-        match known.and_then(|Added { seconds, by_user }| agent.authorities.compare(instance, seconds, &by_user)) {
-            Some(share) => agent.metrics.set(&STATEMENTS_UNSEEN, &[instance.as_str()], share),
-            // What is not known of these ten seconds must not look like what was known of earlier ones.
-            None => agent.metrics.forget(&STATEMENTS_UNSEEN, &[instance.as_str()]),
+        match counted.as_ref().and(unseen.added.take()) {
+            Some(Added { seconds, by_user }) => agent.authorities.compare(instance, seconds, &by_user, &agent.metrics),
+            None => agent.authorities.lose_share(instance, &agent.metrics),
         }
         unseen.learn(second(), counted);
     }

@@ -45,7 +45,8 @@ struct Watch {
     process: Process,
     /// For servers without a guard: resolves at the exit of the process that is watched.
     exit: Option<oneshot::Receiver<u64>>,
-    told: bool,
+    /// What the inventory was told last.
+    told: Option<InstanceItem>,
     /// The slow log is followed; how much of it the server leaves out is said here.
     slow: Option<Rate>,
     /// Since when no heartbeat has reached the bus: the next one that does is told with the gap before it.
@@ -65,7 +66,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         guard: guard_of(&agent, &place).await,
         process: Process::Unknown,
         exit: None,
-        told: false,
+        told: None,
         slow: None,
         unheard_since: None,
         here: is_here(&place).await,
@@ -234,7 +235,7 @@ impl Watch {
                     tracing::warn!(instance = %self.place.instance, %error, "a heartbeat was lost; the next one speaks of now");
                 }
                 self.unheard_since.get_or_insert(boot_us);
-                self.told = false; // nor was what the inventory says of it, perhaps
+                self.told = None; // nor was what the inventory says of it, perhaps
             }
         }
     }
@@ -266,19 +267,19 @@ impl Watch {
     }
 
     fn tell_inventory(&mut self, sample: &Sample) {
-        if self.told {
-            return;
-        }
-        self.told = true;
-        let item = Item::Instance(InstanceItem {
+        let item = InstanceItem {
             instance: self.place.instance.clone(),
             host: self.agent.host.clone(),
             endpoint: format!("{}:{}", self.place.address, self.place.port),
             flavour: sample.state.flavour,
             version: sample.state.version.clone(),
             guarded: self.place.guarded.is_some(),
-        });
-        drop(self.agent.speaker.say(self.place.subject(), None, item));
+            counting: self.agent.authorities.counting(&self.place.instance),
+        };
+        if self.told.as_ref() != Some(&item) {
+            self.told = Some(item.clone());
+            drop(self.agent.speaker.say(self.place.subject(), None, Item::Instance(item)));
+        }
     }
 
     /// Once it is known where the server writes it.
