@@ -25,6 +25,7 @@ use self::progress::Progress;
 use self::read::Reader;
 use self::span::When;
 use super::input::{Place, places};
+use super::login::Who;
 use super::logs::Written;
 use super::output::say;
 use super::syntax;
@@ -73,22 +74,11 @@ pub(super) struct Arguments {
     /// How many profiles of a server; without it until you stop it.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// The account at the server; else that of the DSN, of the option file, or your own name.
-    #[arg(long, value_name = "USER")]
-    user: Option<String>,
+    #[command(flatten)]
+    who: Who,
     /// Ask for the account's password.
     #[arg(short = 'p', long)]
     ask_password: bool,
-    /// The file with the account's password (chmod 600).
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// An option file of the servers' own clients, for user and password in its [client] section; without it ~/.my.cnf. The
-    /// variable `MYSQL_PWD` is read too.
-    #[arg(long, value_name = "FILE")]
-    defaults_file: Option<PathBuf>,
-    /// A login path of `mysql_config_editor` (`~/.mylogin.cnf`), for user and password, instead of an option file.
-    #[arg(long, value_name = "NAME", conflicts_with = "defaults_file", requires = "from")]
-    login_path: Option<String>,
     /// The form of the answer; of a server one line of JSON per interval.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Form,

@@ -257,18 +257,23 @@ impl Login {
 /// The variable in which the servers' own clients take a password. It is seen by who may see this process' environment.
 const PASSWORD_VARIABLE: &str = "MYSQL_PWD";
 
-/// How a server is named on the command line, and who asks it.
-#[derive(Debug)]
-pub(super) struct Asked<'a> {
-    /// `mysql://USER@HOST:PORT`, `HOST`, `HOST:PORT` or the path of a socket.
-    pub(super) server: &'a str,
-    pub(super) user: Option<&'a str>,
-    pub(super) password_file: Option<&'a Path>,
-    pub(super) defaults_file: Option<&'a Path>,
-    /// The name of a login path.
-    pub(super) login_path: Option<&'a str>,
-    /// Ask for the password at the terminal.
-    pub(super) prompt: bool,
+/// Who asks the server that `--from` names.
+#[derive(Debug, Default, clap::Args)]
+#[group(skip)]
+pub(super) struct Who {
+    /// The account at the server; else that of the DSN, of the option file, or your own name.
+    #[arg(long, value_name = "USER", requires = "from")]
+    user: Option<String>,
+    /// The file with the account's password (chmod 600).
+    #[arg(long, value_name = "FILE", requires = "from")]
+    password_file: Option<PathBuf>,
+    /// An option file of the servers' own clients, for user and password in its [client] section; without it ~/.my.cnf. The
+    /// variable `MYSQL_PWD` is read too.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    defaults_file: Option<PathBuf>,
+    /// A login path of `mysql_config_editor` (`~/.mylogin.cnf`), for user and password, instead of an option file.
+    #[arg(long, value_name = "NAME", conflicts_with = "defaults_file", requires = "from")]
+    login_path: Option<String>,
 }
 
 /// A server and who asks it; the password stays readable while this is kept.
@@ -278,26 +283,27 @@ pub(super) struct Known {
     _secret: Option<File>,
 }
 
-impl Asked<'_> {
-    /// Puts together what the command line, the login path or the option file, the environment and a prompt say, in that order.
-    pub(super) fn known(&self) -> Result<Known, DsnError> {
-        let read = match self.login_path {
+impl Who {
+    /// Puts together what the command line, the login path or the option file, the environment and a `prompt` say, in that order. The
+    /// server is `mysql://USER@HOST:PORT`, `HOST`, `HOST:PORT` or the path of a socket.
+    pub(super) fn known(&self, server: &str, prompt: bool) -> Result<Known, DsnError> {
+        let read = match &self.login_path {
             Some(name) => Options::load_login_path(name)?,
             None => self.option_file()?,
         };
-        let (named, address) = address_of(self.server)?;
-        let user = named.or(self.user.map(str::to_owned)).or(read.user).or_else(|| std::env::var("USER").ok());
+        let (named, address) = address_of(server)?;
+        let user = named.or_else(|| self.user.clone()).or(read.user).or_else(|| std::env::var("USER").ok());
         let user = user.filter(|user| !user.is_empty()).ok_or(DsnError::NoUser)?;
         let password = if self.password_file.is_some() {
             None
-        } else if self.prompt {
+        } else if prompt {
             let asked = rpassword::prompt_password(format!("password of {user} at {address}: "));
             Some(asked.map_err(|error| DsnError::Secret(error.to_string()))?)
         } else {
             read.password.or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
         };
         let (password_file, secret) =
-            kept(self.password_file, password).map_err(|error| DsnError::Secret(error.to_string()))?;
+            kept(self.password_file.as_deref(), password).map_err(|error| DsnError::Secret(error.to_string()))?;
         let target = Target::new("server", address, Account { user, password_file });
         Ok(Known { target, _secret: secret })
     }
@@ -305,7 +311,7 @@ impl Asked<'_> {
     /// What the option file says that was named, or the one at home.
     fn option_file(&self) -> Result<Options, DsnError> {
         let own = std::env::home_dir().map(|home| home.join(".my.cnf")).filter(|file| file.exists());
-        let file = self.defaults_file.map(Path::to_owned).or(own);
+        let file = self.defaults_file.clone().or(own);
         Ok(file.as_deref().map(Options::load).transpose()?.unwrap_or_default())
     }
 }

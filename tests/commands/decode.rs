@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use millrace_mysql::Flavour;
 use millrace_mysql::connect::{Address, Session, Target};
 use millrace_test_servers::{Island, Options, Proxy, Server};
+use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 
+use crate::real::authority::{Way, client};
 use crate::real::site::{PATIENCE, millrace};
 
 /// A real session of MySQL 9.7's own client.
@@ -260,6 +262,56 @@ async fn commands_of_mysql_are_seen_live() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_of_mariadb_are_seen_live() {
     commands_are_seen_live(Flavour::MariaDb).await;
+}
+
+/// Statements over a Unix socket are in no packet: the summary says how many a server had that were not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_summary_says_what_no_packet_showed() {
+    const IN_PACKETS: u64 = 100;
+    const IN_NONE: u64 = 300;
+    /// So that hardly one ends while the server answers how many there were.
+    const PAUSE: Duration = Duration::from_millis(5);
+    let server = Server::start(Flavour::MySql, &Options::default()).await;
+    let target = server.target("db1");
+    let file = target.account.password_file.as_ref().expect("it has a password").display().to_string();
+    let from = format!("mysql://{}@127.0.0.1:{}", target.account.user, server.port());
+    let arguments = ["--summary", "json", "--from", &from, "--password-file", &file];
+    let mut watch = Watch::start("decode", server.port(), &arguments);
+    let (mut clear, mut socket) = (client(&server, Way::Clear).await, client(&server, Way::Socket).await);
+    let seen = std::thread::spawn(move || {
+        watch.next();
+        watch
+    });
+    while !seen.is_finished() {
+        clear.query_drop("SELECT 'are you there'").await.expect("it answers");
+        tokio::time::sleep(PAUSE).await;
+    }
+    let watch = seen.join().expect("it saw something");
+    // The server is asked each second, first when the capture begins.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for at in 0..IN_NONE {
+        socket.query_drop("SELECT 1").await.expect("it answers");
+        if at < IN_PACKETS {
+            clear.query_drop("SELECT 1").await.expect("it answers");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let rest = watch.end();
+    let told = &rest.last().expect("the books")["summary"]["server"];
+    let number = |name: &str| told[name].as_u64().unwrap_or_else(|| panic!("no {name} in {told}"));
+    let unseen = number("statements") - number("shown");
+    assert!(unseen.abs_diff(IN_NONE) <= 5 && number("shown") >= IN_PACKETS, "{told}");
+    let ratio = unseen as f64 / number("statements") as f64;
+    assert!((told["unseen_ratio"].as_f64().expect("a share") - ratio).abs() < 1e-9, "{told}");
+    assert_eq!(told["stands_in"], "performance_schema");
+}
+
+#[test]
+fn a_server_is_asked_only_while_an_interface_is_captured() {
+    let output = run("decode", &["--summary", "json", "--from", "db1"], &capture());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("--interface"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,14 +41,14 @@ fn source(name: &str) -> String {
 
 /// How a client comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     Clear,
     Tls,
     Socket,
 }
 
 /// An application's account.
-async fn client(server: &Server, way: Way) -> Conn {
+pub(crate) async fn client(server: &Server, way: Way) -> Conn {
     let account = server.template().accounts.application.clone();
     let password = account.password(&server.template().folder).expect("readable");
     let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(server.port()).prefer_socket(false);

@@ -1,6 +1,6 @@
 //! Tests of the binary on real servers.
 
-mod authority;
+pub(crate) mod authority;
 mod away;
 mod beside;
 mod counters;

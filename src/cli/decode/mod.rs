@@ -1,6 +1,7 @@
 //! `millrace decode`: every command that a capture holds, one line each, in the order in which they ended. Literals are masked unless
 //! they are asked for. It exists for who wants to see what the counts are made of; its summary says what became of every byte.
 
+mod server;
 mod summary;
 
 use std::fmt::Write as _;
@@ -12,8 +13,11 @@ use millrace_schemas::digest::{Charset, Syntax, mask};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;
 
+use self::server::{Comparison, Unseen};
 use self::summary::Summary;
+use super::End;
 use super::captures;
+use super::login::Who;
 use super::output::{cut, printable, told, write_line};
 
 /// The layout of a line.
@@ -37,6 +41,15 @@ pub(super) struct Arguments {
     /// End after so many commands.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+    /// Ask this server of the host how many statements it counts meanwhile, and say in the summary which share was in no packet: HOST,
+    /// HOST:PORT, the path of its socket, or mysql://USER@HOST:PORT.
+    #[arg(long, value_name = "SERVER", requires = "summary")]
+    from: Option<String>,
+    #[command(flatten)]
+    who: Who,
+    /// Ask for the account's password.
+    #[arg(long, requires = "from")]
+    ask_password: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -104,9 +117,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let columns = stdout.is_terminal().then(columns);
     let mut out = BufWriter::new(stdout.lock());
     let (mut summary, mut left) = (Summary::default(), arguments.count.unwrap_or(u64::MAX));
+    let mut server = arguments.server()?;
     let mut failed = None;
     let outcome = arguments.source.commands(|batch| {
         summary.add(&batch);
+        if let Some(server) = &mut server {
+            server.take(&batch);
+        }
         let shown = batch.ended.iter().take(usize::try_from(left).unwrap_or(usize::MAX));
         for ended in shown {
             left -= 1;
@@ -126,6 +143,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         failed.is_none() && left > 0
     })?;
     told(failed.map_or(Ok(()), Err))?;
+    summary.server = server.as_ref().and_then(Comparison::end);
     let written = match arguments.summary {
         None => Ok(()),
         Some(SummaryForm::Text) => write!(out, "{summary}"),
@@ -133,6 +151,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     told(written.and_then(|()| out.flush()))?;
     outcome.end(summary.unreadable())
+}
+
+impl Arguments {
+    /// The server that is asked meanwhile.
+    fn server(&self) -> anyhow::Result<Option<Comparison>> {
+        let Some(server) = &self.from else { return Ok(None) };
+        if !self.source.is_live() {
+            let why = "--from asks a server what it counts while an interface is captured: name that with --interface";
+            return Err(End::Usage(why.to_owned()).into());
+        }
+        let known = self.who.known(server, self.ask_password).map_err(|error| End::Usage(error.to_string()))?;
+        Ok(Some(Comparison::begin(known).map_err(|error| End::Usage(error.to_string()))?))
+    }
 }
 
 /// The statement as it is shown.

@@ -6,6 +6,8 @@ use std::fmt;
 use millrace_collectors::wire::{Batch, Books, Kernel};
 use serde::Serialize;
 
+use super::Unseen;
+
 /// The layout of the JSON.
 const SCHEMA_VERSION: u32 = 1;
 
@@ -17,6 +19,8 @@ pub(super) struct Summary {
     commands: BTreeMap<&'static str, u64>,
     statements: u64,
     sample_factor: u32,
+    /// What the server counted, if it was asked.
+    pub(super) server: Option<Unseen>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +49,9 @@ struct Sums<'a> {
     /// Bytes by why they are not understood; their sum is `bytes.undecodable`.
     undecodable: Undecodable,
     kernel: KernelDrops,
+    /// What a server counted meanwhile, where `--from` names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<&'a Unseen>,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,6 +173,7 @@ impl Summary {
                 dropped: kernel.dropped,
                 interface_dropped: kernel.interface_dropped,
             },
+            server: self.server.as_ref(),
         }
     }
 }
@@ -225,6 +233,6 @@ impl fmt::Display for Summary {
         for (command, count) in &self.commands {
             writeln!(f, "  {count:>13} {command}")?;
         }
-        Ok(())
+        self.server.as_ref().map_or(Ok(()), |server| write!(f, "{server}"))
     }
 }

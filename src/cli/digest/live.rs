@@ -15,7 +15,7 @@ use millrace_schemas::time::Timestamp;
 
 use super::{Arguments, Form, text};
 use crate::cli::End;
-use crate::cli::login::{Asked, Known};
+use crate::cli::login::Known;
 use crate::cli::output::{complain, say};
 use crate::roles::speaker::now;
 
@@ -41,15 +41,8 @@ pub(super) fn run(arguments: &Arguments, server: &str) -> anyhow::Result<()> {
     if let Some(filter) = &arguments.filter {
         filter.check_for_sums().map_err(|error| End::Usage(error.to_string()))?;
     }
-    let asked = Asked {
-        server,
-        user: arguments.user.as_deref(),
-        password_file: arguments.password_file.as_deref(),
-        defaults_file: arguments.defaults_file.as_deref(),
-        login_path: arguments.login_path.as_deref(),
-        prompt: arguments.ask_password,
-    };
-    let known = asked.known().map_err(|error| End::Usage(error.to_string()))?;
+    let known = arguments.who.known(server, arguments.ask_password);
+    let known = known.map_err(|error| End::Usage(error.to_string()))?;
     crate::cli::async_runtime(watch(arguments, known))
 }
 
