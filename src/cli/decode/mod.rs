@@ -13,7 +13,7 @@ use millrace_schemas::digest::{Charset, Syntax, mask};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;
 
-use self::server::{Comparison, Unseen};
+use self::server::{Comparison, Meanwhile};
 use self::summary::Summary;
 use super::End;
 use super::captures;

@@ -44,7 +44,7 @@ struct Answer {
 
 /// The same in the summary.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Unseen {
+pub(super) struct Meanwhile {
     /// How long was compared, in microseconds.
     compared_us: i64,
     /// Statements that the server counted in that time, without those of the account that asked.
@@ -126,13 +126,13 @@ impl Comparison {
     }
 
     /// What there is to say; none when not even a second was compared.
-    pub(super) fn end(&self) -> Option<Unseen> {
+    pub(super) fn end(&self) -> Option<Meanwhile> {
         let (first, last) = self.compared.filter(|(first, last)| last.at_us > first.at_us)?;
         let (statements, shown) = (last.statements.saturating_sub(first.statements), self.shown);
         let unseen = statements.saturating_sub(shown);
         let unseen_ratio = if statements == 0 { 0.0 } else { unseen as f64 / statements as f64 };
         let compared_us = last.at_us - first.at_us;
-        Some(Unseen { compared_us, statements, shown, unseen_ratio, stands_in: "performance_schema" })
+        Some(Meanwhile { compared_us, statements, shown, unseen_ratio, stands_in: "performance_schema" })
     }
 }
 
@@ -148,9 +148,9 @@ fn end_us(ended: &Ended) -> i64 {
     ended.ts_us.saturating_add(i64::try_from(took).unwrap_or(i64::MAX))
 }
 
-impl fmt::Display for Unseen {
+impl fmt::Display for Meanwhile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unseen { statements, shown, .. } = self;
+        let Meanwhile { statements, shown, .. } = self;
         let (percent, seconds) = (100.0 * self.unseen_ratio, self.compared_us as f64 / 1e6);
         writeln!(
             f,

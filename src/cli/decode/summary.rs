@@ -6,7 +6,7 @@ use std::fmt;
 use millrace_collectors::wire::{Batch, Books, Kernel};
 use serde::Serialize;
 
-use super::Unseen;
+use super::Meanwhile;
 
 /// The layout of the JSON.
 const SCHEMA_VERSION: u32 = 1;
@@ -20,7 +20,7 @@ pub(super) struct Summary {
     statements: u64,
     sample_factor: u32,
     /// What the server counted, if it was asked.
-    pub(super) server: Option<Unseen>,
+    pub(super) server: Option<Meanwhile>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +51,7 @@ struct Sums<'a> {
     kernel: KernelDrops,
     /// What a server counted meanwhile, where `--from` names one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<&'a Unseen>,
+    server: Option<&'a Meanwhile>,
 }
 
 #[derive(Debug, Serialize)]
