@@ -15,6 +15,7 @@ use super::books::Books;
 use super::decoder::{Decoder, Server};
 use super::ended::Ended;
 use super::frames;
+use super::lots;
 use super::sampling::{Load, Pressure};
 use super::shares::{self, Share};
 use super::table::{Flushed, Totals};
@@ -154,19 +155,14 @@ fn share(
     if !frames::understands(link_type) {
         return Err(CaptureError::LinkType(link_type));
     }
-    let mut reported = Reported::default();
-    let mut version = 0;
+    let (mut reported, mut passed) = (Reported::default(), Passed::default());
     let mut closed = now_us().div_euclid(1_000_000);
     let (mut pressure, mut idle) = (Pressure::default(), Idle::new());
     while !stop.load(Ordering::Relaxed) {
-        if let Some((newer, servers)) = watched.newer_than(version) {
-            version = newer;
-            decoder.set_servers(&servers);
-            let of = decoder.share();
-            filter(&mut capture, &servers, decoder.detects(), of).map_err(|error| interface_error(live, &error))?;
-        }
-        let read = read_round(&mut capture, &mut decoder, link_type).map_err(|error| interface_error(live, &error))?;
-        let now = now_us();
+        passed.renew(&mut capture, &mut decoder, watched).map_err(|error| interface_error(live, &error))?;
+        let round = read_round(&mut capture, &mut decoder, link_type).map_err(|error| interface_error(live, &error))?;
+        // Who is behind has not come to now.
+        let now = round.unless_all.map_or_else(now_us, |last_us| last_us.min(now_us()));
         let due = (now - CLOSE_AFTER_US).div_euclid(1_000_000);
         if due > closed {
             closed = due;
@@ -174,7 +170,12 @@ fn share(
             watched.exchange(&mut decoder);
             let flushed = decoder.flush(due);
             let kernel = reported.kernel_since(&mut capture);
-            let load = Load { received: kernel.received, dropped: kernel.dropped, busy: idle.busy() };
+            let load = Load {
+                received: kernel.received,
+                dropped: kernel.dropped,
+                busy: idle.busy(),
+                followed: decoder.followed(),
+            };
             let factor = pressure.next(decoder.sample_factor(), load);
             if factor != decoder.sample_factor() {
                 decoder.sample_one_of(factor, now);
@@ -185,7 +186,7 @@ fn share(
         } else if decoder.keeps_ended() && !emit(reported.part(&mut decoder, now - CLOSE_AFTER_US)) {
             return Ok(());
         }
-        if read < PACKETS_PER_ROUND {
+        if round.unless_all.is_none() {
             idle.sleep(PAUSE);
         }
     }
@@ -257,42 +258,61 @@ fn interface_error(live: &Live, error: &PcapError) -> CaptureError {
     CaptureError::Permission { interface, executable }
 }
 
-/// Lets the kernel pass on only what the servers' ports concern, or all of TCP where servers are looked for.
-fn filter(capture: &mut Capture<Active>, servers: &[Server], detect: bool, of: Share) -> Result<(), PcapError> {
-    let of_ports = || filter_program(servers.iter().map(|server| server.port));
-    let program = if detect { "tcp".to_owned() } else { of_ports() };
-    let program = of.of(&program);
-    // Some link types know no VLAN tags.
-    capture.filter(&tagged(&program), true).or_else(|_| capture.filter(&program, true))
+/// What the kernel was told to pass on.
+#[derive(Debug, Default)]
+struct Passed {
+    version: u64,
+    servers: Vec<Server>,
+    /// One of so many connections; 0 before anything was told.
+    factor: u32,
 }
 
-/// The same also behind a VLAN tag.
-fn tagged(program: &str) -> String {
-    format!("({program}) or (vlan and ({program}))")
-}
-
-fn filter_program(ports: impl Iterator<Item = u16>) -> String {
-    let mut ports: Vec<u16> = ports.collect();
-    ports.sort_unstable();
-    ports.dedup();
-    if ports.is_empty() {
-        // No server yet: no packet has port 0.
-        ports.push(0);
+impl Passed {
+    /// Tells the kernel anew where other servers are watched, or fewer or more connections are followed. What it need not pass on takes
+    /// no room in its buffer: that is what lets a capture catch up that gets too little time.
+    fn renew(
+        &mut self,
+        capture: &mut Capture<Active>,
+        decoder: &mut Decoder,
+        watched: &Watched,
+    ) -> Result<(), PcapError> {
+        let (newer, factor) = (watched.newer_than(self.version), decoder.passed_factor());
+        if newer.is_none() && factor == self.factor {
+            return Ok(());
+        }
+        if let Some((version, servers)) = newer {
+            decoder.set_servers(&servers);
+            (self.version, self.servers) = (version, servers);
+        }
+        self.factor = factor;
+        let of_ports = || lots::ports(self.servers.iter().map(|server| server.port));
+        let packets = if decoder.detects() { "tcp".to_owned() } else { of_ports() };
+        let packets = lots::filter(&packets, decoder.share(), factor);
+        // Some link types know no VLAN tags.
+        capture.filter(&lots::tagged(&packets), true).or_else(|_| capture.filter(&packets, true))
     }
-    let ports: Vec<String> = ports.iter().map(|port| format!("port {port}")).collect();
-    format!("tcp and ({})", ports.join(" or "))
 }
 
-/// Decodes what waits in the kernel's buffer; how many packets that were.
-fn read_round(capture: &mut Capture<Active>, decoder: &mut Decoder, link_type: i32) -> Result<usize, PcapError> {
-    for read in 0..PACKETS_PER_ROUND {
+/// What was read of what waits in the kernel's buffer.
+struct Round {
+    /// The time of the last packet, where not all was read.
+    unless_all: Option<i64>,
+}
+
+/// Decodes what waits in the kernel's buffer, or as much of it as may be read without a look at the clock.
+fn read_round(capture: &mut Capture<Active>, decoder: &mut Decoder, link_type: i32) -> Result<Round, PcapError> {
+    let mut last_us = 0;
+    for _ in 0..PACKETS_PER_ROUND {
         match capture.next_packet() {
-            Ok(packet) => decoder.packet(packet_us(packet.header), packet.data, link_type),
-            Err(PcapError::TimeoutExpired | PcapError::NoMorePackets) => return Ok(read),
+            Ok(packet) => {
+                last_us = packet_us(packet.header);
+                decoder.packet(last_us, packet.data, link_type);
+            }
+            Err(PcapError::TimeoutExpired | PcapError::NoMorePackets) => return Ok(Round { unless_all: None }),
             Err(error) => return Err(error),
         }
     }
-    Ok(PACKETS_PER_ROUND)
+    Ok(Round { unless_all: Some(last_us) })
 }
 
 // The fields of `timeval` have other types on other machines.
@@ -386,12 +406,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_filters_by_port() {
-        assert_eq!(filter_program([3307, 3306, 3307].into_iter()), "tcp and (port 3306 or port 3307)");
-        assert_eq!(filter_program(std::iter::empty()), "tcp and (port 0)");
-    }
-
-    #[test]
     fn a_missing_interface_is_named() {
         for threads in [1, 3] {
             let live = Live { interface: "nosuch0".into(), threads };
@@ -437,29 +451,27 @@ mod tests {
         frame
     }
 
+    /// The kernel draws the lots that the decoder draws, for both directions of a connection.
     #[test]
-    fn every_connection_is_in_one_share_with_both_directions() {
-        let of = 4;
+    fn the_kernel_chooses_what_the_decoder_follows() {
         let dead = Capture::dead(pcap::Linktype::ETHERNET).expect("it opens");
-        let programs: Vec<_> = Share::all(of)
-            .map(|share| {
-                dead.compile(&tagged(&share.of(&filter_program([3306].into_iter()))), true).expect("a program")
-            })
-            .collect();
-        for (v6, tagged) in [(false, false), (false, true), (true, false), (true, true)] {
-            let mut taken = vec![0; of];
-            // As Linux gives them out: every other port, in turn.
-            for client in (0..400).map(|n| (n as u8 % 3, 40_000 + 2 * n)) {
-                let shares = [true, false].map(|to_server| {
-                    let frame = frame(v6, tagged, client, to_server);
-                    let takers: Vec<usize> = (0..of).filter(|share| programs[*share].filter(&frame)).collect();
-                    assert_eq!(takers.len(), 1, "{client:?} is taken by {takers:?}");
-                    takers[0]
-                });
-                assert_eq!(shares[0], shares[1], "{client:?}");
-                taken[shares[0]] += 1;
+        let packets = lots::ports([3306].into_iter());
+        for (of, factor) in [(1, 8), (4, 1), (3, 2), (2, 64)] {
+            let program = |share| dead.compile(&lots::tagged(&lots::filter(&packets, share, factor)), true);
+            let programs: Vec<_> = Share::all(of).map(|share| (share, program(share).expect("a program"))).collect();
+            for (v6, tagged) in [(false, false), (false, true), (true, false), (true, true)] {
+                // As Linux gives them out: every other port, in turn.
+                for client in (0..200).map(|n| (n as u8 % 3, 40_000 + 2 * n)) {
+                    let (there, back) = (frame(v6, tagged, client, true), frame(v6, tagged, client, false));
+                    let segment = frames::segment(1, &there).expect("a segment");
+                    let lot = lots::lot(segment.from, segment.to);
+                    for (share, program) in &programs {
+                        let expected = lot as usize % of == share.number && lots::is_followed(lot, *share, factor);
+                        let taken = [&there, &back].map(|frame| program.filter(frame));
+                        assert_eq!(taken, [expected; 2], "{client:?} {share:?} {factor} {v6} {tagged}");
+                    }
+                }
             }
-            assert!(taken.iter().all(|one| (60..=140).contains(one)), "{taken:?}");
         }
     }
 }

@@ -16,6 +16,7 @@ use super::connection::{Connection, Side};
 use super::detect::{Detector, Verdict};
 use super::ended::Ended;
 use super::frames::{self, NoSegment, Segment};
+use super::lots;
 use super::sampling::Sampling;
 use super::session::Context;
 use super::shares::Share;
@@ -48,6 +49,13 @@ pub struct Server {
 struct Ends {
     client: SocketAddr,
     server: SocketAddr,
+}
+
+impl Ends {
+    /// Whether a share that follows one of so many connections follows the one with these ends.
+    fn are_followed(&self, share: Share, factor: u32) -> bool {
+        factor == 1 || lots::is_followed(lots::lot(self.client, self.server), share, factor)
+    }
 }
 
 /// Where a segment belongs.
@@ -171,6 +179,16 @@ impl Decoder {
         self.sampling.factor()
     }
 
+    /// How many connections are followed.
+    pub(super) fn followed(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// One of so many connections must reach this decoder, in the same choice; others it leaves out anyway.
+    pub(super) fn passed_factor(&self) -> u32 {
+        self.sampling.passed()
+    }
+
     /// Follows one of so many connections, rounded up to a power of two and 64 at most, from the next second of the capture on.
     /// Rows and totals say so: their counts are those of the connections that were followed.
     pub fn sample_one_of(&mut self, factor: u32, now_us: i64) {
@@ -238,7 +256,7 @@ impl Decoder {
     fn segment(&mut self, ts_us: i64, segment: &Segment<'_>) {
         let Some(mut place) = self.place(segment) else { return self.unplaced(ts_us, segment) };
         self.common.books.captured += segment.payload.len() as u64;
-        if !place.followed && !self.sampling.takes(&place.ends) {
+        if !place.followed && !place.ends.are_followed(self.share, self.sampling.factor()) {
             self.common.books.shed += segment.payload.len() as u64;
             self.common.books.connections_shed += u64::from(segment.syn && place.side == Side::Client);
             return;
@@ -285,9 +303,9 @@ impl Decoder {
             return;
         }
         self.common.table.set_sample_factor(self.sampling.factor());
-        let Decoder { sampling, connections, common, memory, .. } = self;
+        let Decoder { sampling, connections, common, memory, share, .. } = self;
         connections.retain(|ends, connection| {
-            let stays = sampling.takes(ends);
+            let stays = ends.are_followed(*share, sampling.factor());
             if !stays {
                 let waiting = connection.waiting_bytes() as u64;
                 common.books.waiting -= waiting;

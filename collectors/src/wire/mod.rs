@@ -16,6 +16,7 @@ mod detect;
 mod ended;
 mod frames;
 mod handshake;
+mod lots;
 mod packets;
 mod responses;
 mod sampling;

@@ -2,14 +2,8 @@
 //! commands are there or none. A factor is a power of two and holds for whole seconds; who is followed at twice a factor is followed
 //! at it. So a row that stands for so many has the same chance everywhere, and sums of rows times their factors are unbiased.
 
-use std::hash::{BuildHasher as _, Hash};
-
-use foldhash::fast::FixedState;
-
 /// One of 64: a server that is 64 times too fast for one core has more clients than that.
 const FACTOR_MAX: u32 = 64;
-/// Another seed than that of the table of connections, which would else have its entries in one of 64 places.
-const SEED: u64 = 1;
 /// Seconds without a drop, and mostly idle, until twice as many connections are followed: a minute's rhythm is half of it.
 const CALM_SECONDS_MIN: u32 = 30;
 /// The same after that was too much again and again: 10 minutes.
@@ -17,6 +11,10 @@ const CALM_SECONDS_MAX: u32 = 600;
 /// A second in which the kernel drops a hundredth of its packets is too much; fewer are in the third second in a row.
 const DROPPED_PARTS: u64 = 100;
 const DROPPING_SECONDS: u32 = 3;
+/// After each step two seconds are let pass: it holds from the next one on, and the kernel's buffer has what came before.
+const SETTLING_SECONDS: u32 = 2;
+/// Fewer than 8 connections say little of the others: then it is better to lose packets, and count them.
+const FOLLOWED_MIN: usize = 8;
 /// Twice the connections are twice the work: at 40 % there is room for them.
 const BUSY_MAX: f64 = 0.4;
 
@@ -26,12 +24,11 @@ pub(super) struct Sampling {
     factor: u32,
     /// The factor from this second on.
     next: Option<(i64, u32)>,
-    hash: FixedState,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { factor: 1, next: None, hash: FixedState::with_seed(SEED) }
+        Sampling { factor: 1, next: None }
     }
 }
 
@@ -41,9 +38,9 @@ impl Sampling {
         self.factor
     }
 
-    /// Whether the connection with these ends is.
-    pub(super) fn takes(&self, ends: &impl Hash) -> bool {
-        self.factor == 1 || self.hash.hash_one(ends) & u64::from(self.factor - 1) == 0
+    /// What the kernel may leave out meanwhile: nothing that is followed now or was planned to be.
+    pub(super) fn passed(&self) -> u32 {
+        self.next.map_or(self.factor, |(_, next)| next.min(self.factor))
     }
 
     /// One of so many, rounded up to a power of two, from the next second on.
@@ -77,6 +74,8 @@ pub(super) struct Load {
     pub(super) dropped: u64,
     /// The share of the time in which the decoder worked.
     pub(super) busy: f64,
+    /// Connections that are followed.
+    pub(super) followed: usize,
 }
 
 /// Finds the factor of a live capture, second by second.
@@ -87,26 +86,34 @@ pub(super) struct Pressure {
     /// So many calm seconds until more is tried.
     wait: u32,
     dropping: u32,
+    /// So many seconds until what is dropped says something of the factor.
+    settling: u32,
     /// More was tried, and was not too much yet.
     trying: bool,
 }
 
 impl Default for Pressure {
     fn default() -> Self {
-        Pressure { factor: 1, calm: 0, wait: CALM_SECONDS_MIN, dropping: 0, trying: false }
+        Pressure { factor: 1, calm: 0, wait: CALM_SECONDS_MIN, dropping: 0, settling: 0, trying: false }
     }
 }
 
 impl Pressure {
     /// The factor after a second with this one and this load.
     pub(super) fn next(&mut self, factor: u32, load: Load) -> u32 {
-        self.dropping = if load.dropped == 0 { 0 } else { self.dropping + 1 };
-        let too_much = load.dropped > 0 && load.dropped * DROPPED_PARTS >= load.received;
         // The decoder halves what it follows by itself when it has no room.
         let halved = factor > self.factor;
-        if too_much || self.dropping >= DROPPING_SECONDS || halved {
+        if self.settling > 0 && !halved {
+            self.settling -= 1;
+            self.factor = factor;
+            return factor;
+        }
+        self.dropping = if load.dropped == 0 { 0 } else { self.dropping + 1 };
+        let many = load.dropped > 0 && load.dropped * DROPPED_PARTS >= load.received;
+        let too_much = (many || self.dropping >= DROPPING_SECONDS) && load.followed >= 2 * FOLLOWED_MIN;
+        if too_much || halved {
             self.wait = if self.trying { (self.wait * 2).min(CALM_SECONDS_MAX) } else { self.wait };
-            (self.calm, self.dropping, self.trying) = (0, 0, false);
+            (self.calm, self.dropping, self.trying, self.settling) = (0, 0, false, SETTLING_SECONDS);
             self.factor = if halved { factor } else { (factor * 2).min(FACTOR_MAX) };
             return self.factor;
         }
@@ -137,27 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn one_of_so_many_is_taken_and_stays_with_less() {
-        let taken = |factor| {
-            let mut sampling = Sampling::default();
-            sampling.plan(factor, 0);
-            sampling.turns(1_000_000);
-            (0..64_000_u32).filter(|ends| sampling.takes(ends)).collect::<Vec<_>>()
-        };
-        let mut all = taken(1);
-        assert_eq!(all.len(), 64_000);
-        for factor in [2, 4, 8, 16, 32, 64] {
-            let fewer = taken(factor);
-            let expected = f64::from(64_000 / factor);
-            // Five standard deviations.
-            assert!((fewer.len() as f64 - expected).abs() < 5.0 * expected.sqrt(), "{factor}: {}", fewer.len());
-            assert!(fewer.iter().all(|ends| all.binary_search(ends).is_ok()));
-            all = fewer;
-        }
+    fn the_kernel_leaves_out_what_is_not_followed_and_will_not_be() {
+        let mut sampling = Sampling::default();
+        sampling.plan(4, 0);
+        assert_eq!(sampling.passed(), 1, "all are followed until then");
+        sampling.turns(1_000_000);
+        assert_eq!(sampling.passed(), 4);
+        sampling.plan(2, 1_500_000);
+        assert_eq!(sampling.passed(), 2, "more will be followed, and must be there then");
     }
 
     fn load(dropped: u64, busy: f64) -> Load {
-        Load { received: 10_000, dropped, busy }
+        Load { received: 10_000, dropped, busy, followed: 1_000 }
     }
 
     #[test]
@@ -165,10 +163,23 @@ mod tests {
         let mut pressure = Pressure::default();
         assert_eq!(pressure.next(1, load(0, 1.0)), 1, "busy alone loses nothing");
         assert_eq!(pressure.next(1, load(100, 1.0)), 2);
+        for second in 0..2 {
+            assert_eq!(pressure.next(2, load(5_000, 1.0)), 2, "second {second}: of what came before");
+        }
         assert_eq!(pressure.next(2, load(1, 1.0)), 2);
         assert_eq!(pressure.next(2, load(1, 1.0)), 2);
         assert_eq!(pressure.next(2, load(1, 1.0)), 4, "the third second in a row");
-        assert_eq!(pressure.next(64, load(9_000, 1.0)), 64);
+    }
+
+    #[test]
+    fn a_few_connections_are_all_followed_whatever_is_lost() {
+        let mut pressure = Pressure::default();
+        let followed = |followed| Load { followed, ..load(9_000, 1.0) };
+        assert_eq!(pressure.next(4, followed(15)), 4);
+        let mut pressure = Pressure::default();
+        assert_eq!(pressure.next(1, followed(16)), 2);
+        let mut pressure = Pressure { factor: 64, ..Pressure::default() };
+        assert_eq!(pressure.next(64, followed(1_000)), 64, "one of 64 is the least");
     }
 
     #[test]
@@ -186,8 +197,8 @@ mod tests {
             factor = next;
         }
         let waits: Vec<i32> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(&waits[..5], [61, 121, 241, 481, 601], "{waits:?}");
-        assert!(waits[5..].iter().all(|wait| *wait == 601), "{waits:?}");
+        assert_eq!(&waits[..5], [63, 123, 243, 483, 603], "{waits:?}");
+        assert!(waits[5..].iter().all(|wait| *wait == 603), "{waits:?}");
         // And when there is room for good, all of them are followed again.
         for _ in 0..2_000 {
             factor = pressure.next(factor, load(0, 0.1));

@@ -39,21 +39,6 @@ impl Share {
     pub(super) fn has(self, number: u64) -> bool {
         (number - 1) % self.of as u64 == self.number as u64
     }
-
-    /// What of this filter's packets is of this share: both directions of a connection, by the ports and the ends of the addresses.
-    /// Clients of Linux have even ports in turn, so that the lowest bit says nothing. Options before the TCP header of IPv6 are rare; packets
-    /// with some are all of the first share.
-    pub(super) fn of(self, filter: &str) -> String {
-        let Share { number, of } = self;
-        if of == 1 {
-            return filter.to_owned();
-        }
-        let is = |ports: &str, ends: &str| format!("((({ports}) >> 1) + {ends}) % {of} = {number}");
-        let v4 = is("tcp[0:2] + tcp[2:2]", "ip[15] + ip[19]");
-        let v6 = is("ip6[40:2] + ip6[42:2]", "ip6[23] + ip6[39]");
-        let rest = if number == 0 { " or (ip6 and ip6[6] != 6)" } else { "" };
-        format!("({filter}) and ((ip and {v4}) or (ip6 and ip6[6] = 6 and {v6}){rest})")
-    }
 }
 
 /// Lets a thread `capture` with each decoder, and emits their batches joined, until `emit` returns false or all have ended.
