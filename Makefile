@@ -10,7 +10,7 @@ SECONDS ?= 600
 export SERVER KEEP BUS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest bench-wire fuzz fmt lint doc deps clean
+.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest bench-wire bench-live fuzz fmt lint doc deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,10 @@ bench-digest: ## slow logs and digests against pt-query-digest and sqlparser, on
 bench-wire: ## captures: the whole way from the file to the table against tshark, and compression against bare inflating
 	@scripts/build-deps.sh --peers
 	@exec scripts/cargo.sh bench --locked --bench wire
+
+bench-live: ## what a live capture costs its host, beside a real server under sysbench's load
+	@scripts/build-deps.sh --peers
+	@exec scripts/cargo.sh bench --locked --bench live
 
 fuzz: ## coverage-guided fuzzing of statements, slow logs and the wire (SECONDS=600 each)
 	@SECONDS_EACH=$(SECONDS) exec scripts/fuzz.sh

@@ -2,7 +2,7 @@
 # build-deps.sh [--test] [--kafka] [--peers]   makes sure that everything is there that a build needs; with --test also what
 # `make test` needs, with --kafka what scripts/kafka.sh needs (`make demo BUS=kafka`; --test has it too, unless
 # MILLRACE_KAFKA=none leaves those tests out), with --peers what benchmarks measure against (`make bench-digest`,
-# `make bench-wire`).
+# `make bench-wire`, `make bench-live`).
 #
 # It looks for what a package provides, not for the package, so any distribution that has the pieces will do.
 # What is missing is installed with apt when that is possible without a question (root, or sudo without a password);
@@ -78,6 +78,7 @@ find_missing() {
     if [ $with_peers = yes ]; then
         need percona-toolkit command -v pt-query-digest
         need tshark command -v tshark
+        need sysbench command -v sysbench
     fi
 }
 

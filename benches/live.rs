@@ -1,0 +1,184 @@
+//! What a live capture costs its host: the share of a core that `millrace rt` takes beside a server at two rates, whether it sees every
+//! statement, and the server's throughput with and without it, in pairs. `cargo bench --bench live` (some five minutes, on a machine
+//! that does nothing else); with `--test` (as `cargo test --benches` runs it) a second of each. The load is sysbench's, point selects
+//! over loopback, so that client, server and capture share the cores.
+#![allow(clippy::print_stdout)] // the numbers are what it is for
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use millrace_mysql::Flavour;
+use millrace_test_servers::{Options, Server};
+use serde_json::Value;
+
+/// The rates that are asked for, and the most of a core that each may take.
+const RATES: [(u32, f64); 2] = [(10_000, 0.02), (40_000, 0.10)];
+/// What is left of the throughput at 70 % of it, and with all cores busy.
+const LEFT_AT_70: f64 = 0.99;
+const LEFT_SATURATED: f64 = 0.96;
+/// Ten pairs: one varies by a tenth on a machine whose cores are shared.
+const PAIRS: usize = 10;
+const CONNECTIONS: u32 = 8;
+const ROWS: u32 = 10_000;
+
+struct Lab {
+    server: Server,
+    password: String,
+    /// How long each rate is held, and each half of a pair.
+    rate_seconds: u64,
+    pair_seconds: u64,
+    pairs: usize,
+}
+
+fn main() {
+    let short = std::env::args().any(|argument| argument == "--test");
+    if Command::new("sysbench").arg("--version").output().is_err() {
+        return println!("left out: sysbench is not installed (`make bench-live` installs it)");
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(async {
+        let server = Server::start(Flavour::MariaDb, &Options::default()).await;
+        server.run(&["SET GLOBAL read_only=OFF"]).await;
+        server
+    });
+    let account = server.template().accounts.application.clone();
+    let password = account.password(&server.template().folder).expect("readable");
+    let (rate_seconds, pair_seconds, pairs) = if short { (1, 1, 1) } else { (20, 10, PAIRS) };
+    let lab = Lab { server, password, rate_seconds, pair_seconds, pairs };
+    lab.sysbench(&["prepare"]).output().expect("sysbench runs");
+    let Some(probe) = lab.capture() else {
+        return println!("left out: this user may not capture on lo");
+    };
+    probe.end();
+    for (rate, most) in RATES {
+        lab.at_rate(rate, most);
+    }
+    let most = lab.load(0, lab.pair_seconds);
+    lab.pairs("with all cores busy", 0, LEFT_SATURATED);
+    lab.pairs("at 70 % of that", (most * 0.7) as u32, LEFT_AT_70);
+}
+
+/// What is printed behind a goal.
+fn held(good: bool) -> &'static str {
+    if good { "held" } else { "MISSED" }
+}
+
+impl Lab {
+    fn sysbench(&self, arguments: &[&str]) -> Command {
+        let account = &self.server.template().accounts.application;
+        let mut command = Command::new("sysbench");
+        command.args([
+            "oltp_point_select",
+            "--mysql-host=127.0.0.1",
+            "--mysql-ssl=off",
+            "--db-ps-mode=disable",
+            "--tables=1",
+        ]);
+        command.arg(format!("--mysql-port={}", self.server.port()));
+        command.arg(format!("--mysql-user={}", account.user));
+        command.arg(format!("--mysql-password={}", self.password));
+        command.arg(format!("--mysql-db={}", account.schema.as_deref().unwrap_or("shop")));
+        command.arg(format!("--table-size={ROWS}")).arg(format!("--threads={CONNECTIONS}")).args(arguments);
+        command
+    }
+
+    /// Runs a load of so many statements a second, 0 for as many as there can be; how many a second it were.
+    fn load(&self, rate: u32, seconds: u64) -> f64 {
+        let (rate, time) = (format!("--rate={rate}"), format!("--time={seconds}"));
+        let output = self.sysbench(&[&rate, &time, "run"]).output().expect("sysbench runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find(|line| line.trim_start().starts_with("queries:"));
+        let rate = line.and_then(|line| line.split('(').nth(1)?.split(' ').next()?.parse().ok());
+        rate.unwrap_or_else(|| {
+            panic!("no rate in what sysbench said: {text}{}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// A capture that has begun; none where this user may not.
+    fn capture(&self) -> Option<Watch> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.args(["rt", "-i", "lo", "-o", "jsonl", "-p"]).arg(self.server.port().to_string());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut watch = Watch { child };
+        std::thread::sleep(Duration::from_millis(500));
+        watch.child.try_wait().expect("waitable").is_none().then_some(watch)
+    }
+
+    fn at_rate(&self, rate: u32, most: f64) {
+        let watch = self.capture().expect("it may capture");
+        let (began, cpu) = (Instant::now(), watch.cpu_seconds());
+        let answered = self.load(rate, self.rate_seconds);
+        let share = (watch.cpu_seconds() - cpu) / began.elapsed().as_secs_f64();
+        // What came last is in the row of a second that must close.
+        std::thread::sleep(Duration::from_secs(2));
+        let rows = watch.end();
+        let sum = |of: &str| rows.iter().filter_map(|row| row[of].as_u64()).sum::<u64>();
+        let seen = sum("count") as f64 / (answered * self.rate_seconds as f64);
+        println!(
+            "{answered:>7.0} statements/s of {rate} asked: {:.2} % of a core (at most {:.0}: {}), {} packets dropped ({}), {:.2} % seen",
+            100.0 * share,
+            100.0 * most,
+            held(share <= most),
+            sum("drops"),
+            held(sum("drops") == 0),
+            100.0 * seen
+        );
+    }
+
+    fn pairs(&self, name: &str, rate: u32, least: f64) {
+        let pair = |number: usize| {
+            let with = || {
+                let watch = self.capture().expect("it may capture");
+                let rate = self.load(rate, self.pair_seconds);
+                watch.end();
+                rate
+            };
+            let without = || self.load(rate, self.pair_seconds);
+            // In turn: what gets slower or faster with time does so for both.
+            if number.is_multiple_of(2) {
+                let with = with();
+                with / without()
+            } else {
+                let without = without();
+                with() / without
+            }
+        };
+        let ratios: Vec<f64> = (0..self.pairs).map(pair).collect();
+        let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+        let squares: f64 = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum();
+        let error = (squares / (ratios.len() - 1).max(1) as f64 / ratios.len() as f64).sqrt();
+        let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), one| (low.min(*one), high.max(*one)));
+        println!(
+            "throughput with a capture / without, {name}: {mean:.3} ± {error:.3} of {} pairs, {low:.3} to {high:.3} (at least {least}: {})",
+            ratios.len(),
+            held(mean >= least)
+        );
+    }
+}
+
+struct Watch {
+    child: Child,
+}
+
+impl Watch {
+    /// Seconds of a core that it has taken.
+    fn cpu_seconds(&self) -> f64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let text = std::fs::read_to_string(path).expect("it runs");
+        // Behind the name, which may hold anything, user and system time are the 12th and 13th field.
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+        (ticks(11) + ticks(12)) as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
+    /// Ends it as a terminal does; its rows.
+    fn end(mut self) -> Vec<Value> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is our child");
+        let mut text = String::new();
+        self.child.stdout.take().expect("piped").read_to_string(&mut text).expect("readable");
+        self.child.wait().expect("waitable");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}
