@@ -15,6 +15,7 @@ mod journal;
 mod key;
 mod login;
 mod logs;
+mod metrics;
 mod output;
 mod rt;
 mod site;
@@ -107,6 +108,8 @@ enum Command {
     Events(events::Arguments),
     /// Show, check or make the topics on Kafka.
     Topics(topics::Arguments),
+    /// Say which metrics there are: names, units, labels, and what they say.
+    Metrics(metrics::Arguments),
     /// Read statements from standard input, one a line, and say the digest of each.
     Fingerprint(fingerprint::Arguments),
     /// Profile slow logs and captures: which statements took the time. Exit code 1: `--compare` found regressions; 3: parts could
@@ -162,6 +165,7 @@ pub fn main() -> ExitCode {
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Topics(arguments) => topics::run(&arguments),
+        Command::Metrics(arguments) => metrics::run(&arguments),
         Command::Fingerprint(arguments) => fingerprint::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Slowlog(arguments) => slowlog::run(&arguments),

@@ -34,6 +34,7 @@ const ALL: &[&str] = &[
     "journal",
     "queries",
     "slow-queries",
+    "samples",
     "digests",
     "windows",
     "inventory",
@@ -47,7 +48,7 @@ const ALL: &[&str] = &[
 const ROLES: [Role; 8] = [
     Role {
         name: "agent",
-        writes: &["journal", "queries", "slow-queries", "digests", "inventory", "dead"],
+        writes: &["journal", "queries", "slow-queries", "samples", "digests", "inventory", "dead"],
         reads: &["actions"],
         groups: &["millrace.agent-h1"],
         looks: true,

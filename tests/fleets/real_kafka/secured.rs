@@ -18,7 +18,7 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::{Bytes, Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::{Topic, samples};
+use millrace_schemas::topics::{Topic, examples};
 use millrace_test_servers::{Kafka, KafkaOptions, free_port};
 
 use super::fleet::{CLUSTER, Fleet};
@@ -183,7 +183,7 @@ async fn archived(fleet: &Fleet, keys: &Keys) -> u64 {
             appended: Timestamp::ZERO,
             subject: Subject::cluster(CLUSTER.parse().expect("legal")),
             cause: None,
-            payload: samples::notices().remove(0),
+            payload: examples::notices().remove(0),
         }
         .to_record()
     };
