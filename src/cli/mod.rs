@@ -81,6 +81,9 @@ enum Command {
         /// Run every role in a process of its own over these brokers, and kill some of them on the way.
         #[arg(long, value_name = "HOST:PORT")]
         kafka: Option<String>,
+        /// Write the numbers to a store too, which this script runs (scripts/store.sh).
+        #[arg(long, value_name = "SCRIPT")]
+        store: Option<PathBuf>,
     },
     /// Create a cluster, say how much may be done to it, approve what waits for you.
     Cluster {
@@ -155,8 +158,8 @@ pub fn main() -> ExitCode {
         Command::Execute(arguments) => async_runtime(up(arguments, Roles { execute: true, ..Roles::NONE })),
         Command::Sink(arguments) => async_runtime(up(arguments, Roles { sink: true, ..Roles::NONE })),
         Command::Console(arguments) => async_runtime(up(arguments, Roles { console: true, ..Roles::NONE })),
-        Command::Demo { server, template, keep, console, kafka } => {
-            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka }))
+        Command::Demo { server, template, keep, console, kafka, store } => {
+            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka, store }))
         }
         Command::Cluster { command } => cluster::run(command),
         Command::Key { command } => key::run(command),

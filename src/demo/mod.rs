@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod screen;
 pub mod site;
+mod store;
 mod verdict;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub struct Wish {
     pub console: std::net::SocketAddr,
     /// The brokers, where the roles run apart; absent: all in this process, on the local bus.
     pub kafka: Option<String>,
+    /// The script that runs a store, where the numbers go to one.
+    pub store: Option<PathBuf>,
 }
 
 /// Runs the demo; false when something did not hold.
@@ -134,6 +137,9 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     }
     let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, site, primary: &second };
     let good = verdict.check(began).await?;
+    if let Some(store) = &site.store {
+        screen::say(&format!("  the store's graphs, as long as it runs: {}", store.page()));
+    }
     if !wish.keep {
         screen::say("  next: `make demo KEEP=1` leaves it running, with the lines to ask it; README.md says the rest");
     }

@@ -48,6 +48,11 @@ impl Verdict<'_> {
         judge(self.gap <= GAP_MAX, format!("write gap {} ms (at most {})", self.gap.as_millis(), GAP_MAX.as_millis()));
         judge(self.comparison, "the wire's counts equal the server's".to_owned());
         judge(self.rejoined, "the old primary is a replica again".to_owned());
+        if let Some(store) = &self.site.store {
+            let queries = store.queries_per_second(&self.site.cluster, &primary.instance).await?;
+            let what = format!("the store tells {queries:.0} statements a second of {} at the most", primary.instance);
+            judge(queries > 0.0, what);
+        }
         for (held, what) in self.replay()? {
             judge(held, what);
         }

@@ -69,8 +69,8 @@ const ROLES: [Role; 8] = [
     },
     Role {
         name: "sink",
-        writes: &[],
-        reads: &["journal", "queries", "windows", "actions", "alerts"],
+        writes: &["dead", "state"],
+        reads: &["journal", "queries", "samples", "digests", "windows", "actions", "alerts", "state"],
         groups: &[],
         looks: true,
     },

@@ -223,6 +223,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         console: None,
         metrics: None,
         archive: None,
+        stores: Vec::new(),
         agents: vec![agent],
         clusters: Vec::new(),
     }

@@ -76,6 +76,14 @@ catalogue! {
     JOURNAL_COALESCED: Counter, "millrace_journal" "coalesced_changes_total", "changes", ["cluster", "instance"], "collectors", "Changes of a server process that were too many to be told one by one; the next heartbeat restates what holds.";
     STEPS: Counter, "millrace_steps" "total", "steps", ["step", "outcome"], "executors", "Steps that agents of this process performed.";
     ARCHIVED: Counter, "millrace_archive" "records_total", "records", ["topic"], "sinks", "Records written to the archive.";
+    STORE_LINES: Counter, "millrace_store" "lines_total", "lines", ["store"], "sinks", "Lines that a store acknowledged; those that were sent again after a break count again.";
+    STORE_BAD_LINES: Counter, "millrace_store" "bad_lines_total", "lines", ["store"], "sinks", "Lines that a store refused; their records went to the topic dead.";
+    STORE_REPLACED: Counter, "millrace_store" "replaced_characters_total", "characters", ["store"], "sinks", "Characters of labels that lines cannot carry: another one stands for them.";
+    STORE_REFUSED_POINTS: Counter, "millrace_store" "refused_points_total", "points", ["store"], "sinks", "Points that no line can be made of, because a number was none.";
+    STORE_UNKNOWN_SERIES: Counter, "millrace_store" "unknown_series_total", "numbers", ["store"], "sinks", "Numbers of samples whose series this version does not know: agents are newer.";
+    STORE_UNREADABLE: Counter, "millrace_store" "unreadable_records_total", "records", ["store"], "sinks", "Records that no points could be made of, because they cannot be read.";
+    STORE_FAILED: Counter, "millrace_store" "failed_requests_total", "requests", ["store"], "sinks", "Requests to a store that failed and were made again.";
+    STORE_REWINDS: Counter, "millrace_store" "rewinds_total", "times", ["store"], "sinks", "Times that a store had a break, and was given again what it had acknowledged in the 15 s before.";
     PROCESS_MEMORY: Gauge, "process" "resident_memory_bytes", "bytes", [], "process", "Resident memory of this process.";
     SERIES: Gauge, "millrace_series" "sampled", "series", ["cluster", "instance", "host"], "collectors", "Series in the last sample of an instance's numbers.";
     SERIES_BUDGET: Gauge, "millrace_series" "budget", "series", ["cluster", "instance", "host"], "collectors", "Series that an instance may have in a sample.";

@@ -227,7 +227,7 @@ const BEYOND: [Beyond; 6] = [
     ("agent", &[Topic::Actions, Topic::Routes], &[Topic::Journal], &["windows.1"]),
     ("process", &[Topic::Inventory, Topic::Queries], &[Topic::Inventory], &["agent-h1"]),
     ("execute", &[Topic::Routes, Topic::Windows], &[Topic::Queries], &["agent-h1"]),
-    ("sink", &[Topic::Journal, Topic::Dead], &[Topic::Inventory], &["windows.1"]),
+    ("sink", &[Topic::Journal, Topic::Alerts], &[Topic::Inventory], &["windows.1"]),
     ("console", &[Topic::Journal, Topic::Dead], &[], &["windows.1"]),
     ("operator", &[Topic::Actions, Topic::Windows], &[], &["windows.1"]),
 ];
@@ -276,8 +276,8 @@ async fn beyond_its_grants_each_role_is_told_what_it_may_not() {
                 next: 1,
                 value: vec![1],
             };
-            let outcome = bus(&fleet.kafka, "sink").save(vec![snapshot]);
-            refused("sink saves a state", began, outcome, &["deploy/kafka/acls"]);
+            let outcome = bus(&fleet.kafka, "console").save(vec![snapshot]);
+            refused("console saves a state", began, outcome, &["deploy/kafka/acls"]);
         });
         scope.spawn(|| {
             // Who has no grants at all is not even told that there are topics.
