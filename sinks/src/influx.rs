@@ -96,7 +96,8 @@ impl Influx {
             Api::V2 { org, bucket } => own(&base, "api/v2/write", &[("org", org), ("bucket", bucket)], token)?,
             Api::V1 { database } => own(&base, "write", &[("db", database)], token)?,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // A thread of its own looks after connections between requests: one that the store closed is not written to.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Ok(Self { way, runtime: runtime.map_err(|error| Unusable::Client(error.to_string()))? })
     }
 

@@ -97,12 +97,38 @@ fn a_store_that_is_away_is_no_reason_to_call_a_line_bad() {
     let failed = influx.send("m f=1 1\n").expect_err("nobody listens");
     assert!(matches!(&failed, Failed::Away { why, .. } if why.contains("refused")), "{failed}");
     let check = |status, bad| assert_eq!(matches!(answered(status, "words", None), Failed::Bad(_)), bad, "{status}");
-    [400, 413, 422].into_iter().for_each(|status| check(status, true));
-    [401, 403, 404, 429, 500, 502, 503].into_iter().for_each(|status| check(status, false));
+    for status in [400, 413, 422] {
+        check(status, true);
+    }
+    for status in [401, 403, 404, 429, 500, 502, 503] {
+        check(status, false);
+    }
 }
 
 #[test]
 fn an_address_that_is_none_is_named() {
     let error = Influx::new("nowhere", &v2(), "").expect_err("no address");
     assert!(error.to_string().starts_with("nowhere: "), "{error}");
+}
+
+/// Answers one request with `answer`.
+fn once(answer: &'static str) -> String {
+    use std::io::Read as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/behind", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it comes");
+        let mut request = [0; 4_096];
+        let _ = stream.read(&mut request);
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    url
+}
+
+#[test]
+fn a_store_that_wants_to_be_asked_later_says_when() {
+    let busy = once("HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\ncontent-length: 4\r\n\r\nslow");
+    let influx = Influx::new(&busy, &v2(), "t").expect("a way");
+    let failed = influx.send("m f=1 1\n").expect_err("it is busy");
+    assert_eq!(failed, Failed::Away { why: "it answers 429: slow".to_owned(), after: Some(Duration::from_secs(3)) });
 }

@@ -61,16 +61,14 @@ fn read(line: &str, reading: Reading) -> Read {
 
 /// What the protocol carries of a text.
 fn carried(text: &str) -> String {
-    let mut carried: Vec<char> = text.chars().collect();
-    for at in 0..carried.len() {
-        let next = text.chars().nth(at + 1);
-        if carried[at] == '\\' && next.is_none_or(|next| next.is_control() || "\\,= ".contains(next)) {
-            carried[at] = '/';
-        } else if carried[at].is_control() {
-            carried[at] = ' ';
-        }
-    }
-    carried.into_iter().collect()
+    let next = text.chars().skip(1).map(Some).chain([None]);
+    let ends = |next: Option<char>| next.is_none_or(|next| next.is_control() || "\\,= ".contains(next));
+    let carry = |(char, next): (char, Option<char>)| match char {
+        '\\' if ends(next) => '/',
+        char if char.is_control() => ' ',
+        char => char,
+    };
+    text.chars().zip(next).map(carry).collect()
 }
 
 fn point(value: &str, number: f64, ms: i64) -> Point {

@@ -132,9 +132,12 @@ fn beginning(text: &str) -> &str {
     &text[..end]
 }
 
+/// A measurement, with labels.
+type Head = (&'static str, Vec<(&'static str, String)>);
+
 /// Fields that have measurement and labels in common are one line.
 #[derive(Default)]
-struct Lines(BTreeMap<(&'static str, Vec<(&'static str, String)>), Vec<(&'static str, f64)>>);
+struct Lines(BTreeMap<Head, Vec<(&'static str, f64)>>);
 
 impl Lines {
     fn add(&mut self, metric: &'static Metric, labels: Vec<(&'static str, String)>, value: f64) {
