@@ -137,9 +137,6 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     }
     let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, site, primary: &second };
     let good = verdict.check(began).await?;
-    if let Some(store) = &site.store {
-        screen::say(&format!("  the store's graphs, as long as it runs: {}", store.page()));
-    }
     if !wish.keep {
         screen::say("  next: `make demo KEEP=1` leaves it running, with the lines to ask it; README.md says the rest");
     }

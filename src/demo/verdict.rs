@@ -50,7 +50,9 @@ impl Verdict<'_> {
         judge(self.rejoined, "the old primary is a replica again".to_owned());
         if let Some(store) = &self.site.store {
             let queries = store.queries_per_second(&self.site.cluster, &primary.instance).await?;
-            let what = format!("the store tells {queries:.0} statements a second of {} at the most", primary.instance);
+            let (instance, page) = (&primary.instance, store.page());
+            let what =
+                format!("the store tells up to {queries:.0} statements a second of {instance}; its graphs: {page}");
             judge(queries > 0.0, what);
         }
         for (held, what) in self.replay()? {

@@ -65,6 +65,8 @@ struct Store<'a> {
     witness: Witness,
     points: Points,
     positions: Positions,
+    /// When the store was last seen to have run on.
+    stood: Instant,
     saved: Instant,
     /// Records whose refused lines were told.
     told: BTreeSet<(Topic, u32, u64)>,
@@ -89,8 +91,8 @@ pub fn run(
     let witness = Witness::new(host, url.port_or_known_default().unwrap_or(80));
     let Some(positions) = restored(bus, settings, stop)? else { return Ok(()) };
     let points = Points::new(settings.series);
-    let (saved, told) = (Instant::now(), BTreeSet::new());
-    let mut store = Store { settings, bus, metrics, lag, stop, influx, witness, points, positions, saved, told };
+    let (stood, saved, told) = (Instant::now(), Instant::now(), BTreeSet::new());
+    let mut store = Store { settings, bus, metrics, lag, stop, influx, witness, points, positions, stood, saved, told };
     while store.await_store() {
         match store.ship()? {
             End::Stopped => break,
@@ -168,9 +170,11 @@ impl Store<'_> {
         let mut shipment = Shipment::default();
         self.points.begin();
         while !self.is_stopping() {
+            let now = Instant::now();
             if !self.witness.ran_on() {
                 return Ok(End::Broke);
             }
+            self.stood = now;
             match reader.poll(WAIT.min(shipment.linger())) {
                 Ok(polled) => {
                     for item in polled {
@@ -301,7 +305,8 @@ impl Store<'_> {
 
     fn save(&mut self) {
         self.saved = Instant::now();
-        self.positions.settle(Instant::now());
+        // Not until now: what came between was not seen yet, and the margin counts time in which the store ran.
+        self.positions.settle(self.stood);
         let snapshots = self.positions.saved(&processor(self.settings));
         if !snapshots.is_empty()
             && let Err(error) = self.bus.save(snapshots)

@@ -34,10 +34,10 @@ impl Positions {
         self.acknowledged.push_back((now, reached));
     }
 
-    /// What was acknowledged longer ago than the margin is safe now.
-    pub(super) fn settle(&mut self, now: Instant) {
+    /// What was acknowledged longer than the margin before `stood` is safe: the store ran on until then.
+    pub(super) fn settle(&mut self, stood: Instant) {
         while let Some((at, reached)) = self.acknowledged.pop_front() {
-            if now.duration_since(at) < MARGIN {
+            if stood.saturating_duration_since(at) < MARGIN {
                 self.acknowledged.push_front((at, reached));
                 return;
             }
