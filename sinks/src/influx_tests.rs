@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use millrace_schemas::time::Timestamp;
 use millrace_test_servers::Store;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::line::{self, Point};
@@ -88,6 +91,37 @@ fn what_the_encoder_writes_is_what_the_store_has() {
         assert_eq!(stored.get(label), Some(&vec![99.0]), "{label:?} in {stored:?}");
     }
     assert_eq!(stored.len(), labels.len() + 4);
+}
+
+/// 2,000 labels that are made up: as many as a store takes in one request.
+const MADE_UP: usize = 2_000;
+
+#[test]
+fn whatever_a_label_is_the_store_reads_it_as_we_say() {
+    let store = Store::start();
+    let influx = Influx::new(&store.url(), &v2(), "").expect("a way");
+    let (mut runner, label) = (TestRunner::default(), "\\PC{1,30}|[a-c\\\\,= \n\t\"#{}]{1,15}");
+    let mut expected = BTreeMap::new();
+    let mut lines = String::new();
+    for at in 0..MADE_UP {
+        let label = label.new_tree(&mut runner).expect("one").current();
+        // Labels that are carried alike are one series, whose last number counts: each has a moment of its own.
+        let at_ms = AT_MS + at as i64;
+        let point = Point {
+            measurement: "made_up",
+            labels: vec![("a", label.clone())],
+            fields: vec![("f", at as f64)],
+            at: Timestamp(at_ms * 1_000),
+        };
+        line::encode(&point, &mut lines).expect("legal");
+        expected.entry(line::tests::carried(&label)).or_insert_with(Vec::new).push(at as f64);
+    }
+    influx.send(&lines).expect("every line is one");
+    let stored = stored(&store, "made_up_f");
+    for (label, values) in &expected {
+        assert_eq!(stored.get(label), Some(values), "{label:?}");
+    }
+    assert_eq!(stored.len(), expected.len());
 }
 
 #[test]

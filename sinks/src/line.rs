@@ -83,4 +83,4 @@ fn escaped(text: &str, out: &mut String) -> u64 {
 
 #[cfg(test)]
 #[path = "line_tests.rs"]
-mod tests;
+pub(crate) mod tests;

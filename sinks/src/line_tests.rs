@@ -60,7 +60,7 @@ fn read(line: &str, reading: Reading) -> Read {
 }
 
 /// What the protocol carries of a text.
-fn carried(text: &str) -> String {
+pub(crate) fn carried(text: &str) -> String {
     let next = text.chars().skip(1).map(Some).chain([None]);
     let ends = |next: Option<char>| next.is_none_or(|next| next.is_control() || "\\,= ".contains(next));
     let carry = |(char, next): (char, Option<char>)| match char {

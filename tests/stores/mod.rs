@@ -221,6 +221,10 @@ async fn a_store_that_is_killed_and_away_has_each_window_row_exactly_once() {
         expected = on_the_bus(&up.bus);
     }
     has(&killed, &expected, "the store that was killed").await;
+    // Nothing comes any more: what it forgets now is given again all the same.
+    killed.kill();
+    killed.start_again();
+    has(&killed, &expected, "the store that was killed while nothing came").await;
     let refused = format!("{}", DigestId([3; 16]));
     let liked: Counted = expected
         .iter()
