@@ -1,5 +1,6 @@
 # What there is to do here. The work is in scripts/; each target is one line, so that the scripts can be run without make.
 #   SERVER=mariadb|mysql   for `demo`; KEEP=1 leaves it running
+#   STORE=1                for `demo`: the numbers go to a VictoriaMetrics too, whose graphs can be looked at
 #   BUS=local|kafka        for `demo`: all roles in one process, or each in its own over a real Kafka
 #   SECONDS=600            for `fuzz`: how long each target runs
 #   CARGO_TARGET_DIR       where to build (default: target)
@@ -7,7 +8,7 @@
 #   MILLRACE_SERVERS       where the unpacked servers lie (default: ~/.cache/millrace/servers)
 SERVER ?= mariadb
 SECONDS ?= 600
-export SERVER KEEP BUS
+export SERVER KEEP BUS STORE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-kafka prove-kafka servers bench bench-digest bench-wire bench-live fuzz fmt lint doc deps clean
@@ -15,7 +16,7 @@ export SERVER KEEP BUS
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, KEEP=1)
+demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, STORE=1, KEEP=1)
 	@exec scripts/demo.sh
 
 test: ## every check, with real MariaDB and MySQL servers; the last line counts them

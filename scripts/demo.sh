@@ -2,6 +2,7 @@
 # demo.sh   everything from a fresh clone to the running demonstration; `make demo` calls it.
 #
 # SERVER=mariadb|mysql   which server (default mariadb)      KEEP=1   leave everything running at the end
+# STORE=1                the numbers go to a VictoriaMetrics too, whose graphs can be looked at
 # BUS=local|kafka        all roles in one process (default), or each in its own over a real Kafka
 # Each step does nothing when its work is done, so the second demo starts in a second.
 set -euo pipefail
@@ -25,6 +26,12 @@ case $bus in
 esac
 if [ "$bus" = kafka ]; then scripts/build-deps.sh --kafka; else scripts/build-deps.sh; fi
 scripts/servers.sh template "$server"
+if [ -n "${STORE:-}" ] && [ "$STORE" != 0 ]; then
+    scripts/store.sh fetch
+    store=(--store "$PWD/scripts/store.sh")
+else
+    store=()
+fi
 scripts/cargo.sh build --locked --bin millrace
 binary=${CARGO_TARGET_DIR:-target}/debug/millrace
 
@@ -33,7 +40,7 @@ binary=${CARGO_TARGET_DIR:-target}/debug/millrace
 if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null; then
     sudo -n setcap cap_net_raw=ep "$binary" 2>/dev/null || true
 fi
-arguments=(demo --server "$server" --template "$(scripts/servers.sh path "$server")")
+arguments=(demo --server "$server" --template "$(scripts/servers.sh path "$server")" "${store[@]}")
 if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then arguments+=(--keep); fi
 if [ "$bus" = kafka ]; then
     kafka=$(mktemp -d)

@@ -9,6 +9,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=${MILLRACE_SERVERS:-${XDG_CACHE_HOME:-${HOME:?servers.sh: neither MILLRACE_SERVERS nor HOME is set}/.cache}/millrace/servers}
+. "$here/servers/apt.sh"
 . "$here/servers/fetch.sh"
 . "$here/servers/template.sh"
 

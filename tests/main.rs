@@ -1,6 +1,7 @@
 //! The integration tests of the root package, one binary: what the tree must look like, what every bus must do, that a replay
 //! decides as the live system did, that the journal stays small, what becomes of facts that cannot be read, ten thousand simulated
-//! schedules, that our digests are the servers' own, and what holds on a real Kafka.
+//! schedules, that our digests are the servers' own, what holds on a real Kafka, and that
+//! real stores have each number once.
 
 #![allow(clippy::print_stdout)] // a test says what it counted
 
@@ -16,4 +17,5 @@ mod real_kafka;
 mod replay;
 mod signatures;
 mod simulation;
+mod stores;
 mod unreadable;

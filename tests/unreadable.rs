@@ -11,8 +11,8 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{Bytes, EVIDENCE, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact};
-use millrace_schemas::topics::samples;
 
 const S: i64 = 1_000_000;
 
@@ -29,8 +29,8 @@ impl Cluster {
     /// Enrolled in mode auto, heard twice.
     fn new() -> Self {
         let (fold, permits) = (Fold::new(Failover, 0), Fold::new(Permits, 0));
-        let mut cluster = Self { fold, permits, spec: samples::spec(), offset: 0, second: 0 };
-        cluster.say(None, Fact::Command(Command::Enrol(Box::new(samples::spec()))));
+        let mut cluster = Self { fold, permits, spec: examples::spec(), offset: 0, second: 0 };
+        cluster.say(None, Fact::Command(Command::Enrol(Box::new(examples::spec()))));
         cluster.beat();
         cluster.beat();
         cluster
@@ -92,7 +92,7 @@ impl Cluster {
     }
 
     fn heartbeat(&mut self, at: usize, process: Process) -> Vec<NewRecord> {
-        let sample = samples::facts().into_iter().find_map(|fact| match fact {
+        let sample = examples::facts().into_iter().find_map(|fact| match fact {
             Fact::Heartbeat(heartbeat) => Some(heartbeat),
             _ => None,
         });

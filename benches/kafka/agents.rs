@@ -17,8 +17,8 @@ use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::signing::Signer;
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, ProcessChanged, Receiver, SemiSync, ServerState};
-use millrace_schemas::topics::samples;
 
 /// Executed transactions of a cluster that has had three primaries.
 const EXECUTED: &str = "0-1-48211973,0-2-77120043,0-3-91822";
@@ -74,7 +74,7 @@ pub(crate) struct Agent {
 
 /// The cluster of this number, declared.
 pub(crate) fn spec(number: usize) -> ClusterSpec {
-    let mut spec = samples::spec();
+    let mut spec = examples::spec();
     for (at, member) in spec.members.iter_mut().enumerate() {
         member.instance = format!("c{number}-db{at}").parse().expect("legal");
         member.host = format!("c{number}-h{at}").parse().expect("legal");
@@ -168,7 +168,7 @@ impl Agent {
     }
 
     fn server(&self) -> ServerState {
-        let spec = samples::spec();
+        let spec = examples::spec();
         let is_primary = self.source.is_none();
         let receiver = self.source.clone().map(|source| Receiver {
             source,

@@ -2,6 +2,7 @@
 pub mod authority;
 pub mod host;
 pub mod log_in;
+pub mod numbers;
 pub mod performance_schema;
 pub mod process;
 pub mod pulse;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millrace_mysql::status::{Status, replica::Receiver as Thread};
-use millrace_mysql::{Error, Session, status};
+use millrace_mysql::{Error, Session, numbers, status};
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
 
 use crate::log_in::LogIn;
+use crate::numbers::{Values, add_settings, add_status, settings};
 
 /// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
 const SET_BYTES_MAX: usize = 400;
@@ -45,6 +46,24 @@ impl Sampler {
         let delay = crate::pulse::delay_us(&mut session, cluster).await;
         self.session = Some(session);
         delay.ok().flatten()
+    }
+
+    /// The server's numbers for a sample, with its settings where `with_settings`, over the session of the last sample; `None`
+    /// without one.
+    pub async fn numbers(&mut self, with_settings: bool) -> Option<Result<Values, Error>> {
+        // Taken for the same reason as above.
+        let mut session = self.session.take()?;
+        let mut values = Values::new();
+        let read = async {
+            add_status(&mut values, &numbers::status(&mut session).await?);
+            if with_settings {
+                add_settings(&mut values, &numbers::settings(&mut session, &settings()).await?);
+            }
+            Ok(())
+        };
+        let read = read.await;
+        self.session = Some(session);
+        Some(read.map(|()| values))
     }
 
     /// Asks the server. After an error, or when it was dropped while it waited, the next sample connects anew; an account that

@@ -12,14 +12,14 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{Bytes, NewRecord, Record};
 use millrace_schemas::signing::{Entry, Role, Roster, Signer, Verified};
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::Fact;
-use millrace_schemas::topics::samples;
 
 /// 2 s for each: enough for three digits.
 const FOR: Duration = Duration::from_secs(2);
 
 fn heartbeat() -> NewRecord {
-    let fact = samples::facts().into_iter().find(|fact| matches!(fact, Fact::Heartbeat(_))).expect("a sample");
+    let fact = examples::facts().into_iter().find(|fact| matches!(fact, Fact::Heartbeat(_))).expect("a sample");
     let host = match &fact {
         Fact::Heartbeat(heartbeat) => heartbeat.host.clone(),
         _ => unreachable!("just found"),
@@ -51,7 +51,7 @@ fn measure(what: &str, mut once: impl FnMut()) {
 
 fn main() {
     let signer = Signer::from_seed(&[1; 32]);
-    let host = samples::facts().into_iter().find_map(|fact| match fact {
+    let host = examples::facts().into_iter().find_map(|fact| match fact {
         Fact::Heartbeat(heartbeat) => Some(heartbeat.host),
         _ => None,
     });

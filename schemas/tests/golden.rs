@@ -18,7 +18,7 @@ use millrace_schemas::profile::{Profile, SCHEMA_VERSION};
 use millrace_schemas::signing::{SIGNATURE, Signer};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal::Fact;
-use millrace_schemas::topics::{actions, alerts, digests, inventory, journal, routes, samples, slow_queries};
+use millrace_schemas::topics::{actions, alerts, digests, examples, inventory, journal, routes, samples, slow_queries};
 use millrace_schemas::topics::{queries, windows};
 
 fn folder() -> PathBuf {
@@ -106,13 +106,14 @@ fn read_all<P: Payload>(topic: &str) {
 
 #[test]
 fn every_topic_has_its_schema_and_reads_every_sample_ever_released() {
-    check::<journal::Fact>(samples::facts());
-    check::<actions::Order>(samples::orders());
-    check::<alerts::Notice>(samples::notices());
-    check::<routes::Routing>(samples::routings());
-    check::<inventory::Item>(samples::items());
-    check::<digests::Entry>(samples::entries());
-    check::<slow_queries::Slow>(samples::slow());
+    check::<journal::Fact>(examples::facts());
+    check::<actions::Order>(examples::orders());
+    check::<alerts::Notice>(examples::notices());
+    check::<routes::Routing>(examples::routings());
+    check::<inventory::Item>(examples::items());
+    check::<digests::Entry>(examples::entries());
+    check::<slow_queries::Slow>(examples::slow());
+    check::<samples::Taken>(examples::taken());
     every_command_has_its_sample();
 }
 
@@ -149,7 +150,7 @@ fn check_batches<R>(topic: &str, schema: &Schema, bytes: &[u8], decode: impl Fn(
 
 #[test]
 fn every_batch_ever_released_is_still_read() {
-    let (rows, seen) = (samples::rows(), samples::windows());
+    let (rows, seen) = (examples::rows(), examples::windows());
     let read = |bytes: &[u8]| {
         let read = queries::decode(bytes).expect("a released batch");
         // Columns that came later are not asked for.
@@ -189,7 +190,7 @@ const RECORD_FRAME_BYTES: usize = 21;
 #[test]
 fn a_signed_heartbeat_with_its_headers_fits_the_journal_budget() {
     let name = "a-name-of-thirty-two-characters0";
-    let Some(Fact::Heartbeat(mut heartbeat)) = samples::facts().into_iter().next() else {
+    let Some(Fact::Heartbeat(mut heartbeat)) = examples::facts().into_iter().next() else {
         panic!("the first sample is a heartbeat")
     };
     heartbeat.host = name.parse().expect("legal");

@@ -15,6 +15,7 @@ mod journal;
 mod key;
 mod login;
 mod logs;
+mod metrics;
 mod output;
 mod rt;
 mod site;
@@ -80,6 +81,9 @@ enum Command {
         /// Run every role in a process of its own over these brokers, and kill some of them on the way.
         #[arg(long, value_name = "HOST:PORT")]
         kafka: Option<String>,
+        /// Write the numbers to a store too, which this script runs (scripts/store.sh).
+        #[arg(long, value_name = "SCRIPT")]
+        store: Option<PathBuf>,
     },
     /// Create a cluster, say how much may be done to it, approve what waits for you.
     Cluster {
@@ -107,6 +111,8 @@ enum Command {
     Events(events::Arguments),
     /// Show, check or make the topics on Kafka.
     Topics(topics::Arguments),
+    /// Say which metrics there are: names, units, labels, and what they say.
+    Metrics(metrics::Arguments),
     /// Read statements from standard input, one a line, and say the digest of each.
     Fingerprint(fingerprint::Arguments),
     /// Profile slow logs and captures: which statements took the time. Exit code 1: `--compare` found regressions; 3: parts could
@@ -152,8 +158,8 @@ pub fn main() -> ExitCode {
         Command::Execute(arguments) => async_runtime(up(arguments, Roles { execute: true, ..Roles::NONE })),
         Command::Sink(arguments) => async_runtime(up(arguments, Roles { sink: true, ..Roles::NONE })),
         Command::Console(arguments) => async_runtime(up(arguments, Roles { console: true, ..Roles::NONE })),
-        Command::Demo { server, template, keep, console, kafka } => {
-            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka }))
+        Command::Demo { server, template, keep, console, kafka, store } => {
+            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka, store }))
         }
         Command::Cluster { command } => cluster::run(command),
         Command::Key { command } => key::run(command),
@@ -162,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Why(arguments) => why::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Topics(arguments) => topics::run(&arguments),
+        Command::Metrics(arguments) => metrics::run(&arguments),
         Command::Fingerprint(arguments) => fingerprint::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Slowlog(arguments) => slowlog::run(&arguments),

@@ -4,6 +4,7 @@
 mod bus;
 mod check;
 pub mod read;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use bus::loopback;
 pub use bus::{Bus, Kafka, Sasl, Tls};
 use check::Names;
 use read::{Problem, Problems, Section};
+pub use store::Store;
 
 /// A day to ten years of slow logs.
 const SLOW_LOGS: std::ops::RangeInclusive<u32> = 1..=3_650;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Where the archive is written; absent: none.
     pub archive: Option<PathBuf>,
+    /// Where numbers are written for people to look at.
+    pub stores: Vec<Store>,
     /// The agents of this process.
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
@@ -155,6 +159,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         section.finish(&mut problems);
         folder
     });
+    let stores = store::read_all(&mut root, &mut problems);
     let mut names = Names::default();
     let sections = root.sections("agent", &mut problems);
     let agents: Vec<Agent> =
@@ -168,7 +173,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     root.finish(&mut problems);
     match bus {
         Some(bus) if problems.found.is_empty() => {
-            Ok(Settings { name, bus, trust, console, metrics, archive, agents, clusters })
+            Ok(Settings { name, bus, trust, console, metrics, archive, stores, agents, clusters })
         }
         _ => {
             problems.found.sort_by_key(|problem| problem.line);

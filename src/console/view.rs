@@ -134,7 +134,7 @@ impl View {
                 Some(Ok(windows)) => self.dropped += self.loads.take(windows, record.appended),
                 _ => self.dropped += 1,
             },
-            Topic::Queries | Topic::SlowQueries | Topic::Dead => {}
+            Topic::Queries | Topic::SlowQueries | Topic::Samples | Topic::Dead => {}
         }
     }
 

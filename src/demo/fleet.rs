@@ -52,13 +52,14 @@ pub(super) fn kafka(servers: &str, dir: &Path) -> Kafka {
 }
 
 impl Fleet {
-    /// Makes the topics and the keys, and starts every role.
+    /// Makes the topics and the keys, and starts every role; `store` is the section of the sink's store.
     pub(super) fn start(
         kafka: &Kafka,
         dir: &Path,
         cluster: &ClusterId,
         hosts: &[HostId],
         templates: &Path,
+        store: &str,
     ) -> anyhow::Result<Self> {
         Topics::new(kafka)?.apply()?;
         enrol(dir, cluster, hosts)?;
@@ -69,7 +70,7 @@ impl Fleet {
         for name in EXECUTORS {
             fleet.run("execute", name, kafka, dir, "")?;
         }
-        fleet.run("sink", "s1", kafka, dir, &format!("[archive]\ndir = \"{}/archive\"\n", dir.display()))?;
+        fleet.run("sink", "s1", kafka, dir, &format!("[archive]\ndir = \"{}/archive\"\n{store}", dir.display()))?;
         for host in hosts {
             let (dir_text, templates) = (dir.display(), templates.display());
             let agent = format!(

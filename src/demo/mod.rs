@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod screen;
 pub mod site;
+mod store;
 mod verdict;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub struct Wish {
     pub console: std::net::SocketAddr,
     /// The brokers, where the roles run apart; absent: all in this process, on the local bus.
     pub kafka: Option<String>,
+    /// The script that runs a store, where the numbers go to one.
+    pub store: Option<PathBuf>,
 }
 
 /// Runs the demo; false when something did not hold.

@@ -23,6 +23,7 @@ use super::Wish;
 use super::fleet::{self, Fleet};
 use super::keys;
 use super::load::{Login, TABLES, connect};
+use super::store::Store;
 use crate::config::{Agent, Bus, Settings};
 use crate::roles::speaker::{Speaker, now};
 use crate::roles::up::{Roles, Up};
@@ -46,6 +47,8 @@ pub(super) struct Site {
     pub(super) up: Up,
     /// The roles that run apart, over Kafka.
     pub(super) fleet: Option<Fleet>,
+    /// Where the numbers go, when it is wanted.
+    pub(super) store: Option<Store>,
     pub(super) cluster: ClusterId,
     pub(super) spec: ClusterSpec,
 }
@@ -80,9 +83,11 @@ impl Site {
         // Minted once, from what no other cluster has: this moment of this process.
         let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
         let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
+        let store = wish.store.as_ref().map(|script| Store::start(script, dir)).transpose()?;
         let (settings, roles, fleet) = if let Some(servers) = &wish.kafka {
             let kafka = fleet::kafka(servers, dir);
-            let fleet = Fleet::start(&kafka, dir, &cluster, &hosts, templates)?;
+            let section = store.as_ref().map_or_else(String::new, Store::section);
+            let fleet = Fleet::start(&kafka, dir, &cluster, &hosts, templates, &section)?;
             let trust = Some(keys::trust(dir, fleet::OPERATOR));
             let settings = Settings { trust, ..settings(wish, Bus::Kafka(kafka), Vec::new()) };
             (settings, Roles { console: true, ..Roles::NONE }, Some(fleet))
@@ -95,10 +100,11 @@ impl Site {
                 token_file: dir.join("bus.token"),
             };
             let archive = Some(dir.join("archive"));
-            (Settings { archive, ..settings(wish, bus, agents) }, Roles::ALL, None)
+            let stores = store.iter().map(Store::settings).collect();
+            (Settings { archive, stores, ..settings(wish, bus, agents) }, Roles::ALL, None)
         };
         let up = Up::start(&settings, roles)?;
-        Ok(Self { dir: dir.to_owned(), up, fleet, cluster, spec })
+        Ok(Self { dir: dir.to_owned(), up, fleet, store, cluster, spec })
     }
 
     /// The operator's word that makes the cluster; Millrace's runbook does the rest.
@@ -125,8 +131,10 @@ impl Site {
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();
         let (cluster, console) = (&self.cluster, wish.console);
+        let graphs =
+            self.store.as_ref().map_or_else(String::new, |store| format!("  the store's graphs: {}\n", store.page()));
         Ok(format!(
-            "\neverything is left running in {}\n  the console: http://{console}\n  {program} why {cluster} --console http://{console}\n  \
+            "\neverything is left running in {}\n  the console: http://{console}\n{graphs}  {program} why {cluster} --console http://{console}\n  \
              {program} events journal --console http://{console}\n  {program} cluster list --config {}\npress Ctrl-C to stop and remove it",
             self.dir.display(),
             config.display()
@@ -195,6 +203,7 @@ impl Site {
         if let Some(mut fleet) = self.fleet {
             fleet.stop();
         }
+        drop(self.store);
         let stops = instances.iter().map(|instance| end(instance.clone()));
         let mut tasks: Vec<_> = stops.map(tokio::spawn).collect();
         for task in &mut tasks {
@@ -214,6 +223,7 @@ fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
         console,
         metrics: None,
         archive: None,
+        stores: Vec::new(),
         agents,
         clusters: Vec::new(),
     }

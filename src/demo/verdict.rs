@@ -48,6 +48,13 @@ impl Verdict<'_> {
         judge(self.gap <= GAP_MAX, format!("write gap {} ms (at most {})", self.gap.as_millis(), GAP_MAX.as_millis()));
         judge(self.comparison, "the wire's counts equal the server's".to_owned());
         judge(self.rejoined, "the old primary is a replica again".to_owned());
+        if let Some(store) = &self.site.store {
+            let queries = store.queries_per_second(&self.site.cluster, &primary.instance).await?;
+            let (instance, page) = (&primary.instance, store.page());
+            let what =
+                format!("the store tells up to {queries:.0} statements a second of {instance}; its graphs: {page}");
+            judge(queries > 0.0, what);
+        }
         for (held, what) in self.replay()? {
             judge(held, what);
         }

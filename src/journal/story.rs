@@ -17,11 +17,11 @@ use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepResult};
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{
     Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, ProcessChanged, SemiSync,
 };
 use millrace_schemas::topics::queries::{self, Row, Source};
-use millrace_schemas::topics::samples;
 
 use crate::bus::memory::{Faults, MemoryBus};
 use crate::bus::{Bus as _, SharedBus};
@@ -63,11 +63,11 @@ impl Story {
             counter: 0,
             actions: Vec::new(),
         };
-        story.say(T0, None, Fact::Command(Command::Enrol(Box::new(samples::spec()))));
-        for entry in samples::entries() {
+        story.say(T0, None, Fact::Command(Command::Enrol(Box::new(examples::spec()))));
+        for entry in examples::entries() {
             story.describe(entry);
         }
-        for item in samples::items() {
+        for item in examples::items() {
             story.describe(item);
         }
         for second in 1..KILLED {
@@ -76,7 +76,7 @@ impl Story {
         let killed = T0 + KILLED * SECOND;
         let process = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
         let change = ProcessChanged {
-            host: samples::spec().members[0].host.clone(),
+            host: examples::spec().members[0].host.clone(),
             boot_us: boot(killed),
             process,
             exited_boot_us: None,
@@ -96,7 +96,7 @@ impl Story {
 
     /// An action that nothing in the journal calls for, in the decider's name.
     pub(crate) fn forge_action(&mut self) {
-        let payload = Order::Action(Box::new(samples::action()));
+        let payload = Order::Action(Box::new(examples::action()));
         self.forge(format!("{}.{}/journal/0", Failover::NAME, Failover::VERSION), payload);
     }
 
@@ -250,7 +250,7 @@ fn boot(at: i64) -> u64 {
 }
 
 fn heartbeat(number: u16, primary: u16, at: i64) -> Fact {
-    let Fact::Heartbeat(sample) = samples::facts().remove(0) else { panic!("the first sample is a heartbeat") };
+    let Fact::Heartbeat(sample) = examples::facts().remove(0) else { panic!("the first sample is a heartbeat") };
     let mut server = sample.server.clone().expect("the story is well formed");
     server.server_id = u32::from(number);
     server.open = number == primary;
@@ -261,7 +261,7 @@ fn heartbeat(number: u16, primary: u16, at: i64) -> Fact {
     let dead = number == 1 && primary != 1;
     let exited = Process::Exited { code: None, signal: Some(9), requested: false, held: true };
     Fact::Heartbeat(Box::new(Heartbeat {
-        host: samples::spec().members[usize::from(number) - 1].host.clone(),
+        host: examples::spec().members[usize::from(number) - 1].host.clone(),
         boot_us: boot(at),
         process: if dead { exited } else { Process::Running { pid: 4_000 + u32::from(number) } },
         promised: Epoch(u64::from(primary)),

@@ -220,8 +220,8 @@ mod tests {
     use millrace_schemas::marks::Sequence;
     use millrace_schemas::time::Timestamp;
     use millrace_schemas::topics::actions::Action;
+    use millrace_schemas::topics::examples;
     use millrace_schemas::topics::journal::{Claimed, Renewed};
-    use millrace_schemas::topics::samples;
 
     use super::*;
 
@@ -234,7 +234,7 @@ mod tests {
             sequence: Sequence { incarnation: 1, counter },
             at: Timestamp(1),
             appended: Timestamp::ZERO,
-            subject: Subject::cluster(samples::action().cluster),
+            subject: Subject::cluster(examples::action().cluster),
             cause: None,
             payload,
         };
@@ -246,7 +246,7 @@ mod tests {
     /// An executor dies, and somebody appends copies of its last words: its claim lapses all the same, and is taken over.
     #[test]
     fn copies_of_what_a_dead_executor_said_do_not_keep_its_claim() {
-        let action = Box::new(Action { deadline: Timestamp(60_000 * MS), ..samples::action() });
+        let action = Box::new(Action { deadline: Timestamp(60_000 * MS), ..examples::action() });
         let one = "executor/e1";
         let renewed = |ms| record(one, 1, Fact::Renewed(Renewed { action: action.id, executor: one.to_owned() }), ms);
         let taken_over = |copies: bool| {

@@ -8,5 +8,6 @@ pub mod process;
 pub mod refusals;
 pub mod sink;
 pub mod speaker;
+pub mod store;
 pub mod up;
 pub mod windows;

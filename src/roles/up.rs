@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
-use super::{agent, execute, process, refusals, sink, windows};
+use super::{agent, execute, process, refusals, sink, store, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
@@ -121,6 +121,9 @@ impl Up {
         if let Some(dir) = settings.archive.clone().filter(|_| roles.sink) {
             up.start_sink(dir)?;
         }
+        for store in settings.stores.iter().filter(|_| roles.sink) {
+            up.start_store(store.clone())?;
+        }
         up.measure_lags()?;
         Ok(up)
     }
@@ -196,6 +199,13 @@ impl Up {
     fn start_sink(&mut self, dir: PathBuf) -> anyhow::Result<()> {
         let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
         self.thread("archive", move |stop| sink::run(&bus, &dir, &metrics, &lags.stage("archive"), stop))
+    }
+
+    fn start_store(&mut self, settings: config::Store) -> anyhow::Result<()> {
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("store", move |stop| {
+            store::run(&bus, &settings, &metrics, &lags.stage(format!("store/{}", settings.name)), stop)
+        })
     }
 
     fn start_console(&self, listen: SocketAddr) -> anyhow::Result<()> {

@@ -253,11 +253,12 @@ mod tests {
         check(todos(&one("src/a.rs", "// TODO(#12): later")), 0);
         check(unwraps(&one("src/a.rs", "x.unwrap();")), 1);
         check(unwraps(&one("src/a.rs", "#[cfg(test)]\nmod tests {\n x.unwrap();\n}")), 0);
-        let catalogue = Source::new("schemas/src/metrics.rs", "    A_B: Counter, \"a_b_total\";\n    A: Gauge, \"a\";");
+        let catalogue =
+            Source::new("schemas/src/metrics/own.rs", "    A_B: Counter, \"a_b_total\";\n    A: Gauge, \"a\";");
         check(unused_metrics(&catalogue, &one("src/a.rs", "metrics.add(&A_B, &[], 1);")), 1);
         check(unused_metrics(&catalogue, &one("src/a.rs", "use metrics::{A, A_B};\nmetrics.set(&A, &[], 1.0);")), 1);
         check(unused_metrics(&catalogue, &one("src/a.rs", "count(&metrics, &A_B, 1);\nmetrics.set(&A, &[], 1.0);")), 0);
-        check(unused_metrics(&catalogue, &one("schemas/src/metrics.rs", "add(&A_B); set(&A);")), 2);
+        check(unused_metrics(&catalogue, &one("schemas/src/metrics/own.rs", "add(&A_B); set(&A);")), 2);
         check(features(&one("a/Cargo.toml", "[features]\ndefault = []")), 1);
     }
 

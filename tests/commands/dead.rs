@@ -17,8 +17,8 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact};
-use millrace_schemas::topics::samples;
 use millrace_test_servers::Port;
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ fn enrolment() -> NewRecord {
         appended: Timestamp::ZERO,
         subject: Subject::cluster(cluster),
         cause: None,
-        payload: Fact::Command(Command::Enrol(Box::new(samples::spec()))),
+        payload: Fact::Command(Command::Enrol(Box::new(examples::spec()))),
     }
     .to_record()
 }

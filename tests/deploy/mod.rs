@@ -34,6 +34,18 @@ fn the_list_of_topics_is_current() {
     );
 }
 
+/// What `millrace metrics` says.
+#[test]
+fn the_page_of_metrics_is_current() {
+    let listed = millrace().arg("metrics").output().expect("it runs");
+    let listed = String::from_utf8(listed.stdout).expect("text");
+    assert!(listed.contains("| `mysql_global_status_threads_running` | gauge | threads |"), "{listed}");
+    assert!(
+        text("metrics.md").ends_with(&listed),
+        "deploy/metrics.md is old: its tables are what `millrace metrics` prints"
+    );
+}
+
 /// The values of `key: [A, B]` in the compose file, which writes every list of arguments on one line.
 fn lists(compose: &str, key: &str) -> Vec<Vec<String>> {
     let bodies =

@@ -9,6 +9,7 @@ mod exit;
 mod interrupted;
 mod masking;
 mod memory;
+mod numbers;
 mod operator;
 mod resume;
 mod rotation;

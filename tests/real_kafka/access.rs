@@ -34,6 +34,7 @@ const ALL: &[&str] = &[
     "journal",
     "queries",
     "slow-queries",
+    "samples",
     "digests",
     "windows",
     "inventory",
@@ -47,7 +48,7 @@ const ALL: &[&str] = &[
 const ROLES: [Role; 8] = [
     Role {
         name: "agent",
-        writes: &["journal", "queries", "slow-queries", "digests", "inventory", "dead"],
+        writes: &["journal", "queries", "slow-queries", "samples", "digests", "inventory", "dead"],
         reads: &["actions"],
         groups: &["millrace.agent-h1"],
         looks: true,
@@ -68,8 +69,8 @@ const ROLES: [Role; 8] = [
     },
     Role {
         name: "sink",
-        writes: &[],
-        reads: &["journal", "queries", "windows", "actions", "alerts"],
+        writes: &["dead", "state"],
+        reads: &["journal", "queries", "samples", "digests", "windows", "actions", "alerts", "state"],
         groups: &[],
         looks: true,
     },

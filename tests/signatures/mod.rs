@@ -21,8 +21,8 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, Check, Order, Step, StepRequest};
 use millrace_schemas::topics::alerts::Notice;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact};
-use millrace_schemas::topics::samples;
 
 use world::{World, said, shop, spec};
 
@@ -49,7 +49,7 @@ fn action(number: u128) -> Order {
         deadline: now() + MINUTE,
         kind: ActionKind::CreateCluster(Box::new(spec())),
         first_step: 0,
-        ..samples::action()
+        ..examples::action()
     }))
 }
 
@@ -83,7 +83,7 @@ fn smuggled(world: &World) -> Vec<(NewRecord, &'static str)> {
     let mut moved = signed(step(bad(12), "h1", now() + MINUTE), &keys.executor);
     moved.topic = Topic::Journal;
     let decided = |number: u128| said("failover.2/journal/0", 1, now(), Subject::cluster(shop()), action(number));
-    let route = samples::routings().remove(0);
+    let route = examples::routings().remove(0);
     let mut all = vec![
         (command(0, now()), "unsigned"),
         (signed(command(1, now()), &keys.stranger), "unknown-key"),

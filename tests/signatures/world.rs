@@ -23,8 +23,8 @@ use millrace_schemas::record::{NewRecord, Record, partition_of};
 use millrace_schemas::signing::{Entry, Role, Signer};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact};
-use millrace_schemas::topics::samples;
 use millrace_test_servers::shared_kafka;
 use tokio::runtime::Runtime;
 
@@ -68,7 +68,7 @@ pub(super) fn spec() -> ClusterSpec {
         acknowledgers: vec![member.instance],
         acknowledgements: 0,
         template: Some("none".to_owned()),
-        ..samples::spec()
+        ..examples::spec()
     }
 }
 
@@ -223,6 +223,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         console: None,
         metrics: None,
         archive: None,
+        stores: Vec::new(),
         agents: vec![agent],
         clusters: Vec::new(),
     }

@@ -3,18 +3,18 @@
 
 use millrace_schemas::ids::{HostId, InstanceId};
 use millrace_schemas::topics::actions::{ActionKind, Rejoin, Step, StepResult};
-use millrace_schemas::topics::samples;
+use millrace_schemas::topics::examples;
 
 use super::*;
 
 const S: i64 = 1_000_000;
 
 fn cluster() -> ClusterId {
-    samples::action().cluster
+    examples::action().cluster
 }
 
 fn action() -> Action {
-    Action { deadline: at(60_000), ..samples::action() }
+    Action { deadline: at(60_000), ..examples::action() }
 }
 
 /// Milliseconds after the action was decided.
@@ -171,9 +171,9 @@ fn another_cluster_is_left_alone() {
 #[test]
 fn a_rejoin_does_not_cancel_what_shares_its_epoch_and_is_cancelled_by_the_next() {
     let kind = ActionKind::Rejoin(Box::new(Rejoin {
-        spec: samples::spec(),
-        instance: samples::spec().members[0].instance.clone(),
-        primary: samples::spec().members[1].instance.clone(),
+        spec: examples::spec(),
+        instance: examples::spec().members[0].instance.clone(),
+        primary: examples::spec().members[1].instance.clone(),
     }));
     let mut rejoin = Action { kind, first_step: 1_000, ..action() };
     rejoin.id.0 ^= 1;
@@ -229,7 +229,7 @@ fn what_has_ended_does_not_begin_again() {
     let ended = Fact::Ended(Ended {
         action: action().id,
         epoch: action().epoch,
-        outcome: Outcome::Done { primary: samples::spec().primary },
+        outcome: Outcome::Done { primary: examples::spec().primary },
     });
     let mut book = held();
     book.fact(&cluster(), &ended, at(500));

@@ -28,7 +28,7 @@ pub const KEY: &str = "key-id";
 const DOMAIN: &[u8] = b"millrace-record-v1";
 
 /// Whether records of a topic are signed: facts, actions, alerts and routes, on which somebody acts. What is only counted and
-/// looked at (`queries`, `windows`, `slow-queries`, `digests`, `inventory`) is not, and `dead` holds what others wrote.
+/// looked at (`queries`, `samples`, `windows`, `slow-queries`, `digests`, `inventory`) is not, and `dead` holds what others wrote.
 pub const fn is_due(topic: Topic) -> bool {
     matches!(topic, Topic::Journal | Topic::Actions | Topic::Alerts | Topic::Routes)
 }

@@ -12,8 +12,8 @@ use crate::marks::Sequence;
 use crate::record::{Bytes, Record};
 use crate::time::Timestamp;
 use crate::topics::actions::{Check, Order, Step, StepOutcome, StepRequest};
+use crate::topics::examples;
 use crate::topics::journal::{Claimed, Command, Fact, ProcessChanged, Renewed};
-use crate::topics::samples;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 
@@ -118,7 +118,7 @@ fn check(record: &Record, expected: Option<&str>) {
 fn each_role_says_its_own_and_nothing_else() {
     let db1 = || about(Some("db1"));
     let mode = || Fact::Command(Command::SetMode { mode: crate::cluster::Mode::Auto });
-    let enrol = || Fact::Command(Command::Enrol(Box::new(samples::spec())));
+    let enrol = || Fact::Command(Command::Enrol(Box::new(examples::spec())));
     let allowed = |seed, source, subject, fact: Fact| check(&said(seed, source, subject, fact), None);
     let barred = |seed, source, subject, fact: Fact| check(&said(seed, source, subject, fact), Some("not-allowed"));
     allowed(AGENT, "agent/h1", db1(), changed("h1"));
@@ -160,7 +160,7 @@ fn a_step_is_answered_by_its_host_and_timed_out_by_its_executor() {
 
 #[test]
 fn actions_are_decided_by_processors_and_steps_asked_by_executors() {
-    let action = samples::orders().into_iter().find_map(|order| match order {
+    let action = examples::orders().into_iter().find_map(|order| match order {
         Order::Action(action) => Some(action),
         Order::Step(_) => None,
     });

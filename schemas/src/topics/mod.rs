@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod alerts;
 pub mod digests;
+pub mod examples;
 pub mod inventory;
 pub mod journal;
 pub mod queries;
@@ -26,6 +27,8 @@ pub enum Topic {
     Queries,
     /// Single slow statements.
     SlowQueries,
+    /// Numbers of instances, their hosts and their replication, every 10 s.
+    Samples,
     /// What a digest is.
     Digests,
     /// 10 s, 1 min and 1 h windows, Arrow.
@@ -55,10 +58,11 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl Topic {
     /// All of them, in the order of the data flow.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Journal,
         Self::Queries,
         Self::SlowQueries,
+        Self::Samples,
         Self::Digests,
         Self::Windows,
         Self::Inventory,
@@ -74,6 +78,7 @@ impl Topic {
             Self::Journal => "journal",
             Self::Queries => "queries",
             Self::SlowQueries => "slow-queries",
+            Self::Samples => "samples",
             Self::Digests => "digests",
             Self::Windows => "windows",
             Self::Inventory => "inventory",
@@ -89,7 +94,7 @@ impl Topic {
     pub const fn retention(self) -> Retention {
         match self {
             Self::Journal | Self::SlowQueries | Self::Windows => Retention::For(DAY.saturating_mul(7)),
-            Self::Queries => Retention::For(DAY.saturating_mul(3)),
+            Self::Queries | Self::Samples => Retention::For(DAY.saturating_mul(3)),
             Self::Actions => Retention::For(DAY.saturating_mul(400)),
             Self::Alerts => Retention::For(DAY.saturating_mul(30)),
             Self::Dead => Retention::For(DAY.saturating_mul(14)),

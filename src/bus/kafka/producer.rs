@@ -59,7 +59,10 @@ pub(super) struct Producers {
 
 /// True for what nobody waits for in milliseconds.
 fn is_data(topic: Topic) -> bool {
-    matches!(topic, Topic::Queries | Topic::SlowQueries | Topic::Digests | Topic::Windows | Topic::Dead)
+    matches!(
+        topic,
+        Topic::Queries | Topic::SlowQueries | Topic::Samples | Topic::Digests | Topic::Windows | Topic::Dead
+    )
 }
 
 impl Producers {

@@ -39,6 +39,7 @@ pub(super) fn table(topic: Topic) -> &'static str {
         Topic::Journal => "t_journal",
         Topic::Queries => "t_queries",
         Topic::SlowQueries => "t_slow_queries",
+        Topic::Samples => "t_samples",
         Topic::Digests => "t_digests",
         Topic::Windows => "t_windows",
         Topic::Inventory => "t_inventory",

@@ -1,6 +1,8 @@
 //! Watches one instance: a heartbeat each second, and what changes between heartbeats at once. A server that does not answer
 //! is reported as such after 800 ms; the heartbeat never waits for it longer.
 
+mod numbers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::changes::{Change, Changes};
 use super::slow::{self, Rate};
 use super::{Agent, Place, process_fact};
+use numbers::{Rounds, Seen};
 
 /// One heartbeat a second: the rate that silence is judged by.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -57,6 +60,7 @@ struct Watch {
     failed: Option<String>,
     /// Whether the heartbeat of this second is said.
     beaten: bool,
+    numbers: Rounds,
 }
 
 pub(super) async fn run(agent: Arc<Agent>, place: Place) {
@@ -72,6 +76,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         here: is_here(&place).await,
         failed: None,
         beaten: false,
+        numbers: Rounds::new(place.instance.as_str()),
         agent,
         place,
     };
@@ -89,7 +94,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
                 let process = Process::Exited { code: None, signal: None, requested: false, held: false };
                 watch.say_process(Change { process, exited_boot_us });
             }
-            _ = beat.tick() => {
+            due = beat.tick() => {
                 if watch.guard.is_none() && watch.place.guarded.is_some() {
                     watch.guard = guard_of(&watch.agent, &watch.place).await;
                     changes.follow(watch.guard.as_ref());
@@ -105,7 +110,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
                             beat.reset_after(BEAT_AGAIN_AFTER);
                         }
                     }
-                    () = watch_beat(&mut watch) => {}
+                    () = watch_beat(&mut watch, due) => {}
                 }
             }
         }
@@ -118,14 +123,19 @@ fn to_next_second() -> Duration {
     Duration::from_micros(u64::try_from(1_000_000 - into).unwrap_or(0))
 }
 
-async fn watch_beat(watch: &mut Watch) {
+async fn watch_beat(watch: &mut Watch, due: Instant) {
     let sample = match timeout(SAMPLE_WITHIN, watch.sampler.sample()).await {
         Ok(Ok(sample)) => Ok(sample),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("{}: no answer within {} ms", watch.place.instance, SAMPLE_WITHIN.as_millis())),
     };
     watch.warn(sample.as_ref().err());
+    let with_numbers = watch.numbers.is_due();
+    let seen = sample.as_ref().ok().filter(|_| with_numbers).map(Seen::of);
     watch.beat(sample).await;
+    if with_numbers {
+        watch.take_numbers(seen, due).await;
+    }
 }
 
 /// When the process that is watched ended.
@@ -301,8 +311,12 @@ impl Watch {
         }
     }
 
+    fn labels(&self) -> [&str; 3] {
+        [self.place.cluster.as_str(), self.place.instance.as_str(), self.agent.host.as_str()]
+    }
+
     fn measure(&self, server: Option<&ServerState>, canary: &Canary) {
-        let labels = [self.place.cluster.as_str(), self.place.instance.as_str(), self.agent.host.as_str()];
+        let labels = self.labels();
         let metrics = &self.agent.metrics;
         metrics.set(&INSTANCE_UP, &labels, f64::from(u8::from(server.is_some())));
         if let Canary::Written { took_us } = canary {

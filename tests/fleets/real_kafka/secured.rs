@@ -18,7 +18,7 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::Registry;
 use millrace_schemas::record::{Bytes, Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::{Topic, samples};
+use millrace_schemas::topics::{Topic, examples};
 use millrace_test_servers::{Kafka, KafkaOptions, free_port};
 
 use super::fleet::{CLUSTER, Fleet};
@@ -183,7 +183,7 @@ async fn archived(fleet: &Fleet, keys: &Keys) -> u64 {
             appended: Timestamp::ZERO,
             subject: Subject::cluster(CLUSTER.parse().expect("legal")),
             cause: None,
-            payload: samples::notices().remove(0),
+            payload: examples::notices().remove(0),
         }
         .to_record()
     };
@@ -227,7 +227,7 @@ const BEYOND: [Beyond; 6] = [
     ("agent", &[Topic::Actions, Topic::Routes], &[Topic::Journal], &["windows.1"]),
     ("process", &[Topic::Inventory, Topic::Queries], &[Topic::Inventory], &["agent-h1"]),
     ("execute", &[Topic::Routes, Topic::Windows], &[Topic::Queries], &["agent-h1"]),
-    ("sink", &[Topic::Journal, Topic::Dead], &[Topic::Inventory], &["windows.1"]),
+    ("sink", &[Topic::Journal, Topic::Alerts], &[Topic::Inventory], &["windows.1"]),
     ("console", &[Topic::Journal, Topic::Dead], &[], &["windows.1"]),
     ("operator", &[Topic::Actions, Topic::Windows], &[], &["windows.1"]),
 ];
@@ -276,8 +276,8 @@ async fn beyond_its_grants_each_role_is_told_what_it_may_not() {
                 next: 1,
                 value: vec![1],
             };
-            let outcome = bus(&fleet.kafka, "sink").save(vec![snapshot]);
-            refused("sink saves a state", began, outcome, &["deploy/kafka/acls"]);
+            let outcome = bus(&fleet.kafka, "console").save(vec![snapshot]);
+            refused("console saves a state", began, outcome, &["deploy/kafka/acls"]);
         });
         scope.spawn(|| {
             // Who has no grants at all is not even told that there are topics.

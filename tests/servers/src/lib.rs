@@ -13,6 +13,7 @@ mod ports;
 mod proxy;
 mod server;
 mod shared_kafka;
+mod store;
 mod template;
 
 use std::fmt::Display;
@@ -26,6 +27,7 @@ pub use ports::{Port, free_port};
 pub use proxy::Proxy;
 pub use server::{Options, Server};
 pub use shared_kafka::shared_kafka;
+pub use store::Store;
 pub use template::template_of;
 
 /// 3 minutes: starting a server or applying a backlog takes 1 to 5 s here, but the tests may have to share starved cores. Only a

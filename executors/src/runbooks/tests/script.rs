@@ -10,8 +10,8 @@ use millrace_schemas::ids::{Epoch, InstanceId};
 use millrace_schemas::topics::actions::{
     Action, ActionKind, ExtraTransaction, FailOver, Rejoin, Report, Step, StepOutcome, StepResult,
 };
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::Outcome;
-use millrace_schemas::topics::samples;
 
 use crate::runbooks::{Next, Planned, Results, next};
 
@@ -54,12 +54,12 @@ pub(super) fn failed() -> StepOutcome {
 }
 
 pub(super) fn action(kind: ActionKind) -> Action {
-    Action { kind, ..samples::action() }
+    Action { kind, ..examples::action() }
 }
 
 /// `db1` was the primary of a MySQL cluster; `db2` and `db3` may follow it.
 pub(super) fn fail_over() -> FailOver {
-    let mut spec = samples::spec();
+    let mut spec = examples::spec();
     spec.flavour = Flavour::MySql;
     FailOver {
         spec,

@@ -3,18 +3,18 @@
 
 use millrace_schemas::cluster::{ClusterSpec, Mode};
 use millrace_schemas::topics::actions::{Action, ActionKind};
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact, Outcome};
-use millrace_schemas::topics::samples;
 
 use super::stage::{Stage, id};
 
 fn spec(template: &str) -> ClusterSpec {
-    ClusterSpec { template: Some(template.to_owned()), ..samples::spec() }
+    ClusterSpec { template: Some(template.to_owned()), ..examples::spec() }
 }
 
 /// An operator has declared it, with a template that is not there; no agent has anything to tell.
 fn declared() -> Stage {
-    let mut stage = Stage::undeclared(samples::spec());
+    let mut stage = Stage::undeclared(examples::spec());
     for tells in &mut stage.tells {
         tells.silent = true;
     }

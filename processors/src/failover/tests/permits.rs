@@ -7,8 +7,8 @@ use millrace_schemas::ids::{ClusterId, Epoch, EventId};
 use millrace_schemas::record::NewRecord;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact, Outcome, PermitAnswered, PermitAsked, PermitReturned};
-use millrace_schemas::topics::samples;
 
 use super::super::explain::explain;
 use super::stage::{KILLED, RUNS, Stage, actions, cluster, id};
@@ -280,7 +280,7 @@ fn a_grant_that_was_not_used_in_time_is_asked_for_again() {
 #[test]
 fn nobody_creates_or_enrols_a_cluster_under_the_name_of_the_fleet() {
     let mut stage = Stage::healthy();
-    for command in [Command::CreateCluster(Box::new(samples::spec())), Command::Enrol(Box::new(samples::spec()))] {
+    for command in [Command::CreateCluster(Box::new(examples::spec())), Command::Enrol(Box::new(examples::spec()))] {
         let out = stage.other(Fact::Command(command));
         assert_eq!(out, [] as [NewRecord; 0]);
     }

@@ -14,10 +14,10 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Order, StepOutcome, StepResult};
 use millrace_schemas::topics::alerts::{Alert, Notice};
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{
     Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, ProcessChanged, Receiver, SemiSync, ServerState,
 };
-use millrace_schemas::topics::samples;
 
 use super::super::{Failover, State, Verdict, verdict};
 use crate::fold::Fold;
@@ -59,7 +59,7 @@ pub(super) struct Stage {
 }
 
 pub(super) fn id(at: usize) -> InstanceId {
-    samples::spec().members[at].instance.clone()
+    examples::spec().members[at].instance.clone()
 }
 
 pub(super) fn cluster() -> ClusterId {
@@ -69,7 +69,7 @@ pub(super) fn cluster() -> ClusterId {
 impl Stage {
     /// Enrolled with `change` made to the declaration, and healthy for three seconds.
     pub(super) fn with(change: impl FnOnce(&mut ClusterSpec)) -> Self {
-        let mut spec = samples::spec();
+        let mut spec = examples::spec();
         change(&mut spec);
         let mut stage = Self::undeclared(spec);
         let command = Command::Enrol(Box::new(stage.spec.clone()));

@@ -1,0 +1,159 @@
+//! Records of the bus enter, points for stores leave: numbers of instances, of their statements, and the series that say what
+//! something is. Each point has the time that its record speaks of, so that who reads a record twice writes the same again.
+//! Pure: no clock, no I/O.
+
+mod heartbeat;
+mod windows;
+
+use std::collections::BTreeMap;
+
+use millrace_schemas::event::{Event, Unreadable};
+use millrace_schemas::ids::{ClusterId, DigestId, HostId, InstanceId};
+use millrace_schemas::metrics::{DIGEST_INFO, Metric};
+use millrace_schemas::record::Record;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::digests::{DigestEntry, Entry};
+use millrace_schemas::topics::journal::Fact;
+use millrace_schemas::topics::samples::Taken;
+
+use crate::line::Point;
+
+/// The topics that points are made of.
+pub const TOPICS: [Topic; 4] = [Topic::Digests, Topic::Samples, Topic::Windows, Topic::Journal];
+
+/// 200 bytes of a statement tell which one it is.
+const TEXT_BYTES: usize = 200;
+
+/// 100,000 digests' texts, some 30 MB: of a statement beyond them no text is restated.
+const TEXTS_MAX: usize = 100_000;
+
+/// Makes points. It keeps texts of digests and, per instance, what of its newest window was over the budget.
+#[derive(Debug)]
+pub struct Points {
+    texts: BTreeMap<DigestId, (String, String)>,
+    windows: windows::Budgets,
+    /// Numbers whose series this version does not know, so far.
+    pub unknown: u64,
+}
+
+/// Where a number is from.
+struct Place<'a> {
+    cluster: &'a str,
+    instance: &'a str,
+    host: &'a str,
+}
+
+impl Place<'_> {
+    /// The labels of `metric`: those of the place, then `own` in order.
+    fn labels(&self, metric: &'static Metric, own: &[&str]) -> Vec<(&'static str, String)> {
+        let mut own = own.iter();
+        let value = |label: &str| match label {
+            "cluster" => self.cluster,
+            "instance" => self.instance,
+            "host" => self.host,
+            _ => own.next().copied().unwrap_or_default(),
+        };
+        metric.labels.iter().copied().zip(metric.labels.iter().copied().map(value).map(str::to_owned)).collect()
+    }
+}
+
+impl Points {
+    /// `series` is what the statements of one instance may have at one moment.
+    pub fn new(series: usize) -> Self {
+        Self { texts: BTreeMap::new(), windows: windows::Budgets::new(series), unknown: 0 }
+    }
+
+    /// Records from before come again: what was told of windows is told anew.
+    pub fn begin(&mut self) {
+        self.windows.begin();
+    }
+
+    /// The points of a record; none of what stores do not get.
+    pub fn of(&mut self, record: &Record) -> Result<Vec<Point>, Unreadable> {
+        match record.topic {
+            Topic::Samples => self.sample(record),
+            Topic::Windows => self.windows.points(record, &self.texts),
+            Topic::Journal => Ok(match Event::<Fact>::from_record(record) {
+                Ok(event) => heartbeat::points(&event),
+                Err(Unreadable::UnknownKind(_) | Unreadable::UnknownEvidence(_)) => Vec::new(),
+                Err(error) => return Err(error),
+            }),
+            Topic::Digests => self.digest(record),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn sample(&mut self, record: &Record) -> Result<Vec<Point>, Unreadable> {
+        let event = Event::<Taken>::from_record(record)?;
+        let Taken::Sample(sample) = event.payload;
+        let instance = event.subject.instance.as_ref().map_or("", InstanceId::as_str);
+        let place = Place { cluster: event.subject.cluster.as_str(), instance, host: sample.host.as_str() };
+        let (known, unknown) = sample.known();
+        self.unknown += unknown;
+        let mut lines = Lines::default();
+        for (series, value) in known {
+            let values: Vec<&str> = series.values.iter().map(String::as_str).collect();
+            lines.add(series.metric, place.labels(series.metric, &values), value);
+        }
+        Ok(lines.at(sample.taken))
+    }
+
+    fn digest(&mut self, record: &Record) -> Result<Vec<Point>, Unreadable> {
+        if record.value.is_none() {
+            return Ok(Vec::new()); // a tombstone
+        }
+        let event = Event::<Entry>::from_record(record)?;
+        let Entry::Digest(entry) = event.payload;
+        let DigestEntry { digest, text, kind, .. } = entry;
+        let text = beginning(&text).to_owned();
+        let point = info(digest, &kind, &text, record.appended);
+        if self.texts.len() < TEXTS_MAX || self.texts.contains_key(&digest) {
+            self.texts.insert(digest, (kind, text));
+        }
+        Ok(vec![point])
+    }
+}
+
+/// What a digest is, at one moment.
+fn info(digest: DigestId, kind: &str, text: &str, at: Timestamp) -> Point {
+    let mut lines = Lines::default();
+    let nowhere = Place { cluster: "", instance: "", host: "" };
+    lines.add(&DIGEST_INFO, nowhere.labels(&DIGEST_INFO, &[&digest.to_string(), kind, text]), 1.0);
+    lines.at(at).remove(0)
+}
+
+/// The first bytes of a text, up to a whole character.
+fn beginning(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// A measurement, with labels.
+type Head = (&'static str, Vec<(&'static str, String)>);
+
+/// Fields that have measurement and labels in common are one line.
+#[derive(Default)]
+struct Lines(BTreeMap<Head, Vec<(&'static str, f64)>>);
+
+impl Lines {
+    fn add(&mut self, metric: &'static Metric, labels: Vec<(&'static str, String)>, value: f64) {
+        self.0.entry((metric.measurement, labels)).or_default().push((metric.field, value));
+    }
+
+    fn at(self, at: Timestamp) -> Vec<Point> {
+        let point = |((measurement, labels), fields)| Point { measurement, labels, fields, at };
+        self.0.into_iter().map(point).collect()
+    }
+}
+
+/// Where an instance of a heartbeat is.
+fn place<'a>(cluster: &'a ClusterId, instance: &'a InstanceId, host: &'a HostId) -> Place<'a> {
+    Place { cluster: cluster.as_str(), instance: instance.as_str(), host: host.as_str() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Closed windows of 10 s enter, points leave: the instance as a whole, and each digest by schema and user. An instance has a budget
+//! of series: digests with most response time have series of their own, the rest is in `other`, exactly. Which they are depends on
+//! the window alone, so that a window that is read again gives the same points.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use millrace_schemas::event::Unreadable;
+use millrace_schemas::ids::{DigestId, InstanceId};
+use millrace_schemas::metrics::{
+    BY_DIGEST_BYTES_RECEIVED, BY_DIGEST_BYTES_SENT, BY_DIGEST_ERRORS, BY_DIGEST_FOLDED, BY_DIGEST_P50, BY_DIGEST_P95,
+    BY_DIGEST_P99, BY_DIGEST_QUERIES, BY_DIGEST_ROWS_AFFECTED, BY_DIGEST_ROWS_SENT, BY_DIGEST_SECONDS,
+    LOAD_BYTES_RECEIVED, LOAD_BYTES_SENT, LOAD_ERRORS, LOAD_P50, LOAD_P95, LOAD_P99, LOAD_QUERIES, LOAD_ROWS_AFFECTED,
+    LOAD_ROWS_SENT, LOAD_SECONDS, Metric,
+};
+use millrace_schemas::record::Record;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::queries::Row;
+use millrace_schemas::topics::windows::{self, TOTAL, Window};
+
+use super::{Lines, Place, info};
+use crate::line::Point;
+
+/// What a window says of an instance; of a digest it says the same in the same order.
+const LOAD: [&Metric; 10] = [
+    &LOAD_QUERIES,
+    &LOAD_ERRORS,
+    &LOAD_ROWS_SENT,
+    &LOAD_ROWS_AFFECTED,
+    &LOAD_BYTES_RECEIVED,
+    &LOAD_BYTES_SENT,
+    &LOAD_SECONDS,
+    &LOAD_P50,
+    &LOAD_P95,
+    &LOAD_P99,
+];
+
+/// What a window says of a digest.
+const BY_DIGEST: [&Metric; 10] = [
+    &BY_DIGEST_QUERIES,
+    &BY_DIGEST_ERRORS,
+    &BY_DIGEST_ROWS_SENT,
+    &BY_DIGEST_ROWS_AFFECTED,
+    &BY_DIGEST_BYTES_RECEIVED,
+    &BY_DIGEST_BYTES_SENT,
+    &BY_DIGEST_SECONDS,
+    &BY_DIGEST_P50,
+    &BY_DIGEST_P95,
+    &BY_DIGEST_P99,
+];
+
+/// The width that stores get: wider windows are sums of it.
+const WIDTH_SECONDS: u32 = 10;
+
+/// The name of what is folded.
+const OTHER: &str = "other";
+
+/// Every 300 s what a digest is is said again with its windows: a query looks back 5 min for a series.
+const RESTATE_SECONDS: i64 = 300;
+
+/// What of an instance's newest window has been told: a large one comes in several records.
+#[derive(Debug, Default)]
+struct Told {
+    start: i64,
+    digests: usize,
+    /// What is folded so far, as one row, and how many rows that are.
+    other: Option<(Row, u64)>,
+}
+
+/// The budgets of all instances.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    /// Digests that have series of their own.
+    digests: usize,
+    told: BTreeMap<(String, InstanceId), Told>,
+}
+
+impl Budgets {
+    /// Room for `series` series of an instance: with each digest come its text, and with all of them the instance as a whole,
+    /// `other`, and how many were folded.
+    pub(super) fn new(series: usize) -> Self {
+        let others = LOAD.len() + BY_DIGEST.len() + 1;
+        Self { digests: series.saturating_sub(others) / (BY_DIGEST.len() + 1), told: BTreeMap::new() }
+    }
+
+    /// Nothing has been told.
+    pub(super) fn begin(&mut self) {
+        self.told.clear();
+    }
+
+    pub(super) fn points(
+        &mut self,
+        record: &Record,
+        texts: &BTreeMap<DigestId, (String, String)>,
+    ) -> Result<Vec<Point>, Unreadable> {
+        let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
+        let cluster = record.headers.get("cluster").ok_or_else(|| malformed("no header says the cluster"))?;
+        let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
+        let windows = windows::decode(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+        let closed = windows.into_iter().filter(|window| window.closed && window.width_seconds == WIDTH_SECONDS);
+        let mut by_window: BTreeMap<(InstanceId, i64), Vec<Row>> = BTreeMap::new();
+        for Window { row, .. } in closed {
+            by_window.entry((row.instance.clone(), row.second)).or_default().push(row);
+        }
+        let parts = by_window.into_iter();
+        Ok(parts.flat_map(|((instance, start), rows)| self.window(cluster, &instance, start, rows, texts)).collect())
+    }
+
+    fn window(
+        &mut self,
+        cluster: &str,
+        instance: &InstanceId,
+        start: i64,
+        mut rows: Vec<Row>,
+        texts: &BTreeMap<DigestId, (String, String)>,
+    ) -> Vec<Point> {
+        let told = self.told.entry((cluster.to_owned(), instance.clone())).or_default();
+        if told.start != start {
+            *told = Told { start, ..Told::default() };
+        }
+        let place = Place { cluster, instance: instance.as_str(), host: "" };
+        let at = Timestamp((start + i64::from(WIDTH_SECONDS)) * 1_000_000);
+        let mut lines = Lines::default();
+        rows.sort_by_cached_key(|row| (Reverse(row.rt_sum_us), row.digest, row.schema.clone(), row.user.clone()));
+        let mut points = Vec::new();
+        for row in rows {
+            if row.digest == TOTAL {
+                add(&mut lines, &LOAD, &place, &[], &row);
+            } else if row.digest != DigestId::OTHER && told.digests < self.digests {
+                told.digests += 1;
+                let digest = row.digest.to_string();
+                add(&mut lines, &BY_DIGEST, &place, &[&row.schema, &row.user, &digest], &row);
+                if let Some((kind, text)) = texts.get(&row.digest).filter(|_| start.rem_euclid(RESTATE_SECONDS) == 0) {
+                    points.push(info(row.digest, kind, text, at));
+                }
+            } else {
+                told.fold(row);
+            }
+        }
+        if let Some((row, folded)) = &told.other {
+            add(&mut lines, &BY_DIGEST, &place, &["", "", OTHER], row);
+            lines.add(&BY_DIGEST_FOLDED, place.labels(&BY_DIGEST_FOLDED, &[]), *folded as f64);
+        }
+        points.extend(lines.at(at));
+        points
+    }
+}
+
+impl Told {
+    /// Adds a row to what is folded. One that stands for several digests counts as them.
+    fn fold(&mut self, row: Row) {
+        let rows = u64::from(row.folded.max(1));
+        let Some((sum, folded)) = &mut self.other else {
+            self.other = Some((row, rows));
+            return;
+        };
+        *folded += rows;
+        sum.count += row.count;
+        sum.errors += row.errors;
+        sum.rows_sent += row.rows_sent;
+        sum.rows_affected += row.rows_affected;
+        sum.bytes_in += row.bytes_in;
+        sum.bytes_out += row.bytes_out;
+        sum.rt_sum_us += row.rt_sum_us;
+        sum.rt_last.merge(&row.rt_last);
+    }
+}
+
+/// The numbers of a row, in the order of [`LOAD`] and [`BY_DIGEST`]. A row without response times has no quantiles.
+fn add(lines: &mut Lines, metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: &Row) {
+    let quantile = |q| row.rt_last.quantile(q).map(|us| us as f64 / 1e6);
+    let numbers = [
+        Some(row.count as f64),
+        Some(row.errors as f64),
+        Some(row.rows_sent as f64),
+        Some(row.rows_affected as f64),
+        Some(row.bytes_in as f64),
+        Some(row.bytes_out as f64),
+        Some(row.rt_sum_us as f64 / 1e6),
+        quantile(0.5),
+        quantile(0.95),
+        quantile(0.99),
+    ];
+    for (metric, number) in metrics.iter().zip(numbers) {
+        if let Some(number) = number {
+            lines.add(metric, place.labels(metric, own), number);
+        }
+    }
+}

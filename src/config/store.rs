@@ -1,0 +1,136 @@
+//! `[[store]]`: where numbers are written for people to look at. In: a section. Out: a store, or every problem with its line.
+
+use std::path::PathBuf;
+
+use millrace_schemas::metrics::SERIES_PER_INSTANCE;
+use millrace_sinks::influx::Api;
+use reqwest::Url;
+
+use super::read::{Problems, Section};
+
+/// From what an instance has at least (its own numbers and some digests) to what a window can have.
+const SERIES: std::ops::RangeInclusive<u32> = 1_000..=100_000;
+/// 32 characters: a name is part of the name under which positions are kept.
+const NAME_MAX: usize = 32;
+
+/// A store of time series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Its name: positions and metrics are kept under it.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// What it speaks.
+    pub api: Api,
+    /// The file with the token that it wants; absent: it wants none.
+    pub token_file: Option<PathBuf>,
+    /// Series that an instance may have in it at one moment.
+    pub series: usize,
+}
+
+/// Reads all of them.
+pub(super) fn read_all(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Vec<Store> {
+    let mut names: Vec<String> = Vec::new();
+    let mut stores = Vec::new();
+    for section in root.sections("store", problems) {
+        let at = section.at_key("name");
+        let Some(store) = store(section, problems) else { continue };
+        if names.contains(&store.name) {
+            let what = format!("store.name {} is there already: positions are kept under it", store.name);
+            problems.note(at, what);
+        }
+        names.push(store.name.clone());
+        stores.push(store);
+    }
+    stores
+}
+
+fn store(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Store> {
+    let name = section.parsed("name", problems, named);
+    let url = section.parsed("url", problems, address);
+    let kind = section.required("kind", problems);
+    let api = kind.and_then(|(kind, at)| match kind.as_str() {
+        "influx-v2" => {
+            let org = section.text("org", problems).map_or_else(|| "millrace".to_owned(), |(text, _)| text);
+            let bucket = section.required("bucket", problems).map(|(text, _)| text)?;
+            Some(Api::V2 { org, bucket })
+        }
+        "influx-v1" => Some(Api::V1 { database: section.required("database", problems).map(|(text, _)| text)? }),
+        _ => {
+            let what = format!(
+                "store.kind = \"{kind}\" is not known: \"influx-v2\" (VictoriaMetrics speaks it too) or \"influx-v1\""
+            );
+            problems.note(at, what);
+            // What belongs to either kind is no further problem.
+            let _ =
+                [section.text("org", problems), section.text("bucket", problems), section.text("database", problems)];
+            None
+        }
+    });
+    let token_file = section.path("token-file", problems);
+    let series = section.number("series-per-instance", SERIES, problems);
+    section.finish(problems);
+    let series = series.map_or(SERIES_PER_INSTANCE, |series| series as usize);
+    Some(Store { name: name?, url: url?, api: api?, token_file, series })
+}
+
+fn named(text: &str) -> Result<String, String> {
+    let legal = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
+    if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(legal) {
+        return Err(format!("\"{text}\" is no name: up to {NAME_MAX} small letters, digits and hyphens"));
+    }
+    Ok(text.to_owned())
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let url =
+        Url::parse(text).map_err(|error| format!("\"{text}\": {error}; \"http://127.0.0.1:8428\" is an example"))?;
+    match url.scheme() {
+        "http" if url.host().is_some() => Ok(text.to_owned()),
+        "https" => Err(format!("\"{text}\": TLS to stores is not there yet; let a proxy on this host speak it")),
+        scheme => Err(format!("\"{text}\": {scheme} is not known; \"http://127.0.0.1:8428\" is an example")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    const BUS: &str = "[bus]\nfile = \"b.db\"\n";
+
+    #[test]
+    fn a_store_is_read() {
+        let text = format!(
+            "{BUS}[[store]]\nname = \"a\"\nurl = \"http://127.0.0.1:8428\"\nkind = \"influx-v2\"\nbucket = \"b\"\ntoken-file = \"t\"\n\
+             [[store]]\nname = \"b\"\nurl = \"http://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n"
+        );
+        let stores = parse(&text).expect("right").stores;
+        let v2 = Api::V2 { org: "millrace".to_owned(), bucket: "b".to_owned() };
+        assert_eq!(stores[0].api, v2);
+        assert_eq!((stores[0].token_file.clone(), stores[0].series), (Some(PathBuf::from("t")), SERIES_PER_INSTANCE));
+        assert_eq!((&stores[1].api, stores[1].series), (&Api::V1 { database: "d".to_owned() }, 5_000));
+    }
+
+    #[test]
+    fn every_problem_of_a_store_is_told_at_once() {
+        let check = |lines: &str, expected: &[(usize, &str)]| {
+            let problems = parse(&format!("{BUS}[[store]]\n{lines}")).err().unwrap_or_default();
+            assert_eq!(problems.len(), expected.len(), "{lines}\n{problems:#?}");
+            for (problem, (line, what)) in problems.iter().zip(expected) {
+                assert!(problem.line == *line && problem.what.contains(what), "{what} in line {line}: {problem:?}");
+            }
+        };
+        check(
+            "name = \"A b\"\nurl = \"nowhere\"\nkind = \"influx-v3\"\nbucket = \"b\"\ncolour = 1\nseries-per-instance = 1\n",
+            &[(4, "is no name"), (5, "is an example"), (6, "is not known"), (8, "colour"), (9, "a whole number")],
+        );
+        check(
+            "name = \"a\"\nurl = \"https://h\"\nkind = \"influx-v2\"\n",
+            &[(3, "needs bucket"), (5, "TLS to stores")],
+        );
+        let good = "name = \"a\"\nurl = \"http://h\"\nkind = \"influx-v1\"\ndatabase = \"d\"\n";
+        check(good, &[]);
+        check(&format!("{good}[[store]]\n{good}"), &[(9, "a is there already")]);
+    }
+}
