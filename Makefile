@@ -1,6 +1,6 @@
 # What there is to do here. The work is in scripts/; each target is one line, so that the scripts can be run without make.
 #   SERVER=mariadb|mysql   for `demo`; KEEP=1 leaves it running
-#   STORE=1                for `demo`: the numbers go to a VictoriaMetrics too, whose graphs can be looked at
+#   STORE=1                for `demo`: the numbers go to a VictoriaMetrics too, which can be asked for them
 #   BUS=local|kafka        for `demo`: all roles in one process, or each in its own over a real Kafka
 #   SECONDS=600            for `fuzz`: how long each target runs
 #   CARGO_TARGET_DIR       where to build (default: target)

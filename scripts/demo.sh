@@ -2,7 +2,7 @@
 # demo.sh   everything from a fresh clone to the running demonstration; `make demo` calls it.
 #
 # SERVER=mariadb|mysql   which server (default mariadb)      KEEP=1   leave everything running at the end
-# STORE=1                the numbers go to a VictoriaMetrics too, whose graphs can be looked at
+# STORE=1                the numbers go to a VictoriaMetrics too, which can be asked for them
 # BUS=local|kafka        all roles in one process (default), or each in its own over a real Kafka
 # Each step does nothing when its work is done, so the second demo starts in a second.
 set -euo pipefail

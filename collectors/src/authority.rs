@@ -108,13 +108,17 @@ impl Authority {
     }
 
     /// Takes how many `statements` the server counted in the seconds behind `from` up to `to`, of which packets have told everything
-    /// by now; gives the share of them that no packet showed. A second or so at the borders is on one side only: what that makes is
-    /// the smaller, the longer it is looked at.
+    /// by now; gives the share of them that no packet showed. Some at the first border are on the server's side only: they stand beside
+    /// that second's own, so that what is left of a load that ended never looks like one that was not seen.
     pub fn compare(&mut self, from: i64, to: i64, statements: u64) -> f64 {
         let seen = self.seen.iter().filter(|(at, _)| (from + 1..=to).contains(at));
         let shown: u64 = seen.map(|(_, turns)| turns.clear + turns.encrypted).sum();
         let unseen = statements.saturating_sub(shown);
-        self.observe(to, Turns { unseen, ..Turns::default() });
+        let first = self.seen.partition_point(|(at, _)| *at < from);
+        match self.seen.get_mut(first) {
+            Some((at, turns)) if *at == from => turns.unseen += unseen,
+            _ => self.seen.insert(first, (from, Turns { unseen, ..Turns::default() })),
+        }
         if statements == 0 { 0.0 } else { unseen as f64 / statements as f64 }
     }
 
@@ -238,6 +242,22 @@ mod tests {
         assert_eq!(changed, Some((139, PS)));
         let mut authority = Authority::automatic(true);
         assert!(authority.compare(0, 10, 0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn what_is_left_of_a_load_that_ended_was_seen() {
+        let mut authority = Authority::automatic(true);
+        for second in 0..300 {
+            if second < 70 {
+                authority.observe(second, Turns { clear: 100, ..Turns::default() });
+            }
+            if second % 10 == 9 && second >= 19 {
+                // The last look at the load came a little before its last second had ended, by the server's count.
+                let statements = if second <= 79 { 1_000 } else { 15 * u64::from(second == 89) };
+                authority.compare(second - 20, second - 10, statements);
+            }
+            assert_eq!(authority.wanted(second), None, "{second}");
+        }
     }
 
     #[test]

@@ -131,10 +131,9 @@ impl Site {
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();
         let (cluster, console) = (&self.cluster, wish.console);
-        let graphs =
-            self.store.as_ref().map_or_else(String::new, |store| format!("  the store's graphs: {}\n", store.page()));
+        let store = self.store.as_ref().map_or_else(String::new, |store| format!("  the store; {}\n", store.page()));
         Ok(format!(
-            "\neverything is left running in {}\n  the console: http://{console}\n{graphs}  {program} why {cluster} --console http://{console}\n  \
+            "\neverything is left running in {}\n  the console: http://{console}\n{store}  {program} why {cluster} --console http://{console}\n  \
              {program} events journal --console http://{console}\n  {program} cluster list --config {}\npress Ctrl-C to stop and remove it",
             self.dir.display(),
             config.display()

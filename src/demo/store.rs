@@ -1,7 +1,8 @@
 //! The demo's store of time series: a VictoriaMetrics of its own, which the sink fills. In: the script that runs one. Out: its address,
 //! and what it says of an instance. It ends with the demo, and its folder goes with the demo's.
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ const PORT: u16 = 8_428;
 const STARTS_WITHIN: Duration = Duration::from_mins(2);
 /// 40 s for a number to be there: a window closes 12 s after it began, and the store shows it a second or two later.
 const SHOWS_WITHIN: Duration = Duration::from_secs(40);
+/// 2 s for an answer to a question that needs no thought.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// 100 ms between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A window has ten seconds.
@@ -29,6 +32,8 @@ const WINDOW_SECONDS: f64 = 10.0;
 pub(super) struct Store {
     process: Child,
     port: u16,
+    /// Debian's build leaves its page of graphs out; others have it.
+    has_graphs: bool,
 }
 
 impl Store {
@@ -47,15 +52,16 @@ impl Store {
             .stderr(std::fs::File::create(&log)?)
             .spawn()
             .with_context(|| format!("{} cannot be started", script.display()))?;
-        let mut store = Self { process, port };
+        let mut store = Self { process, port, has_graphs: false };
         let until = Instant::now() + STARTS_WITHIN;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = store.process.try_wait()?;
             if ended.is_some() || Instant::now() > until {
                 bail!("the store does not run: {}", std::fs::read_to_string(&log).unwrap_or_default().trim());
             }
             std::thread::sleep(LOOK_EVERY);
         }
+        store.has_graphs = answers(port, "/vmui/").unwrap_or(false);
         Ok(store)
     }
 
@@ -63,9 +69,13 @@ impl Store {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where its graphs are.
+    /// Where its numbers can be looked at.
     pub(super) fn page(&self) -> String {
-        format!("{}/vmui", self.url())
+        if self.has_graphs {
+            format!("its graphs: {}/vmui", self.url())
+        } else {
+            format!("ask it: {}/api/v1/query?query={}", self.url(), LOAD_QUERIES.name)
+        }
     }
 
     /// How a sink writes to it.
@@ -97,6 +107,16 @@ impl Store {
             }
         }
     }
+}
+
+/// Whether there is something at `path` of the server on this port.
+fn answers(port: u16, path: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.split(' ').nth(1) == Some("200"))
 }
 
 impl Drop for Store {

@@ -51,8 +51,7 @@ impl Verdict<'_> {
         if let Some(store) = &self.site.store {
             let queries = store.queries_per_second(&self.site.cluster, &primary.instance).await?;
             let (instance, page) = (&primary.instance, store.page());
-            let what =
-                format!("the store tells up to {queries:.0} statements a second of {instance}; its graphs: {page}");
+            let what = format!("the store tells up to {queries:.0} statements a second of {instance}; {page}");
             judge(queries > 0.0, what);
         }
         for (held, what) in self.replay()? {

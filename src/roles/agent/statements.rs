@@ -93,6 +93,9 @@ impl Counting {
         }
         unseen.ask = Some(Instant::now() + LOOK_EVERY);
         let captured = agent.authorities.with(instance, |authority| authority.has_capture()) == Some(true);
+        // Packets are told by seconds: asked between two of them, the server says what whole seconds had.
+        let whole = second();
+        tokio::time::sleep(until(whole + 1)).await;
         let counted = if captured { counters.by_user().await.map(Some) } else { Ok(None) };
         let counted = counted.unwrap_or_else(|error| {
             // The heartbeat says so, and doctor what to grant.
@@ -103,7 +106,7 @@ impl Counting {
             Some(Added { seconds, by_user }) => agent.authorities.compare(instance, seconds, &by_user, &agent.metrics),
             None => agent.authorities.lose_share(instance, &agent.metrics),
         }
-        unseen.learn(second(), counted);
+        unseen.learn(whole, counted);
     }
 
     /// The counters count from the next second on, if they can be read.
