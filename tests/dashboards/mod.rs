@@ -1,5 +1,6 @@
 //! The dashboards: what lies in `deploy/` is what the program writes, and every board keeps the rules that Grafana's own checks have.
 
+mod filled;
 mod rules;
 
 use std::collections::BTreeMap;
