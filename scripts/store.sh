@@ -2,8 +2,10 @@
 # store.sh fetch           unpacks VictoriaMetrics into a private folder; installs nothing
 # store.sh path            prints the program (fetched or not)
 # store.sh start DIR PORT  that, and runs it on 127.0.0.1:PORT with its data in DIR, as this very process, until it is stopped
+# store.sh influxdb DIR PORT
+#                          the same with an InfluxDB 1.6, which answers InfluxQL
 #
-# It is the time-series store of the demo and of tests: Debian's package of a current suite, whose program needs nothing beside it.
+# They are the time-series stores of the demo and of tests: Debian's packages, whose programs need nothing beside them.
 # Everything lies under $MILLRACE_STORES (default ~/.cache/millrace/stores) and needs no root. Repeating a command costs nothing;
 # concurrent callers wait.
 set -euo pipefail
@@ -27,28 +29,49 @@ die() { # CODE MESSAGE
 home=$root/victoria-metrics
 program=$home/usr/bin/victoria-metrics
 
+# Unpacks package $2, whose title is $3, into $1, unless it is there; its program $4 is tried with $5.
 fetch_store() {
-    local new=$home.new deb
+    local home=$1 package=$2 title=$3 new=$1.new deb
     if [ "$(head -n 1 "$home/.ok" 2>/dev/null)" = "format $store_format" ]; then return; fi
-    say "fetching VictoriaMetrics from Debian's $suite (about 20 MB, once)"
+    say "fetching $title from Debian's $suite (once)"
     rm -rf "$new"
     mkdir -p "$new"
-    own_apt "$new/.apt" "$suite" VictoriaMetrics
+    own_apt "$new/.apt" "$suite" "$title"
     if ! "${apt_get[@]}" update >"$new/log" 2>&1 ||
-        ! (cd "$new" && "${apt_get[@]}" download victoria-metrics) >>"$new/log" 2>&1; then
+        ! (cd "$new" && "${apt_get[@]}" download "$package") >>"$new/log" 2>&1; then
         tail -n 15 "$new/log" >&2
-        die 2 "could not fetch VictoriaMetrics of Debian's $suite; the lines above are apt's"
+        die 2 "could not fetch $title of Debian's $suite; the lines above are apt's"
     fi
-    deb=$(find "$new" -maxdepth 1 -name 'victoria-metrics_*.deb' | head -n 1)
+    deb=$(find "$new" -maxdepth 1 -name "${package}_*.deb" | head -n 1)
     dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$new" --no-same-owner ./usr/bin
     dpkg-deb -f "$deb" Version >"$new/version"
-    "$new/usr/bin/victoria-metrics" --version >"$new/log" 2>&1 ||
-        die 2 "VictoriaMetrics of Debian's $suite does not start here: $(head -n 3 "$new/log")"
+    "$new/usr/bin/$4" "$5" >"$new/log" 2>&1 ||
+        die 2 "$title of Debian's $suite does not start here: $(head -n 3 "$new/log")"
     rm -rf "$new/.apt" "$deb" "$new/log"
     rm -rf "$home"
     mv -T "$new" "$home"
     echo "format $store_format" >"$home/.ok"
-    say "VictoriaMetrics $(cat "$home/version") is in $home"
+    say "$title $(cat "$home/version") is in $home"
+}
+fetch_victoria() { fetch_store "$home" victoria-metrics VictoriaMetrics victoria-metrics --version; }
+
+# What an InfluxDB in folder $1 on port $2 is told.
+influxdb_settings() {
+    cat <<END
+reporting-disabled = true
+bind-address = "127.0.0.1:0"
+[meta]
+dir = "$1/meta"
+[data]
+dir = "$1/data"
+wal-dir = "$1/wal"
+query-log-enabled = false
+[http]
+bind-address = "127.0.0.1:$2"
+log-enabled = false
+[monitor]
+store-enabled = false
+END
 }
 
 mkdir -p "$root"
@@ -57,17 +80,26 @@ case ${1:-} in
     path) printf '%s\n' "$program" ;;
     fetch)
         flock 9
-        fetch_store
+        fetch_victoria
         ;;
     start)
         [ $# = 3 ] || die 2 "usage: store.sh start DIR PORT"
         flock 9
-        fetch_store
+        fetch_victoria
         exec 9>&- # the store must not hold the lock while it runs
         # Two samples of one series and millisecond are one: what is sent again counts once. What was just written is
         # queried at once: a person who looks at the demo, and a test, do not wait 30 s.
         exec "$program" -storageDataPath="$2" -httpListenAddr="127.0.0.1:$3" -dedup.minScrapeInterval=1ms \
             -search.latencyOffset=1s -retentionPeriod=1y -loggerLevel=WARN -memory.allowedBytes=256MB
         ;;
-    *) die 2 "usage: store.sh fetch|path|start DIR PORT" ;;
+    influxdb)
+        [ $# = 3 ] || die 2 "usage: store.sh influxdb DIR PORT"
+        flock 9
+        fetch_store "$root/influxdb" influxdb InfluxDB influxd version
+        exec 9>&-
+        mkdir -p "$2"
+        influxdb_settings "$2" "$3" >"$2/influxdb.conf"
+        exec "$root/influxdb/usr/bin/influxd" -config "$2/influxdb.conf"
+        ;;
+    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT" ;;
 esac

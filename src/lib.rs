@@ -5,6 +5,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod dashboards;
 pub mod demo;
 pub mod journal;
 pub mod program;

@@ -4,6 +4,7 @@
 mod anomaly;
 mod captures;
 mod cluster;
+mod dashboards;
 mod dead;
 mod decode;
 mod digest;
@@ -113,6 +114,8 @@ enum Command {
     Topics(topics::Arguments),
     /// Say which metrics there are: names, units, labels, and what they say.
     Metrics(metrics::Arguments),
+    /// Write the dashboards for Grafana, and the files that it finds them and the store by.
+    Dashboards(dashboards::Arguments),
     /// Read statements from standard input, one a line, and say the digest of each.
     Fingerprint(fingerprint::Arguments),
     /// Profile slow logs and captures: which statements took the time. Exit code 1: `--compare` found regressions; 3: parts could
@@ -169,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Events(arguments) => events::run(&arguments),
         Command::Topics(arguments) => topics::run(&arguments),
         Command::Metrics(arguments) => metrics::run(&arguments),
+        Command::Dashboards(arguments) => dashboards::run(&arguments),
         Command::Fingerprint(arguments) => fingerprint::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),
         Command::Slowlog(arguments) => slowlog::run(&arguments),

@@ -29,11 +29,11 @@ use millrace_test_servers::Port;
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The cluster of a site.
-pub(super) const CLUSTER: &str = "c-test";
+pub(crate) const CLUSTER: &str = "c-test";
 
 /// A process of the site. `Up` is all of them in one; `Process` has the bus, and the others reach it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Up,
     Process,
     Execute,
@@ -59,9 +59,9 @@ impl Role {
     }
 }
 
-pub(super) struct Site {
-    pub(super) dir: PathBuf,
-    pub(super) spec: ClusterSpec,
+pub(crate) struct Site {
+    pub(crate) dir: PathBuf,
+    pub(crate) spec: ClusterSpec,
     running: BTreeMap<Role, Child>,
     /// Heartbeats of before the agents were started last say nothing about them.
     heard_from: u64,
@@ -93,7 +93,7 @@ pub(crate) fn millrace() -> Command {
 
 impl Site {
     /// A configuration with three hosts; nothing runs yet.
-    pub(super) fn new(flavour: Flavour) -> Self {
+    pub(crate) fn new(flavour: Flavour) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-").tempdir().expect("a folder");
         let dir = folder.path().to_owned();
         let hosts: Vec<HostId> = (1..=3).map(|n| HostId::parse(format!("h{n}")).expect("legal")).collect();
@@ -126,7 +126,7 @@ impl Site {
     }
 
     /// Starts a process, which is to die at `failpoint`.
-    pub(super) fn start(&mut self, role: Role, failpoint: Option<&str>) {
+    pub(crate) fn start(&mut self, role: Role, failpoint: Option<&str>) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("up.log")).expect("a log");
         let mut command = millrace();
         command.args([role.command(), "--config"]).arg(self.dir.join(role.config()));
@@ -185,7 +185,7 @@ impl Site {
     }
 
     /// Lets an operator create the cluster, and waits until it is there.
-    pub(super) fn create(&self, mode: &str) {
+    pub(crate) fn create(&self, mode: &str) {
         let created = self.creating(mode).wait_with_output().expect("waitable");
         let told = String::from_utf8_lossy(&created.stdout);
         assert!(created.status.success(), "{told}\n{}\n{}", String::from_utf8_lossy(&created.stderr), self.log());
@@ -241,7 +241,7 @@ impl Site {
     }
 
     /// Asks every process to stop, who has the bus last.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         for (_, mut child) in std::mem::take(&mut self.running).into_iter().rev() {
             let pid = rustix::process::Pid::from_child(&child);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -263,12 +263,12 @@ impl Site {
         }
     }
 
-    pub(super) fn instance(&self, member: &Member) -> Option<Instance> {
+    pub(crate) fn instance(&self, member: &Member) -> Option<Instance> {
         Instance::read(&self.dir.join(member.host.as_str()).join(member.instance.as_str())).ok().flatten()
     }
 
     /// Waits until exactly one member is open, the others follow it and nothing is under way; returns the open one.
-    pub(super) async fn settled(&self) -> Member {
+    pub(crate) async fn settled(&self) -> Member {
         let until = Instant::now() + PATIENCE;
         loop {
             let trouble = match self.look().await {
@@ -324,7 +324,7 @@ impl Site {
     }
 
     /// The end of what `millrace up` said.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = std::fs::read_to_string(self.dir.join("up.log")).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(40).collect();
         tail.into_iter().rev().collect::<Vec<_>>().join("\n")
@@ -397,7 +397,7 @@ impl Site {
     }
 
     /// Ends everything.
-    pub(super) async fn remove(mut self) {
+    pub(crate) async fn remove(mut self) {
         self.stop();
         for member in &self.spec.members {
             if let Some(instance) = self.instance(member) {

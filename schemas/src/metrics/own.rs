@@ -48,7 +48,7 @@ catalogue! {
     WIRE_SAMPLE_FACTOR: Gauge, "millrace_wire" "sample_factor", "connections", ["host"], "collectors", "One of so many connections is followed: more than 1 when packets come faster than they can be decoded.";
     WIRE_STATEMENTS: Counter, "millrace_wire" "statements_total", "statements", ["instance"], "collectors", "Statements decoded from packets.";
     WIRE_UNSENT: Counter, "millrace_wire" "unsent_rows_total", "rows", ["host"], "collectors", "Rows of counted statements that were not sent: they cannot be encoded, or are of an instance that is not watched any more.";
-    STATEMENTS_SOURCE: Gauge, "millrace_statements" "source", "boolean", ["instance", "source"], "collectors", "1 for the source that counts the statements of an instance now, 0 for the other.";
+    STATEMENTS_SOURCE: Gauge, "millrace" "statements_source", "boolean", ["instance", "source"], "collectors", "1 for the source that counts the statements of an instance now, 0 for the other.";
     STATEMENTS_UNSEEN: Gauge, "millrace_statements" "unseen_ratio", "ratio", ["instance"], "collectors", "Share of the statements that the server counted in the last ten seconds and no packet showed: sent over a Unix socket, or on an interface that is not captured.";
     STATEMENTS_CHANGES: Counter, "millrace_statements" "source_changes_total", "changes", ["instance", "source"], "collectors", "Times that another source began to count the statements of an instance, by the one that did; each change leaves up to two seconds uncounted.";
     STATEMENTS_SET_ASIDE: Counter, "millrace_statements" "set_aside_total", "statements", ["instance", "source"], "collectors", "Statements that a source saw in seconds that another one counts: they are in no row.";

@@ -47,6 +47,15 @@ fn every_metric_is_there_once_and_within_the_conventions() {
     assert_eq!(wrong, [] as [String; 0]);
 }
 
+/// A store that keeps a measurement as one table has one column of each name.
+#[test]
+fn no_label_of_a_measurement_has_the_name_of_a_field_of_it() {
+    let fields: BTreeSet<(&str, &str)> = all().map(|metric| (metric.measurement, metric.field)).collect();
+    let labels = all().flat_map(|metric| metric.labels.iter().map(|label| (metric.measurement, *label)));
+    let both: BTreeSet<(&str, &str)> = labels.filter(|label| fields.contains(label)).collect();
+    assert_eq!(both, BTreeSet::new());
+}
+
 #[test]
 fn what_is_outside_the_conventions_is_found() {
     let good = *named("millrace_bus_commits_total").expect("it is there");

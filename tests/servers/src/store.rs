@@ -1,5 +1,5 @@
-//! A real VictoriaMetrics. In: what `scripts/store.sh` unpacks. Out: a store on loopback with a folder and a port of its own, which
-//! can be killed and started again with what it kept, and be asked in PromQL; it ends with the test.
+//! A real VictoriaMetrics, or a real InfluxDB 1.6. In: what `scripts/store.sh` unpacks. Out: a store on loopback with a folder and
+//! a port of its own, which can be killed and started again with what it kept, and be asked in its language; it ends with the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,16 +12,29 @@ use crate::{LOOK_EVERY, WAIT_MAX};
 /// A store.
 #[derive(Debug)]
 pub struct Store {
+    /// How the script is told to start it.
+    start: &'static str,
+    /// What answers as soon as it runs.
+    health: &'static str,
     child: Option<Child>,
     port: Port,
     folder: tempfile::TempDir,
 }
 
 impl Store {
-    /// Starts one that has nothing yet.
+    /// Starts a VictoriaMetrics that has nothing yet.
     pub fn start() -> Self {
+        Self::of("start", "/health")
+    }
+
+    /// Starts an InfluxDB that has nothing yet.
+    pub fn influxdb() -> Self {
+        Self::of("influxdb", "/query?q=SHOW+DATABASES")
+    }
+
+    fn of(start: &'static str, health: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-store-").tempdir().expect("a folder");
-        let mut store = Self { child: None, port: free_port(), folder };
+        let mut store = Self { start, health, child: None, port: free_port(), folder };
         store.start_again();
         store
     }
@@ -30,12 +43,16 @@ impl Store {
     pub fn start_again(&mut self) {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(script());
-        command.args(["start", &self.folder.path().join("data").display().to_string(), &self.port.number.to_string()]);
+        command.args([
+            self.start,
+            &self.folder.path().join("data").display().to_string(),
+            &self.port.number.to_string(),
+        ]);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("writable");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(parent::start(command).expect("setpriv is there"));
         let began = std::time::Instant::now();
-        while ask(self.port.number, "/health").is_none() {
+        while ask(self.port.number, self.health).is_none() {
             assert!(began.elapsed() < WAIT_MAX, "the store does not answer: {}", self.log());
             std::thread::sleep(LOOK_EVERY);
         }
