@@ -114,6 +114,7 @@ impl Authority {
         let seen = self.seen.iter().filter(|(at, _)| (from + 1..=to).contains(at));
         let shown: u64 = seen.map(|(_, turns)| turns.clear + turns.encrypted).sum();
         let unseen = statements.saturating_sub(shown);
+        self.seen_from.get_or_insert(to);
         let first = self.seen.partition_point(|(at, _)| *at < from);
         match self.seen.get_mut(first) {
             Some((at, turns)) if *at == from => turns.unseen += unseen,
@@ -242,6 +243,17 @@ mod tests {
         assert_eq!(changed, Some((139, PS)));
         let mut authority = Authority::automatic(true);
         assert!(authority.compare(0, 10, 0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_server_of_which_no_packet_shows_anything_counts_itself() {
+        let mut authority = Authority::automatic(true);
+        let mut changed = None;
+        for second in (19..100).step_by(10) {
+            authority.compare(second - 20, second - 10, 200);
+            changed = changed.or_else(|| authority.wanted(second).map(|to| (second, to)));
+        }
+        assert_eq!(changed, Some((19, PS)));
     }
 
     #[test]
