@@ -13,7 +13,7 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::signing::Refusal;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity, Told};
 use serde::{Deserialize, Serialize};
 
 /// The name; snapshots and groups are under it.
@@ -151,6 +151,13 @@ impl Refusals {
                 "a record of {topic} (partition {}, offset {}) was refused, and nothing was done: {why}",
                 place.0, place.1
             ),
+            labels: BTreeMap::new(),
+            ends_at: None,
+            value: None,
+            told: Some(Told::Began),
+            quiet: None,
+            hides: Vec::new(),
+            acknowledged_by: None,
             runbook: format!("docs/alerts.md#{}", ALERT.to_lowercase()),
         };
         self.firing

@@ -48,7 +48,8 @@ fn sample_name(json: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
     let kind = value["type"].as_str().expect("a type").to_owned();
     let data = &value["data"];
-    let variant = [&data["kind"]["do"], &data["step"]["do"], &data["command"]].into_iter().find_map(|v| v.as_str());
+    let tags = [&data["kind"]["do"], &data["step"]["do"], &data["command"], &data["word"]];
+    let variant = tags.into_iter().find_map(|v| v.as_str());
     variant.map_or(kind.clone(), |variant| format!("{kind}.{variant}"))
 }
 

@@ -370,6 +370,8 @@ fn kind_of(fact: &Fact) -> &'static str {
         Fact::PermitAnswered(_) => "permit answered",
         Fact::PermitReturned(_) => "permit returned",
         Fact::Load(_) => "load",
+        Fact::Finding(_) => "finding",
+        Fact::AlertWord(_) => "alert word",
         Fact::Tick {} => "tick",
     }
 }

@@ -1,9 +1,11 @@
 //! The alerts of the failover processor: raised once per cause with a stable fingerprint, resolved explicitly.
 
+use std::collections::BTreeMap;
+
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::topics::actions::{Action, ActionKind};
-use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity, Told};
 use millrace_schemas::topics::journal::{Fact, Outcome};
 
 use super::{State, Verdict};
@@ -148,6 +150,13 @@ pub(super) fn raise<S: Says>(
         state: AlertState::Firing,
         starts_at: before.map_or(out.now, |before| before.starts_at),
         summary,
+        labels: BTreeMap::new(),
+        ends_at: None,
+        value: None,
+        told: Some(Told::Began),
+        quiet: None,
+        hides: Vec::new(),
+        acknowledged_by: None,
         runbook: format!("docs/alerts.md#{}", S::NAME.to_lowercase()),
     };
     state.firing.insert(fingerprint, alert.clone());

@@ -143,7 +143,13 @@ impl Processor for Failover {
             Fact::StepDone(result) => evidence::step_done(state, result),
             Fact::PermitAnswered(answer) => permit::answered(state, answer),
             // The last two are said to the fleet, under its own key.
-            Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} | Fact::PermitAsked(_) | Fact::PermitReturned(_) => {}
+            Fact::Renewed(_)
+            | Fact::Load(_)
+            | Fact::Tick {}
+            | Fact::PermitAsked(_)
+            | Fact::PermitReturned(_)
+            | Fact::Finding(_)
+            | Fact::AlertWord(_) => {}
         }
         if state.look_at.is_none() && state.spec.is_some() {
             state.look_at = Some(event.appended + LOOK_EVERY);

@@ -22,6 +22,10 @@ const COMMAND_LIVES: Duration = Duration::from_mins(5);
 /// Whose clusters the configuration of processors names.
 const CONFIGURED: &str = "operator/config";
 
+/// Every processor that says something in a signed topic.
+const PROCESSORS: [&str; 8] =
+    ["failover.", "permits.", "routes.", "windows.", "refusals.", "rules.", "anomalies.", "alerts."];
+
 /// Why not.
 enum No {
     /// The key may not, in words.
@@ -48,9 +52,9 @@ pub(super) fn say(id: &KeyId, entry: &Entry, record: &Record) -> Result<(), Refu
     let judged = match record.topic {
         Topic::Journal => read::<Fact>(entry, record, fact),
         Topic::Actions => read::<Order>(entry, record, order),
-        Topic::Alerts => {
-            read::<Notice>(entry, record, |speaking, _| Ok(speaking.processor(&["failover.", "refusals."])?))
-        }
+        Topic::Alerts => read::<Notice>(entry, record, |speaking, _| {
+            Ok(speaking.processor(&["alerts.", "failover.", "refusals."])?)
+        }),
         Topic::Routes => read::<Routing>(entry, record, |speaking, _| Ok(speaking.processor(&["routes."])?)),
         _ => Ok(()),
     };
@@ -94,7 +98,7 @@ fn read<P: Payload>(
 fn fact(speaking: &Speaking<'_>, event: &Event<Fact>) -> Result<(), No> {
     let fact = &event.payload;
     who(speaking, fact)?;
-    if matches!(fact, Fact::Command(_)) { in_time(event) } else { Ok(()) }
+    if matches!(fact, Fact::Command(_) | Fact::AlertWord(_)) { in_time(event) } else { Ok(()) }
 }
 
 fn who(speaking: &Speaking<'_>, fact: &Fact) -> Result<(), String> {
@@ -114,6 +118,8 @@ fn who(speaking: &Speaking<'_>, fact: &Fact) -> Result<(), String> {
         Fact::PermitAsked(_) | Fact::PermitReturned(_) => speaking.processor(&["failover."]),
         Fact::PermitAnswered(_) => speaking.processor(&["permits."]),
         Fact::Load(_) => speaking.processor(&["windows."]),
+        Fact::Finding(_) => speaking.processor(&["failover.", "refusals.", "rules.", "anomalies."]),
+        Fact::AlertWord(_) => speaking.named(Role::Operator, "operator/"),
         Fact::Tick {} => speaking.named(Role::Process, "ticker/"),
     }
 }
@@ -206,10 +212,7 @@ impl Speaking<'_> {
 
     /// Somebody who may say anything at all in the topic.
     fn anyone(&self, topic: Topic) -> Result<(), String> {
-        let processor = || {
-            self.role(Role::Process)
-                .and_then(|()| self.processor(&["failover.", "permits.", "routes.", "windows.", "refusals."]))
-        };
+        let processor = || self.role(Role::Process).and_then(|()| self.processor(&PROCESSORS));
         let either = match topic {
             Topic::Journal => {
                 [self.agent(None, None), self.named(Role::Operator, "operator/"), self.named(Role::Process, "ticker/")]

@@ -1,11 +1,14 @@
-//! Topic `alerts`: findings for people, at least once, with stable fingerprints.
+//! Topic `alerts`: findings for people, at least once, with stable fingerprints; and the words of the journal from which they
+//! follow: what a processor found ([`Finding`]) and what an operator said of it ([`Word`]).
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Topic;
 use crate::event::{Payload, Subject};
-use crate::ids::{EventId, InstanceId};
+use crate::ids::{ClusterId, EventId, InstanceId};
 use crate::time::Timestamp;
 
 /// A record of the topic.
@@ -26,6 +29,90 @@ impl Payload for Notice {
     }
 }
 
+/// Something is not as it should be, or is so again. Said by processors in the journal; the life of alerts makes of it what
+/// people are told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// Names it over its life: [`fingerprint`] of what it is about.
+    pub fingerprint: EventId,
+    /// The rule: `PrimaryDown`, `LagHigh`.
+    pub rule: String,
+    /// The instance, when it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
+    /// What else it is about, by the names of the catalogue's labels: `digest`, `mountpoint`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How bad.
+    pub severity: Severity,
+    /// It holds, or it is over.
+    pub state: AlertState,
+    /// Since when: append time of the fact with which it began.
+    pub since: Timestamp,
+    /// In one sentence.
+    pub summary: String,
+    /// The number that was judged, in the unit of its metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// False: it is shown, but nobody is notified.
+    pub notifies: bool,
+}
+
+/// The name of a finding over its life.
+pub fn fingerprint(
+    cluster: &ClusterId,
+    rule: &str,
+    instance: Option<&InstanceId>,
+    labels: &BTreeMap<String, String>,
+) -> EventId {
+    let mut parts = vec![cluster.as_str(), rule, instance.map_or("", InstanceId::as_str)];
+    for (name, value) in labels {
+        parts.extend([name.as_str(), value.as_str()]);
+    }
+    EventId::derive(&parts)
+}
+
+/// What an operator says of alerts, in the journal of their cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "word", rename_all = "kebab-case")]
+pub enum Word {
+    /// Notify nobody of what matches.
+    Silence(Silence),
+    /// End a silence.
+    Unsilence {
+        /// Its id.
+        silence: EventId,
+    },
+    /// Somebody has taken it: no repeats and no escalation until it is over.
+    Acknowledge {
+        /// The alert.
+        fingerprint: EventId,
+        /// Who, as they call themselves.
+        by: String,
+    },
+}
+
+/// A silence, or, where it begins later, a maintenance window. What is absent matches everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Silence {
+    /// Names it.
+    pub id: EventId,
+    /// This rule only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// This instance only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
+    /// From then on.
+    pub from: Timestamp,
+    /// Until then.
+    pub until: Timestamp,
+    /// Who, as they call themselves.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// The state of an alert. Repeats have the same fingerprint and the same `starts_at`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
@@ -36,20 +123,91 @@ pub struct Alert {
     /// The instance, when it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+    /// What else it is about, by the names of the catalogue's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// How bad.
     pub severity: Severity,
     /// Firing or resolved.
     pub state: AlertState,
     /// When it began: append time of the fact that did it.
     pub starts_at: Timestamp,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
     /// In one sentence.
     pub summary: String,
     /// The page that says what to do.
     pub runbook: String,
+    /// The number that was judged, in the unit of its metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// Why channels are told of it now; absent: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+    /// Why nobody is notified, when nobody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
+    /// What it hides: alerts that follow from the same cause.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hides: Vec<Hidden>,
+    /// Who has taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<String>,
+}
+
+/// Why channels are told of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// It began, or is no longer quiet.
+    Began,
+    /// What it says or how bad it is changed.
+    Changed,
+    /// It still holds.
+    Repeated,
+    /// Nobody acknowledged it for too long.
+    Escalated,
+    /// It is over.
+    Resolved,
+}
+
+/// Why nobody is notified of an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Quiet {
+    /// Its rule only shows what it finds.
+    Shown,
+    /// It follows from another one.
+    HiddenBy {
+        /// The rule of that one.
+        rule: String,
+        /// Its fingerprint.
+        fingerprint: EventId,
+    },
+    /// An operator does not want to hear of it.
+    Silenced {
+        /// The silence.
+        silence: EventId,
+        /// Who silenced it.
+        by: String,
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+/// An alert that another one hides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Hidden {
+    /// Its rule.
+    pub rule: String,
+    /// The instance, when it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
 }
 
 /// How bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing.

@@ -5,7 +5,7 @@ use super::actions::{
     Action, ActionKind, Check, CreateInstance, Excluded, ExtraTransaction, FailOver, Order, Rejoin, Report, Step,
     StepOutcome, StepRequest, StepResult,
 };
-use super::alerts::{Alert, AlertState, Notice, Severity};
+use super::alerts::{Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Word, fingerprint};
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Counting, Host, Instance, Item};
 use super::journal::{
@@ -166,8 +166,12 @@ pub fn facts() -> Vec<Fact> {
         }),
         Fact::PermitReturned(PermitReturned { permit, cluster, reason: "db1 is open and answers".to_owned() }),
         Fact::Load(Load { start: AT, width_seconds: 10, statements: 5_000, errors: 2, p50_us: 210, p99_us: 4_000 }),
+        Fact::Finding(Box::new(finding())),
         Fact::Tick {},
     ]
+    .into_iter()
+    .chain(words().map(Fact::AlertWord))
+    .collect()
 }
 
 /// Every kind of `actions`, and every kind of action and step.
@@ -221,17 +225,60 @@ fn steps() -> Vec<Step> {
     ]
 }
 
+fn finding() -> Finding {
+    let labels = [("mountpoint".to_owned(), "/var/lib/mysql".to_owned())].into();
+    let (cluster, about) = (ClusterId::parse("c1").expect("a legal id"), instance("db1"));
+    Finding {
+        fingerprint: fingerprint(&cluster, "DiskFullSoon", Some(&about), &labels),
+        rule: "DiskFullSoon".to_owned(),
+        instance: Some(about),
+        labels,
+        severity: Severity::Warning,
+        state: AlertState::Firing,
+        since: AT,
+        summary: "/var/lib/mysql of db1 is full in 5.5 hours if it goes on".to_owned(),
+        value: Some(5.5),
+        notifies: true,
+    }
+}
+
+/// Every kind of word about alerts.
+fn words() -> [Word; 3] {
+    let id = EventId::derive(&["sample silence"]);
+    let silence = Silence {
+        id,
+        rule: Some("LagHigh".to_owned()),
+        instance: Some(instance("db2")),
+        from: AT,
+        until: Timestamp(AT.0 + 3_600_000_000),
+        by: "ada".to_owned(),
+        reason: "the nightly load".to_owned(),
+    };
+    [
+        Word::Silence(silence),
+        Word::Unsilence { silence: id },
+        Word::Acknowledge { fingerprint: finding().fingerprint, by: "ada".to_owned() },
+    ]
+}
+
 /// Every kind of `alerts`.
 pub fn notices() -> Vec<Notice> {
     vec![Notice::Alert(Alert {
         fingerprint: EventId::derive(&["sample alert"]),
         name: "PrimaryDown".to_owned(),
         instance: Some(instance("db1")),
+        labels: [].into(),
         severity: Severity::Critical,
         state: AlertState::Firing,
         starts_at: AT,
+        ends_at: None,
         summary: "db1, the primary of shop, exited on signal 9".to_owned(),
-        runbook: "docs/runbooks/PrimaryDown.md".to_owned(),
+        runbook: "docs/alerts.md#primarydown".to_owned(),
+        value: None,
+        told: Some(Told::Began),
+        quiet: None,
+        hides: vec![Hidden { rule: "LagHigh".to_owned(), instance: Some(instance("db2")) }],
+        acknowledged_by: None,
     })]
 }
 

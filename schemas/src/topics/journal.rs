@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Topic;
 use super::actions::{Action, StepResult};
+use super::alerts::{Finding, Word};
 use crate::cluster::Process;
 use crate::cluster::{ClusterSpec, Mode};
 use crate::event::Payload;
@@ -54,6 +55,12 @@ pub enum Fact {
     /// What an instance's load was in a window, from the window processor.
     #[serde(rename = "millrace.load.v1")]
     Load(Load),
+    /// Something is not as it should be, or is so again, from the processors that judge.
+    #[serde(rename = "millrace.finding.v1")]
+    Finding(Box<Finding>),
+    /// An operator's word about alerts.
+    #[serde(rename = "millrace.alert-word.v1")]
+    AlertWord(Word),
     /// Nothing but time: fills silences so that timers run.
     #[serde(rename = "millrace.tick.v1")]
     Tick {},
@@ -74,11 +81,13 @@ impl Payload for Fact {
         "millrace.permit-answered.v1",
         "millrace.permit-returned.v1",
         "millrace.load.v1",
+        "millrace.finding.v1",
+        "millrace.alert-word.v1",
         "millrace.tick.v1",
     ];
 
     fn is_evidence(&self) -> bool {
-        !matches!(self, Self::Load(_) | Self::Tick {} | Self::Renewed(_))
+        !matches!(self, Self::Load(_) | Self::Tick {} | Self::Renewed(_) | Self::Finding(_) | Self::AlertWord(_))
     }
 }
 

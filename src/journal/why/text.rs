@@ -4,6 +4,7 @@ use std::fmt;
 
 use millrace_schemas::cluster::Process;
 use millrace_schemas::topics::actions::StepOutcome;
+use millrace_schemas::topics::alerts::{AlertState, Word};
 use millrace_schemas::topics::journal::{Canary, Command, Fact, Heartbeat, Outcome};
 
 use super::{StepLine, Why};
@@ -51,6 +52,18 @@ pub fn describe(fact: &Fact) -> Option<String> {
         Fact::PermitReturned(returned) => {
             format!("{} gave its permit back to the fleet, because {}", returned.cluster, returned.reason)
         }
+        Fact::Finding(finding) if finding.state == AlertState::Firing => {
+            format!("{}: {}", finding.rule, finding.summary)
+        }
+        Fact::Finding(finding) => format!("{} is over", finding.rule),
+        Fact::AlertWord(word) => match word {
+            Word::Silence(silence) => {
+                let (from, until) = (silence.from, silence.until);
+                format!("{} silenced alerts from {from} until {until}: {}", silence.by, silence.reason)
+            }
+            Word::Unsilence { silence } => format!("the silence {silence} was ended"),
+            Word::Acknowledge { fingerprint, by } => format!("{by} acknowledged the alert {fingerprint}"),
+        },
         Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => return None,
     })
 }
