@@ -1,6 +1,7 @@
 //! Processors turn facts into decisions without touching the world. Each is a fold over one ordered input: the same
 //! records in the same order give the same bytes out, live, replayed or simulated. No clock, no network, no randomness.
 
+pub mod alerts;
 pub mod anomaly;
 pub mod digests;
 pub mod failover;

@@ -13,15 +13,16 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::signing::Refusal;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity, Told};
+use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, fingerprint};
+use millrace_schemas::topics::journal::Fact;
 use serde::{Deserialize, Serialize};
 
 /// The name; snapshots and groups are under it.
 pub const NAME: &str = "refusals";
 /// Rises when the same input may give other output.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
-/// The name of the alert.
+/// The rule.
 pub const ALERT: &str = "RecordRefused";
 
 /// 100 a second of each partition go to `dead`: plenty to see what they are. A flood must not fill another topic too; what is
@@ -47,8 +48,10 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Firing {
     cluster: ClusterId,
-    alert: Alert,
+    finding: Finding,
+    /// The last record of its kind.
     last: Timestamp,
+    offset: u64,
 }
 
 /// What is known of one partition of one topic.
@@ -95,20 +98,19 @@ impl Refusals {
         (self.raise(record, why).into_iter().collect(), fate)
     }
 
-    /// Time passes: what has been quiet for long is over.
+    /// Time passes: what has been quiet for long is over. Asked before each record with its append time, so that what is said
+    /// is said in the order of time, and now and then where none comes.
     pub fn pass(&mut self, topic: Topic, partition: u32, now: Timestamp) -> Vec<NewRecord> {
-        let over: Vec<EventId> = self
-            .firing
-            .iter()
-            .filter(|(_, firing)| now.since(firing.last) >= QUIET)
-            .map(|(fingerprint, _)| *fingerprint)
-            .collect();
+        let quiet = self.firing.iter().filter(|(_, firing)| now.since(firing.last) >= QUIET);
+        let mut over: Vec<_> = quiet.map(|(fingerprint, firing)| (firing.last, firing.offset, *fingerprint)).collect();
+        over.sort_unstable();
         let mut out = Vec::new();
-        for fingerprint in over {
+        for (last, offset, fingerprint) in over {
             let Some(mut firing) = self.firing.remove(&fingerprint) else { continue };
-            firing.alert.state = AlertState::Resolved;
-            let id = EventId::derive(&[NAME, "resolved", &fingerprint.to_string(), &firing.last.0.to_string()]);
-            out.push(notice(id, topic, partition, self.next, firing.last + QUIET, firing.cluster, firing.alert));
+            firing.finding.state = AlertState::Resolved;
+            let id = EventId::derive(&[NAME, "resolved", &fingerprint.to_string(), &last.0.to_string()]);
+            let said = Said { at: last + QUIET, offset, topic, partition };
+            out.push(said.record(id, firing.cluster, firing.finding));
         }
         out
     }
@@ -128,42 +130,45 @@ impl Refusals {
         if self.buried <= DEAD_PER_SECOND_MAX { Fate::Dead } else { Fate::Left }
     }
 
-    /// The alert, unless it fires already. Whose cluster it is, nobody who is believed has said: a name that is not known is
+    /// The finding, unless it was said already. Whose cluster it is, nobody who is believed has said: a name that is not known is
     /// told of under the fleet, so that a stranger cannot fill the alerts with clusters that are not there.
     fn raise(&mut self, record: &Record, why: &Refusal) -> Option<NewRecord> {
         let named = record.key.split('/').next().and_then(|name| ClusterId::parse(name).ok());
         let cluster = named.filter(|name| self.clusters.contains_key(name)).unwrap_or_else(fleet);
         let (topic, reason) = (record.topic, why.reason());
         let place = (record.partition, record.offset);
-        let fingerprint = EventId::derive(&[ALERT, cluster.as_str(), topic.name(), &place.0.to_string(), reason]);
+        let labels: BTreeMap<String, String> = [
+            ("topic".to_owned(), topic.name().to_owned()),
+            ("partition".to_owned(), place.0.to_string()),
+            ("reason".to_owned(), reason.to_owned()),
+        ]
+        .into();
+        let fingerprint = fingerprint(&cluster, ALERT, None, &labels);
         if let Some(firing) = self.firing.get_mut(&fingerprint) {
-            firing.last = record.appended;
+            (firing.last, firing.offset) = (record.appended, record.offset);
             return None;
         }
-        let alert = Alert {
+        let finding = Finding {
             fingerprint,
-            name: ALERT.to_owned(),
+            rule: ALERT.to_owned(),
             instance: None,
+            labels,
             severity: severity(why),
             state: AlertState::Firing,
-            starts_at: record.appended,
+            since: record.appended,
             summary: format!(
                 "a record of {topic} (partition {}, offset {}) was refused, and nothing was done: {why}",
                 place.0, place.1
             ),
-            labels: BTreeMap::new(),
-            ends_at: None,
             value: None,
-            told: Some(Told::Began),
-            quiet: None,
-            hides: Vec::new(),
-            acknowledged_by: None,
-            runbook: format!("docs/alerts.md#{}", ALERT.to_lowercase()),
+            notifies: true,
         };
-        self.firing
-            .insert(fingerprint, Firing { cluster: cluster.clone(), alert: alert.clone(), last: record.appended });
+        let firing =
+            Firing { cluster: cluster.clone(), finding: finding.clone(), last: record.appended, offset: record.offset };
+        self.firing.insert(fingerprint, firing);
         let id = EventId::derive(&[NAME, "firing", &fingerprint.to_string(), &place.1.to_string()]);
-        Some(notice(id, topic, place.0, place.1, record.appended, cluster, alert))
+        let said = Said { at: record.appended, offset: place.1, topic, partition: place.0 };
+        Some(said.record(id, cluster, finding))
     }
 }
 
@@ -180,26 +185,31 @@ fn severity(why: &Refusal) -> Severity {
     }
 }
 
-fn notice(
-    id: EventId,
+/// When and why something is said.
+struct Said {
+    at: Timestamp,
+    offset: u64,
     topic: Topic,
     partition: u32,
-    offset: u64,
-    at: Timestamp,
-    cluster: ClusterId,
-    alert: Alert,
-) -> NewRecord {
-    Event {
-        id,
-        source: format!("{NAME}.{VERSION}/{topic}/{partition}"),
-        sequence: Sequence { incarnation: offset, counter: 0 },
-        at,
-        appended: Timestamp::ZERO,
-        subject: Subject::cluster(cluster),
-        cause: None,
-        payload: Notice::Alert(alert),
+}
+
+impl Said {
+    /// Numbered by the time that it is about: whoever reads again from an older snapshot says the same under the same number,
+    /// whenever it comes to it.
+    fn record(self, id: EventId, cluster: ClusterId, finding: Finding) -> NewRecord {
+        let incarnation = u64::try_from(self.at.0).unwrap_or_default();
+        Event {
+            id,
+            source: format!("{NAME}.{VERSION}/{}/{}", self.topic, self.partition),
+            sequence: Sequence { incarnation, counter: self.offset },
+            at: self.at,
+            appended: Timestamp::ZERO,
+            subject: Subject::cluster(cluster),
+            cause: None,
+            payload: Fact::Finding(Box::new(finding)),
+        }
+        .to_record()
     }
-    .to_record()
 }
 
 #[cfg(test)]

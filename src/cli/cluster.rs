@@ -1,25 +1,26 @@
 //! `millrace cluster`: an operator's words. Each is a fact of the journal; deciders and executors do the rest, and this command
 //! follows the journal to say what came of it. It changes no server itself.
 
-mod ledger;
+mod follow;
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use millrace_processors::failover::State;
+use millrace_processors::failover::{Failover, State};
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, Epoch, HostId, InstanceId, fleet};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::journal;
+use millrace_schemas::topics::journal::{self, Fact};
 use serde::Serialize;
 
 use super::End;
+use super::ledger::Ledger;
 use super::output::{Form, answer, say};
 use crate::journal::SCHEMA_VERSION;
-use ledger::{Ledger, Wanted};
+use follow::Wanted;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -52,10 +53,10 @@ pub(super) enum Command {
 pub(super) struct Asking {
     /// The configuration that says where the bus is.
     #[arg(long, value_name = "FILE", default_value = "/etc/millrace/millrace.toml")]
-    config: PathBuf,
+    pub(super) config: PathBuf,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Form,
+    pub(super) output: Form,
 }
 
 #[derive(Debug, Args)]
@@ -120,7 +121,7 @@ fn list(asking: &Asking) -> anyhow::Result<()> {
         schema_version: u32,
         clusters: Vec<Line>,
     }
-    let ledger = Ledger::open(&asking.config)?;
+    let ledger = Ledger::open(&asking.config, Failover)?;
     let clusters = ledger.clusters().filter_map(|(cluster, state)| line(cluster, state)).collect();
     answer(asking.output, &Listed { schema_version: SCHEMA_VERSION, clusters }, |listed| table(&listed.clusters))
 }
@@ -176,7 +177,7 @@ fn create(create: Create) -> anyhow::Result<()> {
     if !problems.is_empty() {
         return Err(End::Usage(problems.join("\n")).into());
     }
-    let mut ledger = Ledger::open(&asking.config)?;
+    let mut ledger = Ledger::open(&asking.config, Failover)?;
     let heard = ledger.hosts()?;
     if let Some(member) = spec.members.iter().find(|member| !heard.contains(&member.host)) {
         let known: Vec<&str> = heard.iter().map(HostId::as_str).collect();
@@ -190,7 +191,7 @@ fn create(create: Create) -> anyhow::Result<()> {
     }
     ledger.make_way(&cluster)?;
     let command = journal::Command::CreateCluster(Box::new(spec));
-    let said = ledger.say(&cluster, command)?;
+    let said = ledger.say(&cluster, Fact::Command(command))?;
     ledger.follow(&cluster, Wanted::RestsOn(said), asking.output)
 }
 
@@ -202,10 +203,10 @@ fn set_mode(cluster: ClusterId, mode: Mode, asking: &Asking) -> anyhow::Result<(
         before: Option<Mode>,
         mode: Mode,
     }
-    let mut ledger = Ledger::open(&asking.config)?;
+    let mut ledger = Ledger::open(&asking.config, Failover)?;
     // The fleet itself has no mode but a pause, which this ends.
     let before = if cluster == fleet() { None } else { Some(ledger.known(&cluster)?.effective_mode()) };
-    ledger.say(&cluster, journal::Command::SetMode { mode })?;
+    ledger.say(&cluster, Fact::Command(journal::Command::SetMode { mode }))?;
     let changed = Changed { schema_version: SCHEMA_VERSION, cluster, before, mode };
     answer(asking.output, &changed, |changed| {
         let before = changed.before.map_or_else(String::new, |before| format!(" (was {before})"));
@@ -214,7 +215,7 @@ fn set_mode(cluster: ClusterId, mode: Mode, asking: &Asking) -> anyhow::Result<(
 }
 
 fn approve(cluster: &ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow::Result<()> {
-    let mut ledger = Ledger::open(&asking.config)?;
+    let mut ledger = Ledger::open(&asking.config, Failover)?;
     let state = ledger.known(cluster)?;
     let Some(proposed) = state.proposed else {
         return Err(End::Refused(format!("nothing of {cluster} waits for approval: nothing was changed")).into());
@@ -229,7 +230,7 @@ fn approve(cluster: &ClusterId, epoch: Option<Epoch>, asking: &Asking) -> anyhow
     if epoch.is_none() && !agreed(cluster, proposed, state, ledger.now())? {
         return Err(End::Refused("nothing was changed".to_owned()).into());
     }
-    ledger.say(cluster, journal::Command::Approve { epoch: proposed })?;
+    ledger.say(cluster, Fact::Command(journal::Command::Approve { epoch: proposed }))?;
     ledger.follow(cluster, Wanted::Changes(proposed), asking.output)
 }
 

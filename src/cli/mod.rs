@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and with which exit code it ends. 0 done; 1 a negative answer; 2 usage, configuration
 //! or environment; 3 part of the input could not be read; 4 refused for safety, nothing changed; 5 outcome unknown.
 
+mod alerts;
 mod anomaly;
 mod captures;
 mod cluster;
@@ -14,6 +15,7 @@ mod fingerprint;
 mod input;
 mod journal;
 mod key;
+mod ledger;
 mod login;
 mod logs;
 mod metrics;
@@ -91,6 +93,11 @@ enum Command {
         #[command(subcommand)]
         command: cluster::Command,
     },
+    /// Show what fires, say that you have taken it, or that nobody wants to hear of it for a while.
+    Alerts {
+        #[command(subcommand)]
+        command: alerts::Command,
+    },
     /// Make keys, and say which key may speak as whom and about what.
     Key {
         #[command(subcommand)]
@@ -165,6 +172,7 @@ pub fn main() -> ExitCode {
             async_runtime(demo(Wish { flavour: server, template, keep, console, kafka, store }))
         }
         Command::Cluster { command } => cluster::run(command),
+        Command::Alerts { command } => alerts::run(command),
         Command::Key { command } => key::run(command),
         Command::Dead { command } => dead::run(command),
         Command::Journal { command } => journal::run(command),

@@ -42,8 +42,12 @@ pub fn table(view: &View) -> String {
     if alerts.is_empty() {
         text.push_str("  alerts: none");
     }
-    for alert in alerts {
+    let (quiet, told): (Vec<_>, Vec<_>) = alerts.into_iter().partition(|alert| alert.quiet.is_some());
+    for alert in told {
         let _ = write!(text, "  alert: {} {}", alert.name, alert.summary);
+    }
+    if !quiet.is_empty() {
+        let _ = write!(text, "  quiet alerts: {}", quiet.len());
     }
     text
 }

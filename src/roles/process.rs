@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use millrace_processors::alerts::Alerts;
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold, Folded, Processor, Saved};
 use millrace_processors::folds::Folds;
@@ -39,6 +40,7 @@ struct Deciders {
     failover: Folds<Failover>,
     permits: Folds<Permits>,
     routes: Folds<Routes>,
+    alerts: Folds<Alerts>,
     /// When each partition was last heard of.
     heard: BTreeMap<u32, Instant>,
 }
@@ -55,6 +57,7 @@ pub fn run(
         failover: restored(bus, Failover)?,
         permits: restored(bus, Permits)?,
         routes: restored(bus, Routes)?,
+        alerts: restored(bus, Alerts::default())?,
         heard: BTreeMap::new(),
     };
     let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offsets(deciders.next()))]);
@@ -152,10 +155,14 @@ impl Deciders {
     /// Where the journal is read on: what one of them has folded already, it passes over. A partition that one of them has
     /// nothing of is read from its start.
     fn next(&self) -> BTreeMap<u32, u64> {
-        let [mut lowest, permits, routes] = [self.failover.next(), self.permits.next(), self.routes.next()];
+        let mut lowest = self.failover.next();
+        let others = [self.permits.next(), self.routes.next(), self.alerts.next()];
         lowest.retain(|partition, next| {
-            let others = permits.get(partition).zip(routes.get(partition));
-            *next = others.map_or(0, |(one, other)| (*next).min(*one).min(*other));
+            let others: Option<Vec<u64>> = others.iter().map(|other| other.get(partition).copied()).collect();
+            *next = others.iter().flatten().copied().fold(*next, u64::min);
+            if others.is_none() {
+                *next = 0;
+            }
             others.is_some()
         });
         lowest
@@ -167,6 +174,7 @@ impl Deciders {
         let mut out = told(self.failover.fold_read(record, &read), Failover::NAME, record, metrics, true);
         out.extend(told(self.permits.fold_read(record, &read), Permits::NAME, record, metrics, false));
         out.extend(told(self.routes.fold_read(record, &read), Routes::NAME, record, metrics, false));
+        out.extend(told(self.alerts.fold_read(record, &read), Alerts::NAME, record, metrics, false));
         out
     }
 
@@ -192,12 +200,11 @@ impl Deciders {
     }
 
     fn store(&self, bus: &SharedBus, partition: u32) {
-        let [failover, permits, routes] = [
-            snapshots(&self.failover, partition).collect::<Vec<_>>(),
-            snapshots(&self.permits, partition).collect(),
-            snapshots(&self.routes, partition).collect(),
-        ];
-        if let Err(error) = bus.save([failover, permits, routes].concat()) {
+        let mut saved: Vec<Snapshot> = snapshots(&self.failover, partition).collect();
+        saved.extend(snapshots(&self.permits, partition));
+        saved.extend(snapshots(&self.routes, partition));
+        saved.extend(snapshots(&self.alerts, partition));
+        if let Err(error) = bus.save(saved) {
             tracing::warn!(%error, partition, "snapshots were not stored; a restart reads more of the journal");
         }
     }

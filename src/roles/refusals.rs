@@ -55,6 +55,11 @@ pub fn run(bus: &SharedBus, metrics: &Registry, lag: &Lag, stop: &Arc<AtomicBool
             Vec::new()
         };
         for item in &polled {
+            if let Polled::Record(record) | Polled::Refused { record, .. } = item
+                && let Some(refusals) = held.get_mut(&(record.topic, record.partition))
+            {
+                out.extend(refusals.pass(record.topic, record.partition, record.appended));
+            }
             match item {
                 Polled::Gained { topic, partition, .. } => {
                     held.insert((*topic, *partition), restored(&saved, *topic, *partition));

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use millrace_processors::alerts::Alerts;
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fold, Processor, Saved};
 use millrace_processors::permits::Permits;
@@ -31,6 +32,7 @@ pub(super) struct Decider {
     pub(super) fold: Fold<Failover>,
     permits: Fold<Permits>,
     routes: Fold<Routes>,
+    alerts: Fold<Alerts>,
     inbox: Inbox,
     pub(super) next: u64,
     outbox: Outbox,
@@ -47,6 +49,7 @@ impl Decider {
             fold: Fold::new(Failover, 0),
             permits: Fold::new(Permits, 0),
             routes: Fold::new(Routes, 0),
+            alerts: Fold::new(Alerts::default(), 0),
             inbox: Inbox::new(bus, &[(Topic::Journal, 0)]),
             next: 0,
             outbox: Outbox::default(),
@@ -62,10 +65,13 @@ impl Decider {
         self.fold = Fold::new(Failover, 0);
         self.permits = Fold::new(Permits, 0);
         self.routes = Fold::new(Routes, 0);
+        self.alerts = Fold::new(Alerts::default(), 0);
         restore(bus, &mut self.fold);
         restore(bus, &mut self.permits);
         restore(bus, &mut self.routes);
-        self.next = self.fold.next().min(self.permits.next()).min(self.routes.next());
+        restore(bus, &mut self.alerts);
+        let others = [self.permits.next(), self.routes.next(), self.alerts.next()];
+        self.next = others.into_iter().fold(self.fold.next(), u64::min);
         self.inbox = Inbox::new(bus, &[(Topic::Journal, self.next)]);
         self.outbox = Outbox::default();
         self.voice.restart();
@@ -98,6 +104,7 @@ impl Decider {
         self.outbox.0.extend(self.fold.fold_read(record, read).out);
         self.outbox.0.extend(self.permits.fold_read(record, read).out);
         self.outbox.0.extend(self.routes.fold_read(record, read).out);
+        self.outbox.0.extend(self.alerts.fold_read(record, read).out);
     }
 
     /// Folds and appends everything that there is.
@@ -120,6 +127,7 @@ impl Decider {
             (Fold::<Failover>::stored_as(), self.fold.save()),
             (Fold::<Permits>::stored_as(), self.permits.save()),
             (Fold::<Routes>::stored_as(), self.routes.save()),
+            (Fold::<Alerts>::stored_as(), self.alerts.save()),
         ] {
             all.extend(saved.into_iter().map(|Saved { partition, entity, next, value }| Snapshot {
                 processor: processor.clone(),

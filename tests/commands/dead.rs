@@ -1,113 +1,28 @@
 //! `millrace dead` as an operator uses it, while the processors run: what they cannot read is listed and shown as it was, what is
 //! readable by now is folded when it is replayed, and what was refused stays where it is.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace::bus::SharedBus;
-use millrace::bus::http::HttpBus;
-use millrace::journal::appended_to;
 use millrace::roles::process::dead;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact};
-use millrace_test_servers::Port;
 use serde_json::Value;
 
-use crate::real::site::{PATIENCE, millrace};
+use super::world::World;
+use crate::real::site::PATIENCE;
 
 /// No event, and no text.
 const POISON: &[u8] = b"{\"not\": \"an event\"}";
 const BYTES: &[u8] = &[0, 159, 146, 150, b'\n', b'a'];
 
-struct World {
-    folder: tempfile::TempDir,
-    process: Child,
-    bus: SharedBus,
-    _port: Port,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl World {
-    /// Processors on a bus of their own.
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let port = millrace_test_servers::free_port();
-        let listen = SocketAddr::from(([127, 0, 0, 1], port.number));
-        let file = folder.path().join("bus.db");
-        let text = format!("[bus]\nfile = \"{}\"\nlisten = \"{listen}\"\n", file.display());
-        std::fs::write(folder.path().join("millrace.toml"), text).expect("writable");
-        let mut command = millrace();
-        command.args(["process", "--config"]).arg(folder.path().join("millrace.toml"));
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let process = process.expect("millrace starts");
-        let until = Instant::now() + PATIENCE;
-        let bus = loop {
-            match HttpBus::new(listen, &file.with_extension("token")).and_then(|bus| bus.ping().map(|()| bus)) {
-                Ok(bus) => break Arc::new(bus),
-                Err(error) => assert!(Instant::now() < until, "the bus does not answer: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        Self { folder, process, bus, _port: port }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("millrace.toml")
-    }
-
-    fn append(&self, topic: Topic, key: &str, value: &[u8]) {
-        let headers = Headers::from([("from".to_owned(), "a test".to_owned())]);
-        let (key, value) = (key.to_owned(), Some(Bytes::copy_from_slice(value)));
-        let record = NewRecord { topic, partition_key: key.clone(), key, headers, value };
-        self.bus.append(vec![record]).wait().expect("it is there");
-    }
-
-    fn has(&self, topic: Topic) -> Vec<Record> {
-        appended_to(&self.bus, topic).and_then(Iterator::collect).expect("the bus answers")
-    }
-
-    /// Waits until so many records are in `dead`.
-    fn died(&self, records: u64) {
-        let until = Instant::now() + PATIENCE;
-        while self.bus.end(Topic::Dead, 0).expect("the bus answers") < records {
-            assert!(Instant::now() < until, "{:?}", self.has(Topic::Dead));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = millrace();
-        command.env("MILLRACE_LOG", "error").arg(arguments[0]).args(&arguments[1..]).arg("--config").arg(self.config());
-        command.stdin(Stdio::null()).output().expect("it runs")
-    }
-
-    /// What `millrace dead ...` says, when it ends with `code` and says `expected`.
-    fn check(&self, arguments: &[&str], code: i32, expected: &str) -> String {
-        let output = self.run(&[&["dead"], arguments].concat());
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {out}{error}");
-        assert!(format!("{out}{error}").contains(expected), "{arguments:?} does not say '{expected}': {out}{error}");
-        out.into_owned()
-    }
-
-    fn poisoned(&self) -> Vec<Record> {
-        self.has(Topic::Journal).into_iter().filter(|record| record.value.as_deref() == Some(POISON)).collect()
-    }
+fn poisoned(world: &World) -> Vec<Record> {
+    world.has(Topic::Journal).into_iter().filter(|record| record.value.as_deref() == Some(POISON)).collect()
 }
 
 fn enrolment() -> NewRecord {
@@ -134,42 +49,43 @@ fn letter(new: NewRecord, stage: &str, reason: &str) -> NewRecord {
 #[test]
 fn what_cannot_be_read_is_listed_shown_and_replayed() {
     let world = World::new();
-    world.check(&["list"], 0, "nothing is in dead");
+    world.check(&["dead", "list"], 0, "nothing is in dead");
     world.append(Topic::Journal, "shop", POISON);
     world.died(1);
     world.append(Topic::Queries, "db1", BYTES);
     world.died(2);
 
-    let listed = world.check(&["list"], 0, "journal 0-0  failover");
+    let listed = world.check(&["dead", "list"], 0, "journal 0-0  failover");
     assert!(listed.lines().count() == 3 && listed.lines().all(|line| line.chars().count() <= 80), "{listed}");
-    let listed: Value = serde_json::from_str(&world.check(&["list", "-o", "json"], 0, "")).expect("JSON");
+    let listed: Value = serde_json::from_str(&world.check(&["dead", "list", "-o", "json"], 0, "")).expect("JSON");
     let letters = &listed["letters"];
     assert_eq!((&listed["schema_version"], &letters[0]["place"]), (&Value::from(1), &Value::from("0-0")));
     assert_eq!((&letters[1]["topic"], &letters[1]["bytes"]), (&Value::from("queries"), &Value::from(BYTES.len())));
-    let only = world.check(&["list", "--topic", "queries"], 0, "queries 0-0  windows");
+    let only = world.check(&["dead", "list", "--topic", "queries"], 0, "queries 0-0  windows");
     assert!(!only.contains("journal"), "{only}");
-    world.check(&["list", "--limit", "1"], 0, "1 older left out");
+    world.check(&["dead", "list", "--limit", "1"], 0, "1 older left out");
 
-    world.check(&["show", "0-0"], 0, "{\"not\": \"an event\"}");
-    world.check(&["show", "0-0"], 0, "  from: a test\n");
-    world.check(&["show", "0-1"], 0, "00000000  00 9f 92 96 0a 61  ");
+    world.check(&["dead", "show", "0-0"], 0, "{\"not\": \"an event\"}");
+    world.check(&["dead", "show", "0-0"], 0, "  from: a test\n");
+    world.check(&["dead", "show", "0-1"], 0, "00000000  00 9f 92 96 0a 61  ");
     for (place, bytes) in [("0-0", POISON), ("0-1", BYTES)] {
         let raw = world.run(&["dead", "show", place, "--raw"]);
         assert_eq!(raw.stdout, bytes, "{place}");
     }
-    let shown: Value = serde_json::from_str(&world.check(&["show", "0-1", "-o", "json"], 0, "")).expect("JSON");
+    let shown: Value = serde_json::from_str(&world.check(&["dead", "show", "0-1", "-o", "json"], 0, "")).expect("JSON");
     assert_eq!((&shown["value"], &shown["value_base64"]), (&Value::Null, &Value::from("AJ+Slgph")));
-    world.check(&["show", "0-99"], 1, "there is no record 0-99");
-    world.check(&["show", "17"], 2, "PARTITION-OFFSET");
+    world.check(&["dead", "show", "0-99"], 1, "there is no record 0-99");
+    world.check(&["dead", "show", "17"], 2, "PARTITION-OFFSET");
 
-    world.check(&["replay", "0-0", "--dry-run"], 0, "0-0 would go to journal");
-    world.check(&["replay", "0-0"], 2, "no terminal to ask on");
-    assert_eq!(world.poisoned().len(), 1, "nothing was changed");
-    world.check(&["replay", "0-0", "--yes"], 0, "judge a replayed record late");
+    world.check(&["dead", "replay", "0-0", "--dry-run"], 0, "0-0 would go to journal");
+    world.check(&["dead", "replay", "0-0"], 2, "no terminal to ask on");
+    assert_eq!(poisoned(&world).len(), 1, "nothing was changed");
+    world.check(&["dead", "replay", "0-0", "--yes"], 0, "judge a replayed record late");
     world.died(3);
-    let [before, again] = &world.poisoned()[..] else { panic!("{:?}", world.poisoned()) };
+    let [before, again] = &poisoned(&world)[..] else { panic!("{:?}", poisoned(&world)) };
     assert_eq!((&before.key, &before.headers), (&again.key, &again.headers), "as it was");
-    let both = world.check(&["replay", "--all", "--topic", "journal", "--dry-run"], 0, "1 record would be replayed");
+    let both =
+        world.check(&["dead", "replay", "--all", "--topic", "journal", "--dry-run"], 0, "1 record would be replayed");
     assert!(both.contains("1 more say the same"), "{both}");
 }
 
@@ -182,13 +98,13 @@ fn what_is_readable_now_is_folded_and_what_was_refused_stays() {
     let mut empty = now_known.clone();
     empty.value = None;
     world.bus.append(vec![refused, empty, now_known]).wait().expect("they are there");
-    world.check(&["replay", "0-0", "--yes"], 4, "it was refused, and would be again: it is not signed");
-    world.check(&["replay", "0-1", "--yes"], 4, "it has no value");
-    world.check(&["show", "0-1"], 0, "no value");
+    world.check(&["dead", "replay", "0-0", "--yes"], 4, "it was refused, and would be again: it is not signed");
+    world.check(&["dead", "replay", "0-1", "--yes"], 4, "it has no value");
+    world.check(&["dead", "show", "0-1"], 0, "no value");
     assert!(!listed().contains("c1"), "{}", listed());
     // Two of them stay: that is a negative answer, and the third is replayed.
     let told: Value =
-        serde_json::from_str(&world.check(&["replay", "--all", "--yes", "-o", "json"], 1, "")).expect("JSON");
+        serde_json::from_str(&world.check(&["dead", "replay", "--all", "--yes", "-o", "json"], 1, "")).expect("JSON");
     assert_eq!(
         (&told["replayed"][0]["place"], &told["refused"][1]["place"]),
         (&Value::from("0-2"), &Value::from("0-1"))

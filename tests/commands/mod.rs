@@ -1,5 +1,6 @@
 //! The commands of the program as a user runs them, most of them against real servers.
 
+mod alerts;
 mod anomaly;
 mod dead;
 mod decode;
@@ -10,3 +11,4 @@ mod key;
 mod metrics;
 mod slowlog;
 mod topology;
+mod world;

@@ -1,17 +1,18 @@
-//! The alerts of the failover processor: raised once per cause with a stable fingerprint, resolved explicitly.
+//! What the failover processor finds for people: said once per cause with a stable fingerprint, and explicitly over. The life of
+//! alerts makes of it what they are told.
 
 use std::collections::BTreeMap;
 
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::topics::actions::{Action, ActionKind};
-use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity, Told};
+use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, fingerprint};
 use millrace_schemas::topics::journal::{Fact, Outcome};
 
 use super::{State, Verdict};
 use crate::fold::Out;
 
-/// What an alert says.
+/// What a finding says.
 pub(super) trait Says {
     const NAME: &'static str;
     const SEVERITY: Severity;
@@ -118,17 +119,18 @@ pub(super) fn ended(state: &mut State, action: &Action, outcome: &Outcome, event
         (ActionKind::Rejoin(rejoin), Outcome::Done { .. }) => {
             // All members are in their places again: the switch is history, and the console's and the archive's to tell.
             resolve_all(state, cluster, FailoverDone::NAME, out);
-            resolve(state, cluster, fingerprint(cluster, ErrantTransactions::NAME, Some(&rejoin.instance)), out);
+            resolve(state, cluster, name(cluster, ErrantTransactions::NAME, Some(&rejoin.instance)), out);
         }
         (ActionKind::Rejoin(_), Outcome::Abandoned { .. }) | (ActionKind::CreateCluster(_), Outcome::Done { .. }) => {}
     }
 }
 
-fn fingerprint(cluster: &ClusterId, name: &str, instance: Option<&InstanceId>) -> EventId {
-    EventId::derive(&[cluster.as_str(), name, instance.map_or("", InstanceId::as_str)])
+/// The name of a finding of this rule; it has no labels but the instance.
+fn name(cluster: &ClusterId, rule: &str, instance: Option<&InstanceId>) -> EventId {
+    fingerprint(cluster, rule, instance, &BTreeMap::new())
 }
 
-/// Raises an alert, unless it fires with the same words already.
+/// Says that something holds, unless it was said in the same words already.
 pub(super) fn raise<S: Says>(
     state: &mut State,
     cluster: &ClusterId,
@@ -136,44 +138,40 @@ pub(super) fn raise<S: Says>(
     says: &S,
     out: &mut Out<'_>,
 ) {
-    let fingerprint = fingerprint(cluster, S::NAME, instance);
+    let fingerprint = name(cluster, S::NAME, instance);
     let before = state.firing.get(&fingerprint);
     let summary = says.summary();
     if before.is_some_and(|before| before.summary == summary) {
         return;
     }
-    let alert = Alert {
+    let finding = Finding {
         fingerprint,
-        name: S::NAME.to_owned(),
+        rule: S::NAME.to_owned(),
         instance: instance.cloned(),
+        labels: BTreeMap::new(),
         severity: S::SEVERITY,
         state: AlertState::Firing,
-        starts_at: before.map_or(out.now, |before| before.starts_at),
+        since: before.map_or(out.now, |before| before.since),
         summary,
-        labels: BTreeMap::new(),
-        ends_at: None,
         value: None,
-        told: Some(Told::Began),
-        quiet: None,
-        hides: Vec::new(),
-        acknowledged_by: None,
-        runbook: format!("docs/alerts.md#{}", S::NAME.to_lowercase()),
+        notifies: true,
     };
-    state.firing.insert(fingerprint, alert.clone());
-    out.emit(Subject { cluster: cluster.clone(), instance: instance.cloned() }, None, Notice::Alert(alert));
+    state.firing.insert(fingerprint, finding.clone());
+    out.emit(Subject { cluster: cluster.clone(), instance: instance.cloned() }, None, Fact::Finding(Box::new(finding)));
 }
 
-/// Resolves every firing alert of this name.
-pub(super) fn resolve_all(state: &mut State, cluster: &ClusterId, name: &str, out: &mut Out<'_>) {
+/// Says that whatever was found by this name is over.
+pub(super) fn resolve_all(state: &mut State, cluster: &ClusterId, rule: &str, out: &mut Out<'_>) {
     let found: Vec<EventId> =
-        state.firing.iter().filter(|(_, alert)| alert.name == name).map(|(fingerprint, _)| *fingerprint).collect();
+        state.firing.iter().filter(|(_, finding)| finding.rule == rule).map(|(fingerprint, _)| *fingerprint).collect();
     for fingerprint in found {
         resolve(state, cluster, fingerprint, out);
     }
 }
 
 fn resolve(state: &mut State, cluster: &ClusterId, fingerprint: EventId, out: &mut Out<'_>) {
-    let Some(mut alert) = state.firing.remove(&fingerprint) else { return };
-    alert.state = AlertState::Resolved;
-    out.emit(Subject { cluster: cluster.clone(), instance: alert.instance.clone() }, None, Notice::Alert(alert));
+    let Some(mut finding) = state.firing.remove(&fingerprint) else { return };
+    finding.state = AlertState::Resolved;
+    let subject = Subject { cluster: cluster.clone(), instance: finding.instance.clone() };
+    out.emit(subject, None, Fact::Finding(Box::new(finding)));
 }

@@ -83,7 +83,7 @@ fn therefore(state: &State, verdict: &Verdict, now: Timestamp) -> String {
         if let Some(waits) = permit::awaited(state) {
             return format!("a failover is due, and {waits}");
         }
-        let refused = state.firing.values().find(|alert| alert.name == "FailoverRefused");
+        let refused = state.firing.values().find(|finding| finding.rule == "FailoverRefused");
         return refused.map_or("a failover is due".to_owned(), |alert| alert.summary.clone());
     }
     if let Some((instance, quarantine)) = state.quarantined.iter().next() {

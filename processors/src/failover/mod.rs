@@ -19,7 +19,7 @@ use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{Action, ActionKind};
-use millrace_schemas::topics::alerts::Alert;
+use millrace_schemas::topics::alerts::Finding;
 use millrace_schemas::topics::journal::{Ended, Fact, Outcome};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ pub struct State {
     /// No decision before this time.
     not_before: Timestamp,
     /// Alerts that fire.
-    firing: BTreeMap<EventId, Alert>,
+    firing: BTreeMap<EventId, Finding>,
     /// When the next look is due.
     look_at: Option<Timestamp>,
     /// The last ended action, for explanations.
@@ -129,7 +129,7 @@ pub struct Past {
 
 impl Processor for Failover {
     const NAME: &'static str = "failover";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type In = Fact;
     type State = State;
 

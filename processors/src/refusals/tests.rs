@@ -2,7 +2,6 @@
 
 use millrace_schemas::event::Payload as _;
 use millrace_schemas::record::{Bytes, Headers};
-use millrace_schemas::topics::journal::Fact;
 
 use super::*;
 
@@ -37,10 +36,10 @@ fn record(offset: u64, seconds: i64, source: &str, cluster: &str, counter: u64) 
     }
 }
 
-fn alert(record: &NewRecord) -> (String, Alert) {
-    let event = Event::<Notice>::from_json(record.value.as_deref().expect("an alert"), false).expect("readable");
-    let Notice::Alert(alert) = event.payload;
-    (event.subject.cluster.to_string(), alert)
+fn finding(record: &NewRecord) -> (String, Finding) {
+    let event = Event::<Fact>::from_json(record.value.as_deref().expect("a finding"), false).expect("readable");
+    let Fact::Finding(finding) = event.payload else { panic!("{:?}", event.payload) };
+    (event.subject.cluster.to_string(), *finding)
 }
 
 /// Shop is known: somebody who is believed speaks about it.
@@ -56,7 +55,7 @@ fn an_alert_fires_once_for_each_reason_and_is_resolved_when_it_is_quiet() {
     let mut refuse = |offset, seconds, why: &Refusal| {
         let (out, fate) = refusals.refused(&record(offset, seconds, "x", "shop", 0), why).expect("new");
         assert_eq!(fate, Fate::Dead);
-        out.iter().map(alert).collect::<Vec<_>>()
+        out.iter().map(finding).collect::<Vec<_>>()
     };
     let first = refuse(1, 0, &Refusal::Unsigned);
     let [(cluster, fired)] = &first[..] else { panic!("{first:?}") };
@@ -67,9 +66,9 @@ fn an_alert_fires_once_for_each_reason_and_is_resolved_when_it_is_quiet() {
     assert!(refusals.pass(Topic::Journal, 3, at(604)).is_empty());
     let over = refusals.pass(Topic::Journal, 3, at(605));
     assert_eq!(over.len(), 1, "the other was seen a second later");
-    let (cluster, resolved) = alert(&over[0]);
+    let (cluster, resolved) = finding(&over[0]);
     assert_eq!((cluster.as_str(), resolved.state), ("shop", AlertState::Resolved));
-    assert_eq!((resolved.fingerprint, resolved.starts_at), (fired.fingerprint, fired.starts_at));
+    assert_eq!((resolved.fingerprint, resolved.since), (fired.fingerprint, fired.since));
     assert_eq!(refusals.pass(Topic::Journal, 3, at(700)).len(), 1);
     assert!(refusals.pass(Topic::Journal, 3, at(9_000)).is_empty());
 }
@@ -81,7 +80,7 @@ fn a_cluster_that_nobody_knows_is_told_of_under_the_fleet() {
         let mut record = record(offset, 0, "x", "shop", 0);
         key.clone_into(&mut record.key);
         let (out, _) = refusals.refused(&record, &Refusal::Unsigned).expect("new");
-        out.iter().map(|one| alert(one).0).collect::<Vec<_>>()
+        out.iter().map(|one| finding(one).0).collect::<Vec<_>>()
     };
     assert_eq!(told(1, "c1"), ["fleet"]);
     assert_eq!(told(2, "c2"), Vec::<String>::new(), "strangers cannot fill the alerts");
@@ -147,6 +146,6 @@ fn the_same_input_gives_the_same_ids() {
     };
     assert_eq!(told(), told());
     assert_eq!(told().len(), 2);
-    let value: Bytes = told()[0].value.clone().expect("an alert");
-    assert!(String::from_utf8_lossy(&value).contains("refusals.1/journal/3"));
+    let value: Bytes = told()[0].value.clone().expect("a finding");
+    assert!(String::from_utf8_lossy(&value).contains("refusals.2/journal/3"));
 }

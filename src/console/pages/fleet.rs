@@ -104,7 +104,10 @@ pub(super) fn alerts(alerts: &[AlertLine], with_cluster: bool) -> Markup {
                         td { (severity(alert.severity)) }
                         th scope="row" { (alert.name) }
                         @if with_cluster { td { a href=(format!("/cluster/{}", alert.cluster)) { (alert.cluster) } } }
-                        td { (alert.summary) }
+                        td {
+                            (alert.summary)
+                            @for remark in alert.remarks() { br; small { (remark) } }
+                        }
                         td { (stamp(alert.starts_at)) }
                         td { code { (alert.runbook) } }
                     } } }

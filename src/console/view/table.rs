@@ -1,10 +1,12 @@
 //! What the terminal's live table and the pages list, as plain values: replicas with their delay, alerts that fire.
 
+use std::cmp::Reverse;
+
 use millrace_processors::failover::verdict;
 use millrace_schemas::cluster::Process;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::alerts::{AlertState, Severity};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Quiet, Severity};
 use serde::Serialize;
 
 use super::View;
@@ -43,6 +45,48 @@ pub struct AlertLine {
     pub runbook: String,
     /// Since when.
     pub starts_at: Timestamp,
+    /// Why nobody is notified, when nobody is.
+    pub quiet: Option<String>,
+    /// Who has taken it.
+    pub acknowledged_by: Option<String>,
+    /// What it hides: rules with the instances that they are about.
+    pub hides: Vec<String>,
+}
+
+impl AlertLine {
+    /// As it was last said.
+    pub fn of(cluster: &ClusterId, alert: &Alert) -> Self {
+        let hides = alert.hides.iter().map(|hidden| {
+            let about = hidden.instance.as_ref().map_or_else(String::new, |instance| format!(" of {instance}"));
+            format!("{}{about}", hidden.rule)
+        });
+        Self {
+            cluster: cluster.clone(),
+            name: alert.name.clone(),
+            severity: alert.severity,
+            summary: alert.summary.clone(),
+            runbook: alert.runbook.clone(),
+            starts_at: alert.starts_at,
+            quiet: alert.quiet.as_ref().map(quiet),
+            acknowledged_by: alert.acknowledged_by.clone(),
+            hides: hides.collect(),
+        }
+    }
+
+    /// What became of it beyond its words: who has it, what it hides, why it is quiet.
+    pub fn remarks(&self) -> Vec<String> {
+        let taken = self.acknowledged_by.as_ref().map(|by| format!("taken by {by}"));
+        let hides = (!self.hides.is_empty()).then(|| format!("hides {}", self.hides.join(", ")));
+        self.quiet.clone().into_iter().chain(taken).chain(hides).collect()
+    }
+}
+
+fn quiet(quiet: &Quiet) -> String {
+    match quiet {
+        Quiet::Shown => "shown only, its rule notifies nobody".to_owned(),
+        Quiet::HiddenBy { rule, .. } => format!("follows from {rule}"),
+        Quiet::Silenced { by, until, .. } => format!("silenced by {by} until {until}"),
+    }
 }
 
 impl View {
@@ -113,29 +157,14 @@ impl View {
         }
     }
 
-    /// The alerts that fire, the worst first.
+    /// The alerts that fire: those that people are told of, the worst first, then the quiet ones.
     pub fn alerts(&self) -> Vec<AlertLine> {
         let mut lines: Vec<AlertLine> = self
             .said()
             .filter(|said| said.alert.state == AlertState::Firing)
-            .map(|said| AlertLine {
-                cluster: said.cluster.clone(),
-                name: said.alert.name.clone(),
-                severity: said.alert.severity,
-                summary: said.alert.summary.clone(),
-                runbook: said.alert.runbook.clone(),
-                starts_at: said.alert.starts_at,
-            })
+            .map(|said| AlertLine::of(&said.cluster, &said.alert))
             .collect();
-        lines.sort_by_key(|line| (rank(line.severity), std::cmp::Reverse(line.starts_at)));
+        lines.sort_by_key(|line| (line.quiet.is_some(), Reverse(line.severity), Reverse(line.starts_at)));
         lines
-    }
-}
-
-fn rank(severity: Severity) -> u8 {
-    match severity {
-        Severity::Critical => 0,
-        Severity::Warning => 1,
-        Severity::Info => 2,
     }
 }

@@ -23,7 +23,7 @@ fn a_killed_primary_is_failed_over_at_once_and_once() {
     stage.seconds(20);
     assert_eq!(stage.actions().len(), 1, "one action per epoch, however long it takes");
     assert_eq!(
-        stage.alert("PrimaryDown").expect("raised").summary,
+        stage.finding("PrimaryDown").expect("raised").summary,
         "db1 exited on signal 9 and is held down by its guard"
     );
 }
@@ -35,7 +35,7 @@ fn the_next_epoch_is_minted_only_when_the_action_has_ended() {
     let first = stage.actions()[0].clone();
     stage.claim(&first, "e1");
     stage.end(&first, Outcome::Refused { reason: "no".to_owned(), unblock: "db3".to_owned() });
-    assert!(stage.alert("FailoverRefused").expect("raised").summary.contains("db3 would unblock it"));
+    assert!(stage.finding("FailoverRefused").expect("raised").summary.contains("db3 would unblock it"));
     stage.seconds(4);
     assert_eq!(stage.actions().len(), 1, "not within five seconds");
     stage.seconds(3);
@@ -94,7 +94,7 @@ fn a_quorum_that_cannot_be_had_is_refused_with_the_name_of_who_is_missing() {
     stage.process(0, KILLED);
     stage.seconds(2);
     assert!(stage.actions().is_empty(), "30: refuse");
-    let refused = stage.alert("FailoverRefused").expect("raised").summary;
+    let refused = stage.finding("FailoverRefused").expect("raised").summary;
     assert!(refused.contains("db2 would unblock it"), "{refused}");
     stage.tells[1].silent = false;
     stage.seconds(2);
@@ -140,7 +140,7 @@ fn observing_says_what_it_would_do_and_does_nothing() {
     stage.process(0, KILLED);
     stage.seconds(10);
     assert!(stage.actions().is_empty());
-    let refused = stage.alert("FailoverRefused").expect("raised").summary;
+    let refused = stage.finding("FailoverRefused").expect("raised").summary;
     assert!(refused.contains("only observed; would promote one of: db2, db3"), "{refused}");
 }
 
@@ -185,7 +185,7 @@ fn more_than_three_automatic_failovers_in_ten_minutes_wait_for_a_person() {
     }
     stage.process(primary, KILLED);
     assert_eq!(stage.state().epoch, Epoch(3));
-    let refused = stage.alert("FailoverRefused").expect("raised").summary;
+    let refused = stage.finding("FailoverRefused").expect("raised").summary;
     assert!(refused.contains("waits for approval of epoch 4"), "{refused}");
     stage.say(None, Fact::Command(Command::Approve { epoch: Epoch(4) }));
     assert_eq!(stage.state().epoch, Epoch(4));
@@ -263,7 +263,7 @@ fn an_old_primary_is_brought_back_and_one_with_rows_of_its_own_waits_for_a_perso
     );
     stage.claim(&rejoin, "e1");
     stage.end(&rejoin, Outcome::Refused { reason: "it has shop.orders".to_owned(), unblock: "an operator".to_owned() });
-    assert!(stage.alert("ErrantTransactions").expect("raised").summary.contains("shop.orders"));
+    assert!(stage.finding("ErrantTransactions").expect("raised").summary.contains("shop.orders"));
     stage.seconds(120);
     assert_eq!(stage.actions().len(), 2, "nobody tries again on his own");
 }
@@ -301,7 +301,7 @@ fn a_replica_that_crashed_is_brought_back_and_does_not_count_until_then() {
     stage.process(0, KILLED);
     stage.seconds(1);
     assert_eq!(stage.actions().len(), 1, "no failover");
-    let refused = stage.alert("FailoverRefused").expect("raised").summary;
+    let refused = stage.finding("FailoverRefused").expect("raised").summary;
     assert!(refused.contains("db2 would unblock it"), "{refused}");
 }
 

@@ -11,7 +11,7 @@ use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact, Outcome, PermitAnswered, PermitAsked, PermitReturned};
 
 use super::super::explain::explain;
-use super::stage::{KILLED, RUNS, Stage, actions, cluster, id};
+use super::stage::{KILLED, RUNS, Stage, actions, cluster, id, is_finding};
 
 fn permit(number: u128) -> EventId {
     EventId(number)
@@ -50,7 +50,7 @@ fn said(stage: &Stage) -> Vec<String> {
 }
 
 fn refused(stage: &Stage) -> String {
-    stage.alert("FailoverRefused").expect("raised").summary
+    stage.finding("FailoverRefused").expect("raised").summary
 }
 
 fn therefore(stage: &Stage) -> String {
@@ -68,7 +68,7 @@ fn recovers(stage: &mut Stage) {
 fn it_is_asked_for_once_and_the_answer_makes_the_failover() {
     let mut stage = Stage::healthy();
     let out = stage.process(0, KILLED);
-    let topics: Vec<Topic> = out.iter().filter(|one| one.topic != Topic::Alerts).map(|one| one.topic).collect();
+    let topics: Vec<Topic> = out.iter().filter(|one| !is_finding(one)).map(|one| one.topic).collect();
     assert_eq!(topics, [Topic::Journal, Topic::Journal, Topic::Actions], "a question, an answer, an action");
     let Fact::PermitAsked(asked) = stage.permits().remove(0) else { panic!("a question comes first") };
     assert_eq!((asked.cluster, asked.epoch), (cluster(), Epoch(1)));
@@ -82,7 +82,7 @@ fn it_is_asked_for_once_and_the_answer_makes_the_failover() {
 fn the_same_answer_twice_makes_one_failover() {
     let mut stage = Stage::healthy();
     let out = stage.process(0, KILLED);
-    let answer = out.iter().rfind(|one| one.topic == Topic::Journal).expect("an answer").clone();
+    let answer = out.iter().rfind(|one| one.topic == Topic::Journal && !is_finding(one)).expect("an answer").clone();
     let before = stage.actions().len();
     stage.put(&answer);
     assert_eq!(stage.actions().len(), before);
@@ -96,13 +96,13 @@ fn without_an_answer_it_asks_again_after_two_seconds_and_says_so() {
     assert!(therefore(&stage).starts_with("a failover is due, and waits for the fleet's permit for epoch 1"));
     stage.seconds(1);
     assert_eq!(said(&stage), ["ask 1"]);
-    assert_eq!(stage.alert("FailoverRefused"), None, "an answer may take a moment");
+    assert_eq!(stage.finding("FailoverRefused"), None, "an answer may take a moment");
     stage.seconds(8);
     let asked = said(&stage).len();
     assert!((3..=5).contains(&asked), "each two seconds or a little later, not more: {asked}");
     assert!(stage.actions().is_empty());
     assert!(refused(&stage).contains("nobody answers"), "{}", refused(&stage));
-    assert_eq!(stage.alerts().iter().filter(|alert| alert.name == "FailoverRefused").count(), 1, "once");
+    assert_eq!(stage.findings().iter().filter(|finding| finding.rule == "FailoverRefused").count(), 1, "once");
     stage.fleet = true;
     stage.seconds(4);
     assert_eq!(stage.actions().len(), 1, "it goes on when the fleet's decider is back");
@@ -293,7 +293,7 @@ fn questions_go_to_the_fleet_and_answers_to_who_asked() {
     let out = stage.process(0, KILLED);
     let subjects: Vec<(String, Subject)> = out
         .iter()
-        .filter(|one| one.topic == Topic::Journal)
+        .filter(|one| one.topic == Topic::Journal && !is_finding(one))
         .map(|one| {
             let event = Event::<Fact>::from_json(one.value.as_deref().unwrap_or_default(), true).expect("a fact");
             assert!(one.headers.contains_key(millrace_schemas::record::EVIDENCE), "both are evidence");

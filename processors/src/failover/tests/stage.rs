@@ -13,7 +13,7 @@ use millrace_schemas::record::{Bytes, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Order, StepOutcome, StepResult};
-use millrace_schemas::topics::alerts::{Alert, Notice};
+use millrace_schemas::topics::alerts::Finding;
 use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{
     Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, ProcessChanged, Receiver, SemiSync, ServerState,
@@ -242,19 +242,14 @@ impl Stage {
         actions(&self.out)
     }
 
-    /// Every alert so far, as `NAME state: summary`.
-    pub(super) fn alerts(&self) -> Vec<Alert> {
-        let notices = self.out.iter().filter(|record| record.topic == Topic::Alerts);
-        notices
-            .map(|record| {
-                let Notice::Alert(alert) = read::<Notice>(record);
-                alert
-            })
-            .collect()
+    /// Every finding so far.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let facts = self.out.iter().filter(|record| record.topic == Topic::Journal).map(read::<Fact>);
+        facts.filter_map(|fact| if let Fact::Finding(finding) = fact { Some(*finding) } else { None }).collect()
     }
 
-    pub(super) fn alert(&self, name: &str) -> Option<Alert> {
-        self.alerts().into_iter().rfind(|alert| alert.name == name)
+    pub(super) fn finding(&self, rule: &str) -> Option<Finding> {
+        self.findings().into_iter().rfind(|finding| finding.rule == rule)
     }
 
     pub(super) fn claim(&mut self, action: &Action, executor: &str) -> Vec<NewRecord> {
@@ -267,7 +262,8 @@ impl Stage {
 
     /// Everything that was said to or by the fleet, in order.
     pub(super) fn permits(&self) -> Vec<Fact> {
-        self.out.iter().filter(|one| one.topic == Topic::Journal).map(read::<Fact>).collect()
+        let facts = self.out.iter().filter(|one| one.topic == Topic::Journal).map(read::<Fact>);
+        facts.filter(|fact| !matches!(fact, Fact::Finding(_))).collect()
     }
 
     /// Another cluster of the fleet speaks to it.
@@ -343,4 +339,9 @@ pub(super) fn mysql(spec: &mut ClusterSpec) {
 /// Bytes, for comparing two runs.
 pub(super) fn values(records: &[NewRecord]) -> Vec<Option<Bytes>> {
     records.iter().map(|record| record.value.clone()).collect()
+}
+
+/// What people are told, which nothing is decided by.
+pub(super) fn is_finding(record: &NewRecord) -> bool {
+    record.topic == Topic::Journal && matches!(read::<Fact>(record), Fact::Finding(_))
 }

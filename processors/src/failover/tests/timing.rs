@@ -141,7 +141,7 @@ fn every_record_twice_decides_once() {
     for _ in 0..3 {
         stage.end(&action, Outcome::Done { primary: super::stage::id(1) });
     }
-    let done = stage.alerts().iter().filter(|alert| alert.name == "FailoverDone").count();
+    let done = stage.findings().iter().filter(|finding| finding.rule == "FailoverDone").count();
     assert_eq!(done, 1, "60");
     stage.claim(&action, "late");
     assert!(

@@ -1,19 +1,13 @@
-//! The journal for an operator's command: from the newest snapshot on, folded as the deciders fold it; a word is appended, and
-//! what follows is told until the action that it led to has ended.
+//! What follows from an operator's command: told until the action that it led to has ended.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use millrace_processors::Folds;
+use anyhow::bail;
 use millrace_processors::failover::{Failover, State};
 use millrace_schemas::cluster::Mode;
-use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, HostId, InstanceId};
-use millrace_schemas::record::Record;
-use millrace_schemas::signing::Refusal;
-use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Action;
 use millrace_schemas::topics::inventory::Item;
@@ -21,36 +15,15 @@ use millrace_schemas::topics::journal::{Command, Ended, Fact, Outcome};
 use serde::Serialize;
 
 use super::super::End;
+use super::super::ledger::Ledger;
 use super::super::output::{Form, answer, say};
-use super::super::site::trusted;
-use crate::bus::{Assignment, From, Polled, Reader, SharedBus};
-use crate::config;
 use crate::journal::why::describe;
 use crate::journal::{SCHEMA_VERSION, appended_to};
-use crate::roles::process::restored;
-use crate::roles::speaker::Speaker;
 
-/// 200 ms per poll.
-const POLL: Duration = Duration::from_millis(200);
-/// 5 s for what is in the journal already.
-const READ_WITHIN: Duration = Duration::from_secs(5);
 /// 10 s until somebody takes what was asked: deciders and executors answer in milliseconds, or do not run.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 /// 4 minutes until it has ended: the longest action, the creation of a cluster, has three.
 const ENDED_WITHIN: Duration = Duration::from_mins(4);
-
-pub(super) struct Ledger {
-    bus: SharedBus,
-    folds: Folds<Failover>,
-    reader: Box<dyn Reader>,
-    speaker: Speaker,
-    /// What came after the operator's own word, in the same poll.
-    ahead: Vec<Record>,
-    /// Why the newest word was not believed, if that was said: partition, offset, reason.
-    refused: Vec<(u32, u64, Refusal)>,
-    /// False when nobody has the bus but this command: then nothing is done until somebody runs.
-    runs: bool,
-}
 
 /// Which action an operator waits for.
 #[derive(Clone, Copy, Debug)]
@@ -73,35 +46,9 @@ struct Told {
     primary: Option<InstanceId>,
 }
 
-impl Ledger {
-    /// The journal of the site that the configuration describes, read up to now.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let settings = config::load(path)?;
-        let (bus, runs) = trusted(&settings)?;
-        let user = rustix::process::getuid().as_raw();
-        let speaker = Speaker::new(format!("operator/{}-{user}", settings.name), settings.bus.state(), bus.clone())?;
-        let folds = restored(&bus, Failover)?;
-        let reader = bus.reader(Assignment::Manual(vec![(Topic::Journal, From::Offsets(folds.next()))]))?;
-        let mut ledger = Self { bus, folds, reader, speaker, ahead: Vec::new(), refused: Vec::new(), runs };
-        ledger.catch_up()?;
-        Ok(ledger)
-    }
-
-    pub(super) fn clusters(&self) -> impl Iterator<Item = (&ClusterId, &State)> {
-        self.folds.clusters()
-    }
-
-    pub(super) fn state(&self, cluster: &ClusterId) -> Option<&State> {
-        self.folds.state(cluster)
-    }
-
-    /// The bus's time, as far as the journal was read.
-    pub(super) fn now(&self) -> Timestamp {
-        self.folds.now()
-    }
-
+impl Ledger<Failover> {
     /// The state of a cluster that was declared.
-    pub(super) fn known(&self, cluster: &ClusterId) -> anyhow::Result<&State> {
+    pub(in crate::cli) fn known(&self, cluster: &ClusterId) -> anyhow::Result<&State> {
         let Some(state) = self.state(cluster).filter(|state| state.spec.is_some()) else {
             let known: Vec<&str> = self.clusters().map(|(cluster, _)| cluster.as_str()).collect();
             bail!(
@@ -129,7 +76,7 @@ impl Ledger {
         if state.primary.is_some() {
             bail!("{cluster} is there already: `millrace why {cluster}` says how it is");
         }
-        self.say(cluster, Command::SetMode { mode: Mode::Observe })?;
+        self.say(cluster, Fact::Command(Command::SetMode { mode: Mode::Observe }))?;
         let until = Instant::now() + TAKEN_WITHIN;
         while let Some(state) = self.state(cluster).filter(|state| !state.may_be_declared()) {
             if let Some(instance) = state.may_be_open.first() {
@@ -149,29 +96,6 @@ impl Ledger {
             self.poll()?;
         }
         Ok(())
-    }
-
-    /// Says `command` and waits until it is in the journal. The id of the fact.
-    pub(super) fn say(&mut self, cluster: &ClusterId, command: Command) -> anyhow::Result<EventId> {
-        let subject = Subject::cluster(cluster.clone());
-        let landed = self.speaker.say(subject, None, Fact::Command(command)).wait().context("it was not said")?;
-        let place = *landed.first().context("the bus did not say where it landed")?;
-        let until = Instant::now() + READ_WITHIN;
-        while Instant::now() < until {
-            let mut records = self.poll()?.into_iter();
-            let refused =
-                self.refused.drain(..).find(|(at, offset, _)| (*at, *offset) == (place.partition, place.offset));
-            if let Some((.., why)) = refused {
-                let as_whom = self.speaker.source();
-                return Err(End::Refused(format!("nobody believes {as_whom}: {why}; nothing was changed")).into());
-            }
-            if let Some(record) = records.find(|one| (one.partition, one.offset) == (place.partition, place.offset)) {
-                self.ahead = records.collect();
-                return Ok(Event::<Fact>::from_record(&record)?.id);
-            }
-        }
-        Err(End::Unknown("it was said, and did not come back from the bus: look at `millrace cluster list`".to_owned())
-            .into())
     }
 
     /// Tells what follows until the action that is `wanted` has ended.
@@ -261,36 +185,5 @@ impl Ledger {
             .into()),
             Outcome::Abandoned { reason, .. } => bail!("given up: {reason}; `millrace why {cluster}` says more"),
         }
-    }
-
-    fn catch_up(&mut self) -> anyhow::Result<()> {
-        let mut last = Instant::now();
-        loop {
-            if !self.poll()?.is_empty() {
-                last = Instant::now();
-            }
-            if self.reader.unread()?.is_empty() {
-                return Ok(());
-            }
-            if last.elapsed() > READ_WITHIN {
-                bail!("the journal could not be read to its end: nothing came for {} s", READ_WITHIN.as_secs());
-            }
-        }
-    }
-
-    fn poll(&mut self) -> anyhow::Result<Vec<Record>> {
-        let mut records = Vec::new();
-        self.refused.clear(); // only the newest word is of interest
-        for item in self.reader.poll(POLL)? {
-            match item {
-                Polled::Record(record) => {
-                    self.folds.fold(&record);
-                    records.push(record);
-                }
-                Polled::Refused { record, why } => self.refused.push((record.partition, record.offset, why)),
-                Polled::Gained { .. } | Polled::Lost { .. } => {}
-            }
-        }
-        Ok(records)
     }
 }
