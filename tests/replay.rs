@@ -18,7 +18,6 @@ use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
-use millrace_schemas::topics::alerts::Notice;
 use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::routes::Routing;
 use serde::{Deserialize, Serialize};
@@ -127,8 +126,8 @@ fn decide<P: Processor + Default>(journal: &[Record], pause: Option<usize>) -> V
     out
 }
 
-/// What is said about a permit.
-fn permit(fact: &Fact) -> String {
+/// What a decider says in the journal itself: about a permit, or for people.
+fn word(fact: &Fact) -> String {
     match fact {
         Fact::PermitAsked(asked) => {
             format!("{} asks the fleet for epoch {}: {}", asked.cluster, asked.epoch, asked.reason)
@@ -138,6 +137,7 @@ fn permit(fact: &Fact) -> String {
             format!("epoch {} is {word} until {}: {}", answer.epoch, answer.until, answer.reason)
         }
         Fact::PermitReturned(returned) => format!("{} gives its permit back: {}", returned.cluster, returned.reason),
+        Fact::Finding(finding) => format!("{} {:?}: {}", finding.rule, finding.state, finding.summary),
         other => panic!("a decider says {other:?}"),
     }
 }
@@ -153,16 +153,12 @@ fn sentence(offset: u64, record: &NewRecord) -> String {
             }
             Order::Step(step) => panic!("a decider asks for the step {}", step.step.name()),
         },
-        Topic::Alerts => {
-            let Notice::Alert(alert) = Event::<Notice>::from_json(value, false).expect("an alert").payload;
-            let _ = write!(line, "{} {:?}: {}", alert.name, alert.state, alert.summary);
-        }
         Topic::Routes => {
             let Routing::Route(route) = Event::<Routing>::from_json(value, false).expect("a route").payload;
             let primary = route.primary.map_or("nobody".to_owned(), |member| member.instance.to_string());
             let _ = write!(line, "since epoch {} write to {primary}", route.epoch);
         }
-        Topic::Journal => line.push_str(&permit(&Event::<Fact>::from_json(value, true).expect("a fact").payload)),
+        Topic::Journal => line.push_str(&word(&Event::<Fact>::from_json(value, true).expect("a fact").payload)),
         other => panic!("a decider writes to {other}"),
     }
     line

@@ -13,14 +13,14 @@ use millrace_processors::failover::Failover;
 use millrace_processors::refusals::ALERT;
 use millrace_schemas::cluster::Mode;
 use millrace_schemas::event::{Event, Subject};
-use millrace_schemas::ids::{Epoch, EventId};
+use millrace_schemas::ids::{Epoch, EventId, fleet};
 use millrace_schemas::metrics::{REFUSALS_TOLD, REFUSED, STEPS};
 use millrace_schemas::record::{Bytes, NewRecord, Record, partition_of};
 use millrace_schemas::signing::{KEY, SIGNATURE, Signer};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, Check, Order, Step, StepRequest};
-use millrace_schemas::topics::alerts::Notice;
+use millrace_schemas::topics::alerts::{Notice, fingerprint};
 use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Command, Fact};
 
@@ -239,22 +239,22 @@ fn are_told(world: &World, refused: &[(NewRecord, &str)]) {
         assert_eq!(found.headers.contains_key(SIGNATURE), record.headers.contains_key(SIGNATURE));
     }
     let partitions = world.bus.partitions(Topic::Journal).expect("there");
-    let fingerprint =
-        |at: u32, topic: Topic, reason: &str| EventId::derive(&[ALERT, "fleet", topic.name(), &at.to_string(), reason]);
-    let alerts: BTreeSet<EventId> = world
-        .events::<Notice>()
-        .into_iter()
-        .filter_map(|(_, event)| {
-            let Notice::Alert(alert) = event.payload;
-            (alert.name == ALERT).then_some(alert.fingerprint)
+    let partitions = 0..partitions;
+    let is_known = |world: &World, topic: Topic, reason: &str| {
+        let alerts = world.events::<Notice>().into_iter().map(|(_, event)| event.payload);
+        let names: BTreeSet<EventId> = alerts.map(|Notice::Alert(alert)| alert.fingerprint).collect();
+        partitions.clone().any(|at| {
+            let labels =
+                [("topic", topic.name().to_owned()), ("partition", at.to_string()), ("reason", reason.to_owned())];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
+            names.contains(&fingerprint(&fleet(), ALERT, None, &labels))
         })
-        .collect();
+    };
     for ((topic, reason), count) in counts {
         let labels = [topic.name(), reason];
         assert_eq!(world.count(&REFUSALS_TOLD, &[labels[0], labels[1], "dead"]), count, "{labels:?}");
         assert!(world.count(&REFUSED, &labels) >= count, "{labels:?}");
-        let fired = (0..partitions).any(|at| alerts.contains(&fingerprint(at, topic, reason)));
-        assert!(fired, "no alert for {labels:?}");
+        world.wait_for(&format!("an alert for {labels:?}"), |world| is_known(world, topic, reason).then_some(()));
     }
 }
 
