@@ -61,7 +61,7 @@ pub fn fold(mut rows: Vec<Row>, weight: impl Fn(&Row) -> u64) -> Vec<Row> {
         let has = told.has(row.digest) && row.digest != DigestId::OTHER;
         if !has {
             if let Some(other) = &mut other {
-                merge(other, row);
+                other.merge(row);
             } else {
                 let (schema, user, digest) = (String::new(), String::new(), DigestId::OTHER);
                 other = Some(Row { schema, user, digest, ..row.clone() });
@@ -71,29 +71,4 @@ pub fn fold(mut rows: Vec<Row>, weight: impl Fn(&Row) -> u64) -> Vec<Row> {
     });
     rows.extend(other.map(|other| Row { folded: other.folded.saturating_add(told.folded), ..other }));
     rows
-}
-
-/// Adds the counts of `more`, which has the same sample factor. What one of them does not know, the sum does not know.
-pub fn merge(into: &mut Row, more: &Row) {
-    let both = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-    into.rt_min_us = match (into.count, more.count) {
-        (0, _) => more.rt_min_us,
-        (_, 0) => into.rt_min_us,
-        _ => into.rt_min_us.min(more.rt_min_us),
-    };
-    into.rt_max_us = into.rt_max_us.max(more.rt_max_us);
-    into.count += more.count;
-    into.errors += more.errors;
-    into.killed = both(into.killed, more.killed);
-    into.timed_out = both(into.timed_out, more.timed_out);
-    into.rows_sent += more.rows_sent;
-    into.rows_affected += more.rows_affected;
-    into.rows_examined = both(into.rows_examined, more.rows_examined);
-    into.lock_us = both(into.lock_us, more.lock_us);
-    into.bytes_in += more.bytes_in;
-    into.bytes_out += more.bytes_out;
-    into.rt_sum_us += more.rt_sum_us;
-    into.rt_first.merge(&more.rt_first);
-    into.rt_last.merge(&more.rt_last);
-    into.folded = into.folded.saturating_add(more.folded);
 }

@@ -10,7 +10,7 @@ use millrace_schemas::sketch::Sketch;
 use millrace_schemas::topics::queries::{Row, Source};
 
 use super::SlowEntry;
-use crate::rows::{fold, merge};
+use crate::rows::fold;
 use crate::statements::{Interruption, Known, NewDigest};
 
 /// 10,000 rows of some 500 bytes are held; a log of which every entry is another digest is told that much sooner.
@@ -53,7 +53,7 @@ impl Rows {
         };
         let row = row(&self.instance, &key, entry);
         match self.sums.get_mut(&key) {
-            Some(sum) => merge(sum, &row),
+            Some(sum) => sum.merge(&row),
             None => drop(self.sums.insert(key, row)),
         }
         digest

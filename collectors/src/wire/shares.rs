@@ -135,7 +135,7 @@ fn one_each(rows: Vec<Row>) -> Vec<Row> {
     for row in rows {
         let key = (row.digest, row.schema.clone(), row.user.clone());
         match each.get_mut(&key) {
-            Some(one) => rows::merge(one, &row),
+            Some(one) => one.merge(&row),
             None => drop(each.insert(key, row)),
         }
     }

@@ -333,27 +333,10 @@ fn add_sum(sum: &mut Sum, part: &Sum) {
     sum.rt_last.merge(&part.rt_last);
 }
 
-/// Adds the counts of `part`, `factor` times over. What one side does not know, the sum does not know.
+/// Adds the counts of `part`, `factor` times over, and keeps the coarsest sampling in the window: above 1, its counts are
+/// estimates.
 fn add_counts<I, T, S>(sum: &mut Sum, part: &Row<I, T, S>, factor: u64) {
-    let times = |value: u64| value.saturating_mul(factor);
-    let plus = |a: &mut u64, b: u64| *a = a.saturating_add(times(b));
-    let maybe = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(times(b?)));
-    if part.count > 0 {
-        sum.rt_min_us = if sum.count == 0 { part.rt_min_us } else { sum.rt_min_us.min(part.rt_min_us) };
-        sum.rt_max_us = sum.rt_max_us.max(part.rt_max_us);
-    }
-    plus(&mut sum.count, part.count);
-    plus(&mut sum.errors, part.errors);
-    plus(&mut sum.rows_sent, part.rows_sent);
-    plus(&mut sum.rows_affected, part.rows_affected);
-    plus(&mut sum.bytes_in, part.bytes_in);
-    plus(&mut sum.bytes_out, part.bytes_out);
-    plus(&mut sum.rt_sum_us, part.rt_sum_us);
-    sum.rows_examined = maybe(sum.rows_examined, part.rows_examined);
-    sum.lock_us = maybe(sum.lock_us, part.lock_us);
-    sum.killed = maybe(sum.killed, part.killed);
-    sum.timed_out = maybe(sum.timed_out, part.timed_out);
-    // The coarsest sampling in the window: above 1, its counts are estimates.
+    sum.add_counts(part, factor);
     sum.sample_factor = sum.sample_factor.max(part.sample_factor.clamp(1, FACTOR_MAX));
 }
 

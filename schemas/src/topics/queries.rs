@@ -140,6 +140,40 @@ impl<Instance, Text, Times> Row<Instance, Text, Times> {
             timed_out: self.timed_out,
         }
     }
+
+    /// Adds the counts of `more`, `times` over: everything but the distributions of response times and what the rows are about.
+    /// What one side does not know, the sum does not know.
+    pub fn add_counts<I, T, S>(&mut self, more: &Row<I, T, S>, times: u64) {
+        let plus = |sum: &mut u64, part: u64| *sum = sum.saturating_add(part.saturating_mul(times));
+        let maybe = |sum: &mut Option<u64>, part: Option<u64>| {
+            *sum = sum.zip(part).map(|(sum, part)| sum.saturating_add(part.saturating_mul(times)));
+        };
+        if more.count > 0 {
+            self.rt_min_us = if self.count == 0 { more.rt_min_us } else { self.rt_min_us.min(more.rt_min_us) };
+            self.rt_max_us = self.rt_max_us.max(more.rt_max_us);
+        }
+        plus(&mut self.count, more.count);
+        plus(&mut self.errors, more.errors);
+        plus(&mut self.rows_sent, more.rows_sent);
+        plus(&mut self.rows_affected, more.rows_affected);
+        plus(&mut self.bytes_in, more.bytes_in);
+        plus(&mut self.bytes_out, more.bytes_out);
+        plus(&mut self.rt_sum_us, more.rt_sum_us);
+        maybe(&mut self.rows_examined, more.rows_examined);
+        maybe(&mut self.lock_us, more.lock_us);
+        maybe(&mut self.killed, more.killed);
+        maybe(&mut self.timed_out, more.timed_out);
+    }
+}
+
+impl Row {
+    /// Adds a row of the same sample factor whole.
+    pub fn merge(&mut self, more: &Self) {
+        self.add_counts(more, 1);
+        self.rt_first.merge(&more.rt_first);
+        self.rt_last.merge(&more.rt_last);
+        self.folded = self.folded.saturating_add(more.folded);
+    }
 }
 
 /// Bytes that are no batch of this topic, or of `windows`, whose batches are made here too.

@@ -155,14 +155,7 @@ impl Told {
             return;
         };
         *folded += rows;
-        sum.count += row.count;
-        sum.errors += row.errors;
-        sum.rows_sent += row.rows_sent;
-        sum.rows_affected += row.rows_affected;
-        sum.bytes_in += row.bytes_in;
-        sum.bytes_out += row.bytes_out;
-        sum.rt_sum_us += row.rt_sum_us;
-        sum.rt_last.merge(&row.rt_last);
+        sum.merge(&row);
     }
 }
 
