@@ -4,6 +4,8 @@
 # store.sh start DIR PORT  that, and runs it on 127.0.0.1:PORT with its data in DIR, as this very process, until it is stopped
 # store.sh influxdb DIR PORT
 #                          the same with an InfluxDB 1.6, which answers InfluxQL
+# store.sh prometheus DIR PORT
+#                          the same with a Prometheus, which takes remote write
 #
 # They are the time-series stores of the demo and of tests: Debian's packages, whose programs need nothing beside them.
 # Everything lies under $MILLRACE_STORES (default ~/.cache/millrace/stores) and needs no root. Repeating a command costs nothing;
@@ -101,5 +103,15 @@ case ${1:-} in
         influxdb_settings "$2" "$3" >"$2/influxdb.conf"
         exec "$root/influxdb/usr/bin/influxd" -config "$2/influxdb.conf"
         ;;
-    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT" ;;
+    prometheus)
+        [ $# = 3 ] || die 2 "usage: store.sh prometheus DIR PORT"
+        flock 9
+        fetch_store "$root/prometheus" prometheus Prometheus prometheus --version
+        exec 9>&-
+        mkdir -p "$2"
+        echo 'global: {}' >"$2/prometheus.yml"
+        exec "$root/prometheus/usr/bin/prometheus" --config.file="$2/prometheus.yml" --storage.tsdb.path="$2/tsdb" \
+            --web.listen-address="127.0.0.1:$3" --web.enable-remote-write-receiver --log.level=warn
+        ;;
+    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|prometheus DIR PORT" ;;
 esac

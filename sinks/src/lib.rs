@@ -2,7 +2,9 @@
 //! no server.
 
 pub mod archive;
-pub mod influx;
+mod influx;
 pub mod line;
 pub mod points;
+mod remote;
+pub mod store;
 pub mod witness;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use millrace_schemas::metrics::SERIES_PER_INSTANCE;
-use millrace_sinks::influx::Api;
+use millrace_sinks::store::Api;
 use reqwest::Url;
 
 use super::read::{Problems, Section};
@@ -56,9 +56,10 @@ fn store(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<St
             Some(Api::V2 { org, bucket })
         }
         "influx-v1" => Some(Api::V1 { database: section.required("database", problems).map(|(text, _)| text)? }),
+        "remote-write" => Some(Api::Remote),
         _ => {
             let what = format!(
-                "store.kind = \"{kind}\" is not known: \"influx-v2\" (VictoriaMetrics speaks it too) or \"influx-v1\""
+                "store.kind = \"{kind}\" is not known: \"influx-v2\" (VictoriaMetrics speaks it too), \"influx-v1\" or \"remote-write\" (Prometheus)"
             );
             problems.note(at, what);
             // What belongs to either kind is no further problem.
@@ -103,12 +104,14 @@ mod tests {
     fn a_store_is_read() {
         let text = format!(
             "{BUS}[[store]]\nname = \"a\"\nurl = \"http://127.0.0.1:8428\"\nkind = \"influx-v2\"\nbucket = \"b\"\ntoken-file = \"t\"\n\
-             [[store]]\nname = \"b\"\nurl = \"http://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n"
+             [[store]]\nname = \"b\"\nurl = \"http://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n\
+             [[store]]\nname = \"c\"\nurl = \"http://h:9090\"\nkind = \"remote-write\"\n"
         );
         let stores = parse(&text).expect("right").stores;
         let v2 = Api::V2 { org: "millrace".to_owned(), bucket: "b".to_owned() };
         assert_eq!(stores[0].api, v2);
         assert_eq!((stores[0].token_file.clone(), stores[0].series), (Some(PathBuf::from("t")), SERIES_PER_INSTANCE));
+        assert_eq!(stores[2].api, Api::Remote);
         assert_eq!((&stores[1].api, stores[1].series), (&Api::V1 { database: "d".to_owned() }, 5_000));
     }
 

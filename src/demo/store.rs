@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::metrics::{LOAD_QUERIES, SERIES_PER_INSTANCE};
-use millrace_sinks::influx::Api;
+use millrace_sinks::store::Api;
 
 use crate::config;
 

@@ -22,7 +22,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::queries::{self, Row};
 use millrace_schemas::topics::windows::{self, TOTAL};
 use millrace_schemas::topics::{Topic, examples, samples};
-use millrace_sinks::influx::Api;
+use millrace_sinks::store::Api;
 use millrace_test_servers::Store;
 
 use picky::Picky;

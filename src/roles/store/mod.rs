@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use millrace_schemas::event::Unreadable;
 use millrace_schemas::metrics::{
-    Registry, STORE_BAD_LINES, STORE_FAILED, STORE_LINES, STORE_REFUSED_POINTS, STORE_REPLACED, STORE_REWINDS,
-    STORE_UNKNOWN_SERIES, STORE_UNREADABLE,
+    Registry, STORE_BAD_LINES, STORE_FAILED, STORE_LATE, STORE_LINES, STORE_REFUSED_POINTS, STORE_REPLACED,
+    STORE_REWINDS, STORE_UNKNOWN_SERIES, STORE_UNREADABLE,
 };
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
-use millrace_sinks::influx::{Failed, Influx};
 use millrace_sinks::points::Points;
+use millrace_sinks::store::{Failed, Left, Store as Way};
 use millrace_sinks::witness::Witness;
 use reqwest::Url;
 
@@ -61,7 +61,7 @@ struct Store<'a> {
     metrics: &'a Registry,
     lag: &'a Lag,
     stop: &'a AtomicBool,
-    influx: Influx,
+    way: Way,
     witness: Witness,
     points: Points,
     positions: Positions,
@@ -85,14 +85,14 @@ pub fn run(
         read.with_context(|| format!("the token of the store {} in {} cannot be read", settings.name, file.display()))
     });
     let token = token.transpose()?.unwrap_or_default();
-    let influx = Influx::new(&settings.url, &settings.api, token.trim())?;
+    let way = Way::new(&settings.url, &settings.api, token.trim())?;
     let url = Url::parse(&settings.url).context("the store's address")?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let witness = Witness::new(host, url.port_or_known_default().unwrap_or(80));
     let Some(positions) = restored(bus, settings, stop)? else { return Ok(()) };
     let points = Points::new(settings.series);
     let (stood, saved, told) = (Instant::now(), Instant::now(), BTreeSet::new());
-    let mut store = Store { settings, bus, metrics, lag, stop, influx, witness, points, positions, stood, saved, told };
+    let mut store = Store { settings, bus, metrics, lag, stop, way, witness, points, positions, stood, saved, told };
     while store.await_store() {
         match store.ship()? {
             End::Stopped => break,
@@ -167,7 +167,7 @@ impl Store<'_> {
     fn ship(&mut self) -> anyhow::Result<End> {
         let assignment = Assignment::Manual(self.positions.begin());
         let mut reader = self.bus.reader(assignment).context("the store's sink cannot read")?;
-        let mut shipment = Shipment::default();
+        let mut shipment = Shipment::new(&self.settings.api);
         self.points.begin();
         while !self.is_stopping() {
             let now = Instant::now();
@@ -187,7 +187,7 @@ impl Store<'_> {
                 }
             }
             if shipment.is_due()
-                && let Some(end) = self.send(&std::mem::take(&mut shipment))
+                && let Some(end) = self.send(&std::mem::replace(&mut shipment, Shipment::new(&self.settings.api)))
             {
                 return Ok(end);
             }
@@ -245,17 +245,20 @@ impl Store<'_> {
 
     /// Sends all of a shipment. Says so when reading has to end.
     fn send(&mut self, shipment: &Shipment) -> Option<End> {
-        let (mut bad, mut broke) = (Vec::new(), false);
+        let (mut bad, mut late, mut broke) = (Vec::new(), 0, false);
         for (first, lines) in shipment.requests() {
             let mut wait = RETRY_FROM;
             loop {
-                let mut refused = Vec::new();
-                match self.influx.deliver(&lines, &mut refused) {
+                let mut left = Left::default();
+                match self.way.deliver(&lines, &mut left) {
                     Ok(()) => {
-                        bad.extend(refused.into_iter().map(|(at, words)| (first + at, words)));
+                        late += left.late;
+                        bad.extend(left.bad.into_iter().map(|(at, words)| (first + at, words)));
                         break;
                     }
-                    Err(Failed::Bad(why)) => unreachable!("it is halved until one line is left: {why}"),
+                    Err(Failed::Bad(why) | Failed::Late(why)) => {
+                        unreachable!("it is halved until one line is left: {why}")
+                    }
                     Err(Failed::Away { why, after }) => {
                         self.metrics.add(&STORE_FAILED, &[self.name()], 1);
                         if !std::mem::replace(&mut broke, true) {
@@ -273,7 +276,10 @@ impl Store<'_> {
         if self.tell(shipment, &bad).is_err() {
             return Some(End::Stopped);
         }
-        self.metrics.add(&STORE_LINES, &[self.name()], (shipment.lines() - bad.len()) as u64);
+        if late > 0 {
+            self.metrics.add(&STORE_LATE, &[self.name()], late);
+        }
+        self.metrics.add(&STORE_LINES, &[self.name()], (shipment.lines() - bad.len()) as u64 - late);
         let (reached, dealt) = shipment.reached();
         self.positions.acknowledge(reached, Instant::now());
         dealt.for_each(|(topic, partition, next, at)| self.lag.reached(topic, partition, next, at));
@@ -293,7 +299,7 @@ impl Store<'_> {
                     "a line was refused, its record went to dead: {words}"
                 );
                 let mut letter = dead(record, &processor(self.settings), words);
-                let shown = line.trim_end().chars().take(LINE_SHOWN).collect();
+                let shown = line.chars().take(LINE_SHOWN).collect();
                 letter.headers.insert("millrace.errors.line".to_owned(), shown);
                 letters.push(letter);
             }

@@ -1,4 +1,4 @@
-//! What gathers on its way to a store: records and points enter, lines with their records are there to be sent. A record is in one
+//! What gathers on its way to a store: records and points enter, encoded points with their records are there to be sent. A record is in one
 //! shipment whole, so that its position moves only when the store has all of it.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_sinks::line::{self, Point, Refused};
+use millrace_sinks::line::{Point, Refused};
+use millrace_sinks::store::Api;
 
 use super::positions::Reached;
 
@@ -18,10 +19,11 @@ const BYTES_MAX: usize = 1 << 20;
 /// 1 s: a second must close before it is shown, and the store takes as long to show it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Lines, and the records that they are of.
-#[derive(Debug, Default)]
+/// Points as a store wants them, and the records that they are of.
+#[derive(Debug)]
 pub(super) struct Shipment {
-    lines: Vec<String>,
+    api: Api,
+    lines: Vec<Vec<u8>>,
     /// Which record each line is of.
     owners: Vec<usize>,
     records: Vec<Record>,
@@ -40,6 +42,12 @@ pub(super) struct Encoded {
 }
 
 impl Shipment {
+    /// Nothing yet, for a store that speaks `api`.
+    pub(super) fn new(api: &Api) -> Self {
+        let (lines, owners, records, reached) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
+        Self { api: api.clone(), lines, owners, records, bytes: 0, since: None, reached }
+    }
+
     /// A record was read that gives nothing.
     pub(super) fn pass(&mut self, record: &Record) {
         self.reached.insert((record.topic, record.partition), (record.offset + 1, record.appended));
@@ -51,8 +59,8 @@ impl Shipment {
         self.pass(&record);
         let mut encoded = Encoded::default();
         for point in points {
-            let mut text = String::new();
-            match line::encode(point, &mut text) {
+            let mut text = Vec::new();
+            match self.api.encode(point, &mut text) {
                 Ok(replaced) => {
                     encoded.replaced += replaced;
                     self.bytes += text.len();
@@ -84,8 +92,8 @@ impl Shipment {
     }
 
     /// The lines, in requests of the size that a store likes: the records of one poll may be more than one.
-    pub(super) fn requests(&self) -> Vec<(usize, Vec<&str>)> {
-        let mut requests: Vec<(usize, Vec<&str>)> = Vec::new();
+    pub(super) fn requests(&self) -> Vec<(usize, Vec<&[u8]>)> {
+        let mut requests: Vec<(usize, Vec<&[u8]>)> = Vec::new();
         let mut bytes = 0;
         for (at, line) in self.lines.iter().enumerate() {
             if bytes + line.len() > BYTES_MAX || requests.last().is_none_or(|(_, lines)| lines.len() >= LINES_MAX) {
@@ -105,9 +113,9 @@ impl Shipment {
         self.lines.len()
     }
 
-    /// A line and its record.
-    pub(super) fn line(&self, at: usize) -> (&str, &Record) {
-        (&self.lines[at], &self.records[self.owners[at]])
+    /// A line as a person reads it, and its record.
+    pub(super) fn line(&self, at: usize) -> (String, &Record) {
+        (self.api.show(&self.lines[at]), &self.records[self.owners[at]])
     }
 
     /// What was reached when all of it is stored, for positions, and with the append times for the lag.
@@ -129,34 +137,38 @@ mod tests {
         Record { topic: Topic::Windows, partition: 1, offset, appended: Timestamp(9), key, headers, value: None }
     }
 
+    fn api() -> Api {
+        Api::V1 { database: "d".to_owned() }
+    }
+
     fn point(label: &str, value: f64) -> Point {
         Point { measurement: "m", labels: vec![("a", label.to_owned())], fields: vec![("f", value)], at: Timestamp(0) }
     }
 
     #[test]
     fn lines_know_their_records_and_positions_are_those_of_whole_records() {
-        let mut shipment = Shipment::default();
+        let mut shipment = Shipment::new(&api());
         assert_eq!(
             shipment.take(record(4), &[point("x", 1.0), point("y\n", f64::NAN)]),
             Encoded { replaced: 0, refused: 1 }
         );
         assert_eq!(shipment.take(record(5), &[]), Encoded::default());
         assert_eq!(shipment.take(record(6), &[point("z\n", 2.0)]), Encoded { replaced: 1, refused: 0 });
-        let of = |at| (shipment.line(at).0.to_owned(), shipment.line(at).1.offset);
-        assert_eq!([of(0), of(1)], [("m,a=x f=1 0\n".to_owned(), 4), ("m,a=z\\  f=2 0\n".to_owned(), 6)]);
+        let of = |at| (shipment.line(at).0, shipment.line(at).1.offset);
+        assert_eq!([of(0), of(1)], [("m,a=x f=1 0".to_owned(), 4), ("m,a=z\\  f=2 0".to_owned(), 6)]);
         assert_eq!(shipment.reached().0, Reached::from([((Topic::Windows, 1), 7)]));
         assert!(!shipment.is_due());
     }
 
     #[test]
     fn what_one_poll_gave_goes_in_requests_that_a_store_likes() {
-        let mut shipment = Shipment::default();
+        let mut shipment = Shipment::new(&api());
         let points: Vec<Point> = (0..LINES_MAX + 7).map(|at| point(&at.to_string(), 1.0)).collect();
         shipment.take(record(1), &points);
         assert!(shipment.is_full() && shipment.is_due());
         let sizes: Vec<_> = shipment.requests().iter().map(|(first, lines)| (*first, lines.len())).collect();
         assert_eq!(sizes, [(0, LINES_MAX), (LINES_MAX, 7)]);
-        let mut wide = Shipment::default();
+        let mut wide = Shipment::new(&api());
         wide.take(record(1), &vec![point(&"x".repeat(BYTES_MAX / 3), 1.0); 4]);
         assert_eq!(wide.requests().iter().map(|(_, lines)| lines.len()).collect::<Vec<_>>(), [2, 2]);
     }

@@ -32,6 +32,11 @@ impl Store {
         Self::of("influxdb", "/query?q=SHOW+DATABASES")
     }
 
+    /// Starts a Prometheus that has nothing yet, and takes what is written to it.
+    pub fn prometheus() -> Self {
+        Self::of("prometheus", "/-/ready")
+    }
+
     fn of(start: &'static str, health: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-store-").tempdir().expect("a folder");
         let mut store = Self { start, health, child: None, port: free_port(), folder };

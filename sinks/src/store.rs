@@ -1,0 +1,273 @@
+//! Writes points to a store of time series: one that takes the line protocol (InfluxDB 2 by `/api/v2/write`, InfluxDB 1 by `/write`,
+//! and what speaks like them), or one that takes Prometheus' remote write. Encoded points enter; leaves that they are stored, that one
+//! is bad, or that the store is away. It never gives up a point itself.
+//!
+//! Two clients: the crate `influxdb2` writes by the v2 API, over plain HTTP ([`crate::influx`]). It cannot speak TLS here (it brings
+//! an old one of its own), drops the path of a base address, knows no v1, and does not tell `Retry-After`; for those there is the
+//! HTTP client that the rest of the program uses. Both get bodies that are packed here.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::Url;
+
+use crate::influx::OfCrate;
+use crate::line::{self, Point, Refused};
+use crate::remote;
+
+/// 10 s for an answer: a batch takes milliseconds; a store that takes longer is one that hangs.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// 2 s to connect.
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// 500 characters of what a store says are enough to know what it means.
+const WORDS: usize = 500;
+
+/// How Prometheus says that a point is older than what it takes, or that it has another one of that time.
+const LATE: [&str; 3] = ["out of order", "too old", "duplicate sample"];
+
+/// Which API a store speaks, and where in it the points go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// InfluxDB 2 and what is compatible with it.
+    V2 {
+        /// The organisation.
+        org: String,
+        /// The bucket.
+        bucket: String,
+    },
+    /// InfluxDB 1 and what is compatible with it.
+    V1 {
+        /// The database.
+        database: String,
+    },
+    /// Prometheus' remote write, version 1: Prometheus itself, Mimir, Thanos, VictoriaMetrics and others.
+    Remote,
+}
+
+impl Api {
+    /// Appends a point as the API wants it, and says how many characters were replaced. A point that is refused leaves `out` as it
+    /// was.
+    pub fn encode(&self, point: &Point, out: &mut Vec<u8>) -> Result<u64, Refused> {
+        match self {
+            Self::Remote => remote::encode(point, out).map(|()| 0),
+            Self::V2 { .. } | Self::V1 { .. } => {
+                let mut text = String::new();
+                let replaced = line::encode(point, &mut text)?;
+                out.extend_from_slice(text.as_bytes());
+                Ok(replaced)
+            }
+        }
+    }
+
+    /// An encoded point as a person reads it.
+    pub fn show(&self, point: &[u8]) -> String {
+        match self {
+            Self::Remote => remote::show(point),
+            Self::V2 { .. } | Self::V1 { .. } => String::from_utf8_lossy(point).trim_end().to_owned(),
+        }
+    }
+}
+
+/// Why lines are not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// One of them at least is bad; the store may have stored none, or the others.
+    #[error("the store refuses a point: {0}")]
+    Bad(String),
+    /// It has a newer point of a series, and takes no older one of it.
+    #[error("the store takes no point that is older than what it has: {0}")]
+    Late(String),
+    /// It cannot now; the same lines may be taken later.
+    #[error("the store is away: {why}")]
+    Away {
+        /// What it said, or what did not come about.
+        why: String,
+        /// When it wants to be asked again.
+        after: Option<Duration>,
+    },
+}
+
+/// Why there is no way to a store.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Not an address.
+    #[error("{url}: {why}")]
+    Address {
+        /// As it was given.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A client cannot be made.
+    #[error("no client can be made: {0}")]
+    Client(String),
+}
+
+/// A way to a store.
+#[derive(Debug)]
+pub struct Store {
+    way: Way,
+    runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Debug)]
+enum Way {
+    Crate(OfCrate),
+    Own(Own),
+}
+
+/// Our own client.
+#[derive(Debug)]
+struct Own {
+    client: reqwest::Client,
+    url: Url,
+    token: String,
+    is_remote: bool,
+}
+
+/// Points that a store would not have.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Their places, with the store's words.
+    pub bad: Vec<(usize, String)>,
+    /// Those that came too late for it: it has newer ones of their series, perhaps these too.
+    pub late: u64,
+}
+
+impl Store {
+    /// For the store at `url`. An empty token says nothing of who asks. Nothing is asked yet.
+    pub fn new(url: &str, api: &Api, token: &str) -> Result<Self, Unusable> {
+        let address = |why: &dyn std::fmt::Display| Unusable::Address { url: url.to_owned(), why: why.to_string() };
+        let base = Url::parse(url).map_err(|error| address(&error))?;
+        let way = match api {
+            Api::V2 { org, bucket } if base.scheme() == "http" && base.path() == "/" => {
+                Way::Crate(OfCrate::new(url, org, bucket, token)?)
+            }
+            Api::V2 { org, bucket } => Own::lines(&base, "api/v2/write", &[("org", org), ("bucket", bucket)], token)?,
+            Api::V1 { database } => Own::lines(&base, "write", &[("db", database)], token)?,
+            Api::Remote => Own::new(&base, "api/v1/write", token, true)?,
+        };
+        // A thread of its own looks after connections between requests: one that the store closed is not written to.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Ok(Self { way, runtime: runtime.map_err(|error| Unusable::Client(error.to_string()))? })
+    }
+
+    /// Sends encoded points in one request. They are stored only when this says so.
+    pub fn send(&self, points: &[u8]) -> Result<(), Failed> {
+        self.runtime.block_on(async {
+            match &self.way {
+                Way::Crate(way) => way.send(packed(points)).await,
+                Way::Own(way) => way.send(points).await,
+            }
+        })
+    }
+
+    /// Sends encoded points and halves what the store refuses until what it refuses is alone: that is told in `left`, by its place,
+    /// and all others are stored.
+    pub fn deliver(&self, points: &[&[u8]], left: &mut Left) -> Result<(), Failed> {
+        self.deliver_from(0, points, left)
+    }
+
+    fn deliver_from(&self, first: usize, points: &[&[u8]], left: &mut Left) -> Result<(), Failed> {
+        match (self.send(&points.concat()), points.len()) {
+            (Err(Failed::Bad(words)), 1) => {
+                left.bad.push((first, words));
+                Ok(())
+            }
+            (Err(Failed::Late(_)), 1) => {
+                left.late += 1;
+                Ok(())
+            }
+            (Err(Failed::Bad(_) | Failed::Late(_)), 2..) => {
+                let (one, other) = points.split_at(points.len() / 2);
+                self.deliver_from(first, one, left)?;
+                self.deliver_from(first + one.len(), other, left)
+            }
+            (sent, _) => sent,
+        }
+    }
+}
+
+impl Own {
+    fn lines(base: &Url, path: &str, query: &[(&str, &String)], token: &str) -> Result<Way, Unusable> {
+        let mut way = Self::to(base, path, token, false)?;
+        way.url.query_pairs_mut().extend_pairs(query).append_pair("precision", "ms");
+        Ok(Way::Own(way))
+    }
+
+    fn new(base: &Url, path: &str, token: &str, is_remote: bool) -> Result<Way, Unusable> {
+        Ok(Way::Own(Self::to(base, path, token, is_remote)?))
+    }
+
+    fn to(base: &Url, path: &str, token: &str, is_remote: bool) -> Result<Self, Unusable> {
+        let mut url = base.clone();
+        url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+        let client =
+            reqwest::Client::builder().timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).no_proxy().build();
+        let client = client.map_err(|error| Unusable::Client(because(&error)))?;
+        Ok(Self { client, url, token: token.to_owned(), is_remote })
+    }
+
+    async fn send(&self, points: &[u8]) -> Result<(), Failed> {
+        let request = self.client.post(self.url.clone());
+        let mut request = if self.is_remote {
+            let [kind, packing, version] = remote::HEADERS;
+            request
+                .header(kind.0, kind.1)
+                .header(packing.0, packing.1)
+                .header(version.0, version.1)
+                .body(remote::packed(points))
+        } else {
+            request.header("content-encoding", "gzip").body(packed(points))
+        };
+        if !self.token.is_empty() {
+            // What each of them expects.
+            let scheme = if self.is_remote { "Bearer" } else { "Token" };
+            request = request.header("authorization", format!("{scheme} {}", self.token));
+        }
+        let away = |error: reqwest::Error| Failed::Away { why: because(&error), after: None };
+        let answer = request.send().await.map_err(away)?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let text = answer.text().await.map_err(away)?;
+        Err(answered(status.as_u16(), &text, after.map(Duration::from_secs)))
+    }
+}
+
+/// What an answer that is no success means. Only what says that the lines are bad makes them so; a store that does not know its
+/// bucket, or the token, is waited for until somebody has mended that.
+pub(crate) fn answered(status: u16, text: &str, after: Option<Duration>) -> Failed {
+    let words: String = text.trim().chars().take(WORDS).collect();
+    match status {
+        400 if LATE.iter().any(|late| words.contains(late)) => Failed::Late(words),
+        400 | 413 | 422 => Failed::Bad(words),
+        _ => Failed::Away { why: format!("it answers {status}: {words}"), after },
+    }
+}
+
+/// An error with what caused it.
+pub(crate) fn because(error: &dyn std::error::Error) -> String {
+    let mut why = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        why = format!("{why}: {error}");
+        cause = error.source();
+    }
+    why
+}
+
+/// Packed at the fastest level: it takes a third of the bytes off the network, and the store unpacks it as fast.
+fn packed(lines: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::with_capacity(lines.len() / 4), Compression::fast());
+    let done = packer.write_all(lines).and_then(|()| packer.finish());
+    done.expect("writing to memory does not fail")
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
