@@ -1,15 +1,17 @@
 //! What a live capture costs its host: the share of a core that `millrace rt` takes beside a server at two rates, whether it sees every
-//! statement, and the server's throughput with and without it, in pairs. `cargo bench --bench live` (some five minutes, on a machine
-//! that does nothing else); with `--test` (as `cargo test --benches` runs it) a second of each. The load is sysbench's, point selects
-//! over loopback, so that client, server and capture share the cores.
+//! statement, and the server's throughput with and without it, in pairs. `cargo bench --bench live` (ten minutes, on a machine
+//! that does nothing else); with `--test` (as `cargo test --benches` runs it) a second of each. The load is sysbench's, point selects,
+//! over loopback and over a link to another network namespace, as from another host; client, server and capture share the cores.
+//! `-- loopback` or `-- link` leaves the other one out.
 #![allow(clippy::print_stdout)] // the numbers are what it is for
 
 use std::io::Read as _;
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use millrace_mysql::Flavour;
-use millrace_test_servers::{Options, Server};
+use millrace_test_servers::{Island, Options, Server};
 use serde_json::Value;
 
 /// The rates that are asked for, 0 for as many as there can be (40,000 where client and server have a core each), and the most of a
@@ -26,38 +28,43 @@ const ROWS: u32 = 10_000;
 struct Lab {
     server: Server,
     password: String,
-    /// How long each rate is held, and each half of a pair.
+    /// Where the client is, unless on this host.
+    island: Option<Island>,
+    /// How long each rate is held, and each half of a pair: what varies is how the threads are placed in a run, not within it.
     rate_seconds: u64,
     pair_seconds: u64,
     pairs: usize,
 }
 
 fn main() {
-    let short = std::env::args().any(|argument| argument == "--test");
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
     if Command::new("sysbench").arg("--version").output().is_err() {
         return println!("left out: sysbench is not installed (`make bench-live` installs it)");
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = runtime.block_on(async {
-        let server = Server::start(Flavour::MariaDb, &Options::default()).await;
+        // Clients come over loopback and over the link.
+        let options = Options { lines: vec!["bind-address=0.0.0.0".to_owned()], ..Options::default() };
+        let server = Server::start(Flavour::MariaDb, &options).await;
         server.run(&["SET GLOBAL read_only=OFF"]).await;
         server
     });
     let account = server.template().accounts.application.clone();
     let password = account.password(&server.template().folder).expect("readable");
-    let (rate_seconds, pair_seconds, pairs) = if short { (1, 1, 1) } else { (20, 10, PAIRS) };
-    let lab = Lab { server, password, rate_seconds, pair_seconds, pairs };
+    let (rate_seconds, pair_seconds, pairs) = if has("--test") { (1, 1, 1) } else { (15, 5, PAIRS) };
+    let mut lab = Lab { server, password, island: None, rate_seconds, pair_seconds, pairs };
     lab.sysbench(&["prepare"]).output().expect("sysbench runs");
-    let Some(probe) = lab.capture() else {
-        return println!("left out: this user may not capture on lo");
-    };
-    probe.end();
-    for (rate, most) in RATES {
-        lab.at_rate(rate, most);
+    if !has("link") {
+        lab.measure("over loopback");
     }
-    let most = lab.load(0, lab.pair_seconds);
-    lab.pairs("with all cores busy", 0, LEFT_SATURATED);
-    lab.pairs("at 70 % of that", (most * 0.7) as u32, LEFT_AT_70);
+    if !has("loopback") {
+        match Island::new() {
+            Ok(island) => lab.island = Some(island),
+            Err(why) => return println!("over a link: left out: {why}"),
+        }
+        lab.measure("over a link");
+    }
 }
 
 /// What is printed behind a goal.
@@ -66,22 +73,39 @@ fn held(good: bool) -> &'static str {
 }
 
 impl Lab {
+    fn measure(&self, way: &str) {
+        let Some(probe) = self.capture() else {
+            return println!("{way}: left out: this user may not capture on {}", self.interface());
+        };
+        probe.end();
+        for (rate, most) in RATES {
+            self.at_rate(way, rate, most);
+        }
+        let most = self.load(0, self.pair_seconds);
+        self.pairs(&format!("{way}, with all cores busy"), 0, LEFT_SATURATED);
+        self.pairs(&format!("{way}, at 70 % of that"), (most * 0.7) as u32, LEFT_AT_70);
+    }
+
+    /// Where the server's packets pass.
+    fn interface(&self) -> String {
+        self.island.as_ref().map_or_else(|| "lo".to_owned(), Island::link_to_servers)
+    }
+
     fn sysbench(&self, arguments: &[&str]) -> Command {
         let account = &self.server.template().accounts.application;
         let mut command = Command::new("sysbench");
-        command.args([
-            "oltp_point_select",
-            "--mysql-host=127.0.0.1",
-            "--mysql-ssl=off",
-            "--db-ps-mode=disable",
-            "--tables=1",
-        ]);
+        command.args(["oltp_point_select", "--mysql-ssl=off", "--db-ps-mode=disable", "--tables=1"]);
+        let host = self.island.as_ref().map_or(Ipv4Addr::LOCALHOST, Island::way_to_servers);
+        command.arg(format!("--mysql-host={host}"));
         command.arg(format!("--mysql-port={}", self.server.port()));
         command.arg(format!("--mysql-user={}", account.user));
         command.arg(format!("--mysql-password={}", self.password));
         command.arg(format!("--mysql-db={}", account.schema.as_deref().unwrap_or("shop")));
         command.arg(format!("--table-size={ROWS}")).arg(format!("--threads={CONNECTIONS}")).args(arguments);
-        command
+        match &self.island {
+            Some(island) => island.enter(&command),
+            None => command,
+        }
     }
 
     /// Runs a load of so many statements a second, 0 for as many as there can be; how many a second it were.
@@ -99,14 +123,14 @@ impl Lab {
     /// A capture that has begun; none where this user may not.
     fn capture(&self) -> Option<Watch> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
-        command.args(["rt", "-i", "lo", "-o", "jsonl", "-p"]).arg(self.server.port().to_string());
+        command.args(["rt", "-i", &self.interface(), "-o", "jsonl", "-p"]).arg(self.server.port().to_string());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let mut watch = Watch { child };
         std::thread::sleep(Duration::from_millis(500));
         watch.child.try_wait().expect("waitable").is_none().then_some(watch)
     }
 
-    fn at_rate(&self, rate: u32, most: f64) {
+    fn at_rate(&self, way: &str, rate: u32, most: f64) {
         let watch = self.capture().expect("it may capture");
         let (began, cpu) = (Instant::now(), watch.cpu_seconds());
         let answered = self.load(rate, self.rate_seconds);
@@ -117,7 +141,7 @@ impl Lab {
         let sum = |of: &str| rows.iter().filter_map(|row| row[of].as_u64()).sum::<u64>();
         let seen = sum("count") as f64 / (answered * self.rate_seconds as f64);
         println!(
-            "{answered:>7.0} statements/s: {:.2} % of a core (at most {:.0}: {}), {} packets dropped ({}), {:.2} % seen",
+            "{way}, {answered:.0} statements/s: {:.2} % of a core (at most {:.0}: {}), {} packets dropped ({}), {:.2} % seen",
             100.0 * share,
             100.0 * most,
             held(share <= most),

@@ -15,6 +15,7 @@ use super::books::Books;
 use super::decoder::{Decoder, Server};
 use super::ended::Ended;
 use super::frames;
+use super::loopback;
 use super::lots;
 use super::sampling::{Load, Pressure};
 use super::shares::{self, Share};
@@ -158,9 +159,13 @@ fn share(
     let (mut reported, mut passed) = (Reported::default(), Passed::default());
     let mut closed = now_us().div_euclid(1_000_000);
     let (mut pressure, mut idle) = (Pressure::default(), Idle::new());
+    passed.renew(&mut capture, &mut decoder, watched).map_err(|error| interface_error(live, &error))?;
+    // For a moment libpcap lets nothing through while it sets a filter: it begins behind that, not with some packets from before it.
+    let begun_us = now_us();
     while !stop.load(Ordering::Relaxed) {
         passed.renew(&mut capture, &mut decoder, watched).map_err(|error| interface_error(live, &error))?;
-        let round = read_round(&mut capture, &mut decoder, link_type).map_err(|error| interface_error(live, &error))?;
+        let round = read_round(&mut capture, &mut decoder, link_type, begun_us);
+        let round = round.map_err(|error| interface_error(live, &error))?;
         // Who is behind has not come to now.
         let now = round.unless_all.map_or_else(now_us, |last_us| last_us.min(now_us()));
         let due = (now - CLOSE_AFTER_US).div_euclid(1_000_000);
@@ -244,7 +249,9 @@ fn open(live: &Live) -> Result<Capture<Active>, CaptureError> {
     let opened = Capture::from_device(live.interface.as_str()).and_then(|capture| {
         capture.snaplen(SNAP_BYTES).buffer_size(BUFFER_BYTES).timeout(GATHER_MS).open().and_then(Capture::setnonblock)
     });
-    opened.map_err(|error| interface_error(live, &error))
+    let capture = opened.map_err(|error| interface_error(live, &error))?;
+    loopback::spare(&live.interface, &capture);
+    Ok(capture)
 }
 
 fn interface_error(live: &Live, error: &PcapError) -> CaptureError {
@@ -299,14 +306,21 @@ struct Round {
     unless_all: Option<i64>,
 }
 
-/// Decodes what waits in the kernel's buffer, or as much of it as may be read without a look at the clock.
-fn read_round(capture: &mut Capture<Active>, decoder: &mut Decoder, link_type: i32) -> Result<Round, PcapError> {
+/// Decodes what waits in the kernel's buffer, or as much of it as may be read without a look at the clock; of this time on.
+fn read_round(
+    capture: &mut Capture<Active>,
+    decoder: &mut Decoder,
+    link_type: i32,
+    begun_us: i64,
+) -> Result<Round, PcapError> {
     let mut last_us = 0;
     for _ in 0..PACKETS_PER_ROUND {
         match capture.next_packet() {
             Ok(packet) => {
                 last_us = packet_us(packet.header);
-                decoder.packet(last_us, packet.data, link_type);
+                if last_us >= begun_us {
+                    decoder.packet(last_us, packet.data, link_type);
+                }
             }
             Err(PcapError::TimeoutExpired | PcapError::NoMorePackets) => return Ok(Round { unless_all: None }),
             Err(error) => return Err(error),

@@ -16,6 +16,7 @@ mod detect;
 mod ended;
 mod frames;
 mod handshake;
+mod loopback;
 mod lots;
 mod packets;
 mod responses;

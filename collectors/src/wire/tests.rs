@@ -1,6 +1,7 @@
 //! Whole sessions, made packet by packet, through the decoder: what statements are counted, and that the books balance
 //! whatever happens to the packets.
 
+mod live;
 mod packed;
 mod sampled;
 mod script;

@@ -68,6 +68,11 @@ impl Island {
         Ok(island)
     }
 
+    /// What the link to servers is called on our side: whoever captures here gives that name.
+    pub fn link_to_servers(&self) -> String {
+        self.outer(Link::Servers)
+    }
+
     /// What our end of a link is called.
     fn outer(&self, link: Link) -> String {
         format!("mr{}{}", self.number.number, link.letter())
