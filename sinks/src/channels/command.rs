@@ -58,14 +58,13 @@ pub(super) async fn run(
     let mut child =
         started.map_err(|error| Failed::away(format!("{} cannot be started: {error}", program.display())))?;
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let mut input = child.stdin.take();
-    let talk = async move {
-        if let Some(input) = &mut input {
+    let input = child.stdin.take();
+    let write = async move {
+        if let Some(mut input) = input {
             let _ = input.write_all(body.as_bytes()).await; // it need not read it
         }
-        drop(input);
-        child.wait_with_output().await
     };
+    let talk = async move { tokio::join!(write, child.wait_with_output()).1 };
     let Ok(ended) = tokio::time::timeout(within, talk).await else {
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL); // it fails only if all have ended
