@@ -2,6 +2,7 @@
 //! with the same id when it comes twice; what they never take is in `dead`.
 
 mod answers;
+mod commands;
 mod others;
 mod real_kafka;
 mod receiver;
