@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use millrace_schemas::metrics::{CHANNEL_BUNDLED, CHANNEL_DEAD, CHANNEL_DELIVERED, CHANNEL_FAILED, CHANNEL_OLDEST};
+use millrace_schemas::topics::alerts::{Finding, fingerprint};
+use millrace_schemas::topics::journal::Fact;
 use millrace_sinks::channels::sign;
 
 use super::receiver::{Answer, Receiver};
@@ -46,6 +48,60 @@ async fn a_webhook_is_told_within_a_second_signed_and_with_the_events_id() {
     assert_eq!(one.body["alerts"][0]["annotations"]["runbook_url"], "https://wiki.example/blob/main/docs/alerts.md#r0");
     let ids: BTreeSet<&str> = got.iter().map(|got| got.header("idempotency-key")).collect();
     assert_eq!(ids.len(), 102);
+    up.stop().await;
+}
+
+/// What a decider found, in the journal.
+fn finding(rule: &str, counter: u64) -> NewRecord {
+    let cluster = ClusterId::parse("c1").expect("legal");
+    let at = Timestamp(jiff::Timestamp::now().as_microsecond());
+    let finding = Finding {
+        fingerprint: fingerprint(&cluster, rule, None, &BTreeMap::new()),
+        rule: rule.to_owned(),
+        instance: None,
+        labels: BTreeMap::new(),
+        severity: Severity::Critical,
+        state: AlertState::Firing,
+        since: at,
+        summary: format!("{rule} holds"),
+        value: None,
+        notifies: true,
+    };
+    let event = Event {
+        id: EventId::derive(&["finding", rule]),
+        source: "rules.1".to_owned(),
+        sequence: Sequence { incarnation: 1, counter },
+        at,
+        appended: Timestamp::ZERO,
+        subject: Subject::cluster(cluster),
+        cause: None,
+        payload: Fact::Finding(Box::new(finding)),
+    };
+    event.to_record()
+}
+
+/// Through the life of alerts: from the fact in the journal to the webhook.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finding_of_the_journal_is_told_once_by_a_webhook() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let settings = settings(folder.path(), vec![webhook("ops", receiver.url())]);
+    let up = Up::start(&settings, Roles { process: true, ..SINK }).expect("it starts");
+    begun(&up.bus, "ops").await;
+    let mut appended = Vec::new();
+    for number in 0..100 {
+        let landed = up.bus.append(vec![finding(&format!("R{number}"), number)]).await.expect("taken");
+        appended.push(landed[0].appended);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let expected: Vec<_> = (0..100).map(|number| pair(&format!("R{number}"), "firing")).collect();
+    assert_eq!(receiver.takes(100).await, expected);
+    let mut waits: Vec<Duration> = appended.iter().zip(receiver.got()).map(|(at, got)| got.at.since(*at)).collect();
+    waits.sort();
+    println!(
+        "from the fact in the journal to the webhook received: p50 {:?}, p99 {:?}, most {:?}",
+        waits[50], waits[98], waits[99]
+    );
     up.stop().await;
 }
 
