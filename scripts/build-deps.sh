@@ -61,11 +61,9 @@ find_missing() {
         command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
             command -v google-chrome >/dev/null || missing+=(chromium)
         need openssl command -v openssl # packs a login path as the servers' clients have it
-        # Two foreign subscribers, as the README has them: one in C, one in Python.
-        if [ $with_kafka = yes ]; then
-            need kcat command -v kcat
-            need python3-venv any_python_with_venv
-        fi
+        need python3-venv any_python_with_venv # a mail server that alerts are told; and a foreign subscriber, as the README has it
+        # A foreign subscriber in C.
+        if [ $with_kafka = yes ]; then need kcat command -v kcat; fi
     fi
     if [ $with_kafka = yes ]; then
         # A broker on Java, its jars by Maven, its certificates by openssl. Debian 12's default is the oldest Java that Kafka 4 takes.

@@ -6,8 +6,14 @@
 #                          the same with an InfluxDB 1.6, which answers InfluxQL
 # store.sh prometheus DIR PORT
 #                          the same with a Prometheus, which takes remote write
+# store.sh alertmanager DIR PORT
+#                          the same with an Alertmanager, which tells nobody
+# store.sh mail DIR PORT [CERTIFICATE KEY]
+#                          a mail server (aiosmtpd, in a Python of its own) that keeps what it gets in the Maildir DIR; with a
+#                          certificate it takes nothing before STARTTLS
 #
-# They are the time-series stores of the demo and of tests: Debian's packages, whose programs need nothing beside them.
+# They are the time-series stores of the demo and of tests, and what alerts are told in tests. Those that are Debian's packages need
+# nothing beside their programs.
 # Everything lies under $MILLRACE_STORES (default ~/.cache/millrace/stores) and needs no root. Repeating a command costs nothing;
 # concurrent callers wait.
 set -euo pipefail
@@ -19,6 +25,7 @@ root=${MILLRACE_STORES:-${XDG_CACHE_HOME:-${HOME:?store.sh: neither MILLRACE_STO
 suite=${MILLRACE_STORE_SUITE:-sid}
 # Raise it when what is unpacked changes: folders of an older format are fetched again.
 store_format=1
+mail_version=1.4.6
 
 say() { echo "store: $*" >&2; }
 die() { # CODE MESSAGE
@@ -31,7 +38,7 @@ die() { # CODE MESSAGE
 home=$root/victoria-metrics
 program=$home/usr/bin/victoria-metrics
 
-# Unpacks package $2, whose title is $3, into $1, unless it is there; its program $4 is tried with $5.
+# Unpacks package $2, whose title is $3, into $1, unless it is there; its program $4 is tried with $5. Folders $6 come too.
 fetch_store() {
     local home=$1 package=$2 title=$3 new=$1.new deb
     if [ "$(head -n 1 "$home/.ok" 2>/dev/null)" = "format $store_format" ]; then return; fi
@@ -45,7 +52,7 @@ fetch_store() {
         die 2 "could not fetch $title of Debian's $suite; the lines above are apt's"
     fi
     deb=$(find "$new" -maxdepth 1 -name "${package}_*.deb" | head -n 1)
-    dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$new" --no-same-owner ./usr/bin
+    dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$new" --no-same-owner ./usr/bin ${6:+"$6"}
     dpkg-deb -f "$deb" Version >"$new/version"
     "$new/usr/bin/$4" "$5" >"$new/log" 2>&1 ||
         die 2 "$title of Debian's $suite does not start here: $(head -n 3 "$new/log")"
@@ -74,6 +81,26 @@ log-enabled = false
 [monitor]
 store-enabled = false
 END
+}
+
+# A Python with a mail server in $1, from the package index that pip is configured for.
+fetch_mail() {
+    local home=$1 python
+    if [ "$(cat "$home/.ok" 2>/dev/null)" = "$mail_version" ]; then return; fi
+    # The system's own first: one that was built by hand may lack the modules that a venv needs.
+    for python in /usr/bin/python3 python3; do
+        if "$python" -c 'import ensurepip, venv' 2>/dev/null; then break; fi
+        python=
+    done
+    [ -n "$python" ] || die 2 "needs Python with venv (on Debian: apt-get install python3-venv), and there is none here"
+    say "installing aiosmtpd into $home (once)"
+    rm -rf "$home"
+    if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q "aiosmtpd==$mail_version"; } >"$home.log" 2>&1; then
+        tail -n 5 "$home.log" >&2
+        die 2 "could not install aiosmtpd $mail_version; the lines above are pip's"
+    fi
+    rm -f "$home.log"
+    echo "$mail_version" >"$home/.ok"
 }
 
 mkdir -p "$root"
@@ -113,5 +140,29 @@ case ${1:-} in
         exec "$root/prometheus/usr/bin/prometheus" --config.file="$2/prometheus.yml" --storage.tsdb.path="$2/tsdb" \
             --web.listen-address="127.0.0.1:$3" --web.enable-remote-write-receiver --log.level=warn
         ;;
-    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|prometheus DIR PORT" ;;
+    alertmanager)
+        [ $# = 3 ] || die 2 "usage: store.sh alertmanager DIR PORT"
+        flock 9
+        fetch_store "$root/alertmanager" prometheus-alertmanager Alertmanager prometheus-alertmanager --version ./usr/share
+        exec 9>&-
+        mkdir -p "$2"
+        printf 'route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n' >"$2/alertmanager.yml"
+        # It looks for its templates under /usr/share alone: this process has the package's own there, in a namespace of mounts.
+        names=(--mount)
+        [ "$(id -u)" = 0 ] || names+=(--map-root-user)
+        # shellcheck disable=SC2016
+        exec unshare "${names[@]}" -- sh -c 'mount --bind "$0/usr/share" /usr/share && exec "$0/usr/bin/prometheus-alertmanager" "$@"' \
+            "$root/alertmanager" --config.file="$2/alertmanager.yml" \
+            --storage.path="$2" --web.listen-address="127.0.0.1:$3" --cluster.listen-address=
+        ;;
+    mail)
+        [ $# = 3 ] || [ $# = 5 ] || die 2 "usage: store.sh mail DIR PORT [CERTIFICATE KEY]"
+        flock 9
+        fetch_mail "$root/mail"
+        exec 9>&-
+        tls=()
+        if [ $# = 5 ]; then tls=(--tlscert "$4" --tlskey "$5"); fi
+        exec "$root/mail/bin/python" -m aiosmtpd -n -l "127.0.0.1:$3" "${tls[@]}" -c aiosmtpd.handlers.Mailbox "$2"
+        ;;
+    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|prometheus DIR PORT|alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]" ;;
 esac

@@ -1,7 +1,8 @@
-//! Sinks keep what people look at later. Records enter from the bus; files, and lines in stores, leave. They decide nothing and change
-//! no server.
+//! Sinks keep what people look at later, and tell them what they must know now. Records enter from the bus; files, lines in stores and
+//! messages to channels leave. They decide nothing and change no server.
 
 pub mod archive;
+pub mod channels;
 mod influx;
 pub mod line;
 pub mod points;

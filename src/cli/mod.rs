@@ -4,6 +4,7 @@
 mod alerts;
 mod anomaly;
 mod captures;
+mod channels;
 mod cluster;
 mod dashboards;
 mod dead;
@@ -63,7 +64,7 @@ enum Command {
     Process(Configured),
     /// Run an executor alone.
     Execute(Configured),
-    /// Run the archive sink alone.
+    /// Run the archive, stores and channels alone.
     Sink(Configured),
     /// Serve the console alone: to look at the bus file of a site that is stopped, for instance.
     Console(Configured),
@@ -97,6 +98,11 @@ enum Command {
     Alerts {
         #[command(subcommand)]
         command: alerts::Command,
+    },
+    /// Say which channels people are told by, and try one.
+    Channels {
+        #[command(subcommand)]
+        command: channels::Command,
     },
     /// Make keys, and say which key may speak as whom and about what.
     Key {
@@ -173,6 +179,7 @@ pub fn main() -> ExitCode {
         }
         Command::Cluster { command } => cluster::run(command),
         Command::Alerts { command } => alerts::run(command),
+        Command::Channels { command } => channels::run(command),
         Command::Key { command } => key::run(command),
         Command::Dead { command } => dead::run(command),
         Command::Journal { command } => journal::run(command),

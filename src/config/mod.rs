@@ -2,6 +2,7 @@
 //! Secrets are paths of files, never values. Validation is pure: nothing is opened, connected or created here.
 
 mod bus;
+mod channel;
 mod check;
 pub mod read;
 mod store;
@@ -18,6 +19,7 @@ use toml::de::DeTable;
 
 use bus::loopback;
 pub use bus::{Bus, Kafka, Sasl, Tls};
+pub use channel::Channel;
 use check::Names;
 use read::{Problem, Problems, Section};
 pub use store::Store;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub archive: Option<PathBuf>,
     /// Where numbers are written for people to look at.
     pub stores: Vec<Store>,
+    /// Where people are told of alerts.
+    pub channels: Vec<Channel>,
     /// The agents of this process.
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
@@ -160,6 +164,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         folder
     });
     let stores = store::read_all(&mut root, &mut problems);
+    let channels = channel::read_all(&mut root, &mut problems);
     let mut names = Names::default();
     let sections = root.sections("agent", &mut problems);
     let agents: Vec<Agent> =
@@ -173,7 +178,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     root.finish(&mut problems);
     match bus {
         Some(bus) if problems.found.is_empty() => {
-            Ok(Settings { name, bus, trust, console, metrics, archive, stores, agents, clusters })
+            Ok(Settings { name, bus, trust, console, metrics, archive, stores, channels, agents, clusters })
         }
         _ => {
             problems.found.sort_by_key(|problem| problem.line);

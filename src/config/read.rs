@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -188,6 +189,38 @@ impl<'a, 'i> Section<'a, 'i> {
             self.wrong(key, value, &format!("a whole number from {} to {}", range.start(), range.end()), problems);
         }
         number
+    }
+
+    /// Yes or no; no when it is not there.
+    pub fn flag(&mut self, key: &'static str, problems: &mut Problems<'_>) -> bool {
+        let Some(value) = self.get(key) else { return false };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong(key, value, "true or false", problems);
+        }
+        flag.unwrap_or_default()
+    }
+
+    /// A time of a range: "5s", "2m".
+    pub fn duration(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+        problems: &mut Problems<'_>,
+    ) -> Option<Duration> {
+        let (text, at) = self.text(key, problems)?;
+        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|one| Duration::try_from(one).ok());
+        let time = parsed.filter(|time| range.contains(time));
+        if time.is_none() {
+            let (least, most) = (range.start().as_secs(), range.end().as_secs());
+            problems.note(at, format!("{}: \"{text}\" is no time from \"{least}s\" to \"{most}s\"", self.full(key)));
+        }
+        time
+    }
+
+    /// Keys that are known, and that nobody needs now.
+    pub fn pass_over(&mut self, keys: &[&'static str]) {
+        self.asked.extend(keys);
     }
 
     /// A sub-table.

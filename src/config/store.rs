@@ -75,7 +75,7 @@ fn store(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<St
     Some(Store { name: name?, url: url?, api: api?, token_file, series })
 }
 
-fn named(text: &str) -> Result<String, String> {
+pub(super) fn named(text: &str) -> Result<String, String> {
     let legal = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
     if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(legal) {
         return Err(format!("\"{text}\" is no name: up to {NAME_MAX} small letters, digits and hyphens"));

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
-use super::{agent, execute, process, refusals, sink, store, windows};
+use super::{agent, execute, notify, process, refusals, sink, store, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
@@ -45,7 +45,7 @@ pub struct Roles {
     pub process: bool,
     /// An executor.
     pub execute: bool,
-    /// The archive.
+    /// The archive, stores and channels.
     pub sink: bool,
     /// The console.
     pub console: bool,
@@ -123,6 +123,9 @@ impl Up {
         }
         for store in settings.stores.iter().filter(|_| roles.sink) {
             up.start_store(store.clone())?;
+        }
+        for channel in settings.channels.iter().filter(|_| roles.sink) {
+            up.start_channel(channel.clone())?;
         }
         up.measure_lags()?;
         Ok(up)
@@ -205,6 +208,13 @@ impl Up {
         let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
         self.thread("store", move |stop| {
             store::run(&bus, &settings, &metrics, &lags.stage(format!("store/{}", settings.name)), stop)
+        })
+    }
+
+    fn start_channel(&mut self, settings: config::Channel) -> anyhow::Result<()> {
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("channel", move |stop| {
+            notify::run(&bus, &settings, &metrics, &lags.stage(format!("channel/{}", settings.name())), stop)
         })
     }
 

@@ -4,7 +4,7 @@
 mod child;
 mod http;
 mod local;
-mod real_kafka;
+pub(crate) mod real_kafka;
 mod suite;
 
 pub(crate) use real_kafka::settings as real_kafka_settings;

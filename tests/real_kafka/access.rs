@@ -27,8 +27,14 @@ struct Role {
 }
 
 /// Every group that somebody may use.
-const GROUPS: [&str; 5] =
-    ["millrace.agent-h1", "millrace.windows.1", "millrace.digests.1", "millrace.refusals.1", "subscriber-1"];
+const GROUPS: [&str; 6] = [
+    "millrace.agent-h1",
+    "millrace.windows.1",
+    "millrace.digests.1",
+    "millrace.refusals.1",
+    "millrace.channel.ops.v1",
+    "subscriber-1",
+];
 
 const ALL: &[&str] = &[
     "journal",
@@ -71,7 +77,7 @@ const ROLES: [Role; 8] = [
         name: "sink",
         writes: &["dead", "state"],
         reads: &["journal", "queries", "samples", "digests", "windows", "actions", "alerts", "state"],
-        groups: &[],
+        groups: &["millrace.channel.ops.v1"],
         looks: true,
     },
     Role { name: "console", writes: &[], reads: ALL, groups: &[], looks: true },

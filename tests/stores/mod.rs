@@ -51,6 +51,7 @@ fn settings(folder: &Path, stores: Vec<config::Store>) -> Settings {
         metrics: None,
         archive: None,
         stores,
+        channels: Vec::new(),
         agents: Vec::new(),
         clusters: Vec::new(),
     }

@@ -85,6 +85,12 @@ catalogue! {
     STORE_UNREADABLE: Counter, "millrace_store" "unreadable_records_total", "records", ["store"], "sinks", "Records that no points could be made of, because they cannot be read.";
     STORE_FAILED: Counter, "millrace_store" "failed_requests_total", "requests", ["store"], "sinks", "Requests to a store that failed and were made again.";
     STORE_REWINDS: Counter, "millrace_store" "rewinds_total", "times", ["store"], "sinks", "Times that a store had a break, and was given again what it had acknowledged in the 15 s before.";
+    CHANNEL_DELIVERED: Counter, "millrace_channel" "delivered_total", "alerts", ["channel"], "sinks", "Alerts that a channel took, alone or in a bundle; one that was sent again after a crash counts again.";
+    CHANNEL_FAILED: Counter, "millrace_channel" "failed_messages_total", "messages", ["channel"], "sinks", "Messages to a channel that failed and are sent again.";
+    CHANNEL_BUNDLED: Counter, "millrace_channel" "bundled_total", "alerts", ["channel"], "sinks", "Alerts that were above the rate of a channel, and that it was told of in a message with others.";
+    CHANNEL_PASSED: Counter, "millrace_channel" "passed_over_total", "alerts", ["channel"], "sinks", "States of alerts that a channel was not told of, because they had waited for an hour and a newer state of the same alert was there.";
+    CHANNEL_DEAD: Counter, "millrace_channel" "dead_total", "alerts", ["channel"], "sinks", "Alerts that a channel refused for ever or did not take within a day; they went to the topic dead.";
+    CHANNEL_OLDEST: Gauge, "millrace_channel" "oldest_seconds", "seconds", ["channel"], "sinks", "How old the oldest alert is that a channel has not taken yet, from its append time; 0 while none waits.";
     PROCESS_MEMORY: Gauge, "process" "resident_memory_bytes", "bytes", [], "process", "Resident memory of this process.";
     SERIES: Gauge, "millrace_series" "sampled", "series", ["cluster", "instance", "host"], "collectors", "Series in the last sample of an instance's numbers.";
     SERIES_BUDGET: Gauge, "millrace_series" "budget", "series", ["cluster", "instance", "host"], "collectors", "Series that an instance may have in a sample.";

@@ -1,4 +1,4 @@
-//! A real VictoriaMetrics, or a real InfluxDB 1.6. In: what `scripts/store.sh` unpacks. Out: a store on loopback with a folder and
+//! A real VictoriaMetrics, a real InfluxDB 1.6, or a real Alertmanager. In: what `scripts/store.sh` unpacks. Out: a store on loopback with a folder and
 //! a port of its own, which can be killed and started again with what it kept, and be asked in its language; it ends with the test.
 
 use std::path::{Path, PathBuf};
@@ -35,6 +35,11 @@ impl Store {
     /// Starts a Prometheus that has nothing yet, and takes what is written to it.
     pub fn prometheus() -> Self {
         Self::of("prometheus", "/-/ready")
+    }
+
+    /// Starts an Alertmanager that has nothing yet, and tells nobody.
+    pub fn alertmanager() -> Self {
+        Self::of("alertmanager", "/-/ready")
     }
 
     fn of(start: &'static str, health: &'static str) -> Self {

@@ -1,0 +1,129 @@
+//! One POST, and what its answer means. A body and headers enter; leaves what the other side said, or why it does not have it.
+//! A connection a message: between two alerts any connection would have been closed. A redirect is not followed: it would take
+//! the secrets of the headers elsewhere.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::{Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use super::{Failed, because, words};
+
+/// 64 KiB of an answer are read: its first words are shown.
+const ANSWER_BYTES: usize = 64 << 10;
+/// 1 hour: a longer `Retry-After` is a mistake, and would keep alerts back for as long.
+const AFTER_MAX: Duration = Duration::from_hours(1);
+
+/// A header of a request.
+pub(super) type Header = (&'static str, String);
+
+/// Sends requests.
+#[derive(Debug)]
+pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+
+impl Http {
+    /// Nothing is asked yet. Certificates are checked against those that this host believes.
+    pub(super) fn new() -> Result<Self, Failed> {
+        let tls = HttpsConnectorBuilder::new().with_native_roots();
+        let tls = tls.map_err(|error| Failed::away(format!("no certificates to check others by: {error}")))?;
+        let connector = tls.https_or_http().enable_http1().build();
+        Ok(Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)))
+    }
+
+    /// Posts `body`, a JSON text.
+    pub(super) async fn post(&self, url: &str, headers: &[Header], body: Vec<u8>) -> Result<String, Failed> {
+        let agent = concat!("millrace/", env!("CARGO_PKG_VERSION"));
+        let mut request = Request::post(url).header("content-type", "application/json").header("user-agent", agent);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        // Neither the address nor a header is shown: both may be secrets.
+        let request = request.body(Full::new(Bytes::from(body)));
+        let request =
+            request.map_err(|_| Failed::away("its address or a secret has characters that HTTP cannot carry"))?;
+        let answer = self.0.request(request).await.map_err(|error| Failed::away(because(&error)))?;
+        let (head, body) = answer.into_parts();
+        let text = match Limited::new(body, ANSWER_BYTES).collect().await {
+            Ok(text) => words(&String::from_utf8_lossy(&text.to_bytes())),
+            Err(error) => format!("(the answer was cut: {error})"),
+        };
+        answered(head.status, &text, after(&head.headers))
+    }
+}
+
+/// What an answer means. What is wrong with the address, the secret or the rights may be mended, and is waited for.
+fn answered(status: StatusCode, text: &str, after: Option<Duration>) -> Result<String, Failed> {
+    let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
+    match status.as_u16() {
+        200..=299 => Ok(said),
+        401 | 403..=405 | 407..=410 | 421 | 423 | 425 | 429 | 502..=504 | 100..=199 | 300..=399 => {
+            Err(Failed::Later { why: said, after, all: true })
+        }
+        400..=499 => Err(Failed::Refused(said)),
+        // It may be this message that it stumbles over: others are tried.
+        _ => Err(Failed::Later { why: said, after, all: after.is_some() }),
+    }
+}
+
+/// When the other side wants to be asked again: in so many seconds, or at a time.
+fn after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default()
+        }
+    };
+    Some(wait.min(AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_refused_or_for_later() {
+        let check = |status: u16, expected: &str| {
+            let answer = answered(StatusCode::from_u16(status).expect("legal"), "no", None);
+            let seen = match answer {
+                Ok(_) => "taken",
+                Err(Failed::Refused(_)) => "refused",
+                Err(Failed::Later { all: true, .. }) => "all later",
+                Err(Failed::Later { all: false, .. }) => "this later",
+            };
+            assert_eq!(seen, expected, "{status}");
+        };
+        for status in [200, 202, 204] {
+            check(status, "taken");
+        }
+        for status in [400, 406, 413, 415, 422] {
+            check(status, "refused");
+        }
+        for status in [301, 307, 401, 403, 404, 408, 410, 429, 502, 503, 504] {
+            check(status, "all later");
+        }
+        for status in [500, 501, 507] {
+            check(status, "this later");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_time() {
+        let check = |text: &str| after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().expect("a value"))]));
+        assert_eq!(check("7"), Some(Duration::from_secs(7)));
+        assert_eq!(check("999999"), Some(AFTER_MAX));
+        assert_eq!(check("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(check("soon"), None);
+        let in_a_minute = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
+        let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&in_a_minute);
+        let wait = check(&text.expect("a time")).expect("a time");
+        assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+    }
+}

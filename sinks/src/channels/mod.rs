@@ -1,0 +1,71 @@
+//! Channels: how people are told of alerts. Events of the topic `alerts` enter; a message leaves for a webhook, an Alertmanager,
+//! PagerDuty, a chat, a mailbox or a program. Each kind has a file with its body, a pure function, and says in one way what came
+//! of it: taken, refused for ever, or not now. Nothing is decided here about who is told of what and when; nothing is kept.
+//! Secrets come from files, and are in no error and no answer.
+
+pub mod alertmanager;
+pub mod chat;
+pub mod command;
+pub mod email;
+mod http;
+pub mod pagerduty;
+pub mod sign;
+pub mod slack;
+pub mod style;
+pub mod way;
+pub mod webhook;
+
+use std::time::Duration;
+
+pub use style::Style;
+pub use way::{Address, Kind, Way};
+
+/// 500 characters of what the other side says are enough to know what it means.
+const WORDS: usize = 500;
+
+/// Why a message was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// It never will be.
+    #[error("it is refused: {0}")]
+    Refused(String),
+    /// It may be later.
+    #[error("it is not taken now: {why}")]
+    Later {
+        /// What was said, or what did not come about.
+        why: String,
+        /// When the other side wants to be asked again.
+        after: Option<Duration>,
+        /// No other message would be taken now either.
+        all: bool,
+    },
+}
+
+impl Failed {
+    /// The channel as a whole cannot be told anything now.
+    fn away(why: impl std::fmt::Display) -> Self {
+        Self::Later { why: why.to_string(), after: None, all: true }
+    }
+}
+
+/// The beginning of what was said, on one line.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(WORDS).collect()
+}
+
+/// An error with what caused it.
+fn because(error: &dyn std::error::Error) -> String {
+    let mut why = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !why.contains(&next) {
+            why = format!("{why}: {next}");
+        }
+        cause = error.source();
+    }
+    why
+}
+
+#[cfg(test)]
+mod tests;
