@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod channels;
+mod http;
 mod influx;
 pub mod line;
 pub mod points;

@@ -4,15 +4,19 @@
 //!
 //! Two clients: the crate `influxdb2` writes by the v2 API, over plain HTTP ([`crate::influx`]). It cannot speak TLS here (it brings
 //! an old one of its own), drops the path of a base address, knows no v1, and does not tell `Retry-After`; for those there is the
-//! HTTP client that the rest of the program uses. Both get bodies that are packed here.
+//! HTTP client of all sinks ([`crate::http`]). Both get bodies that are packed here.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Request;
+use hyper::body::Bytes;
 use reqwest::Url;
 
+use crate::http::{Client, client};
 use crate::influx::OfCrate;
 use crate::line::{self, Point, Refused};
 use crate::remote;
@@ -21,6 +25,10 @@ use crate::remote;
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// 2 s to connect.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// 64 KiB of an answer are read; its first words are shown.
+const ANSWER_BYTES: usize = 64 << 10;
+/// One connection is kept: requests go one after the other.
+const IDLE: usize = 1;
 /// 500 characters of what a store says are enough to know what it means.
 const WORDS: usize = 500;
 
@@ -121,7 +129,7 @@ enum Way {
 /// Our own client.
 #[derive(Debug)]
 struct Own {
-    client: reqwest::Client,
+    client: Client,
     url: Url,
     token: String,
     is_remote: bool,
@@ -204,38 +212,47 @@ impl Own {
     fn to(base: &Url, path: &str, token: &str, is_remote: bool) -> Result<Self, Unusable> {
         let mut url = base.clone();
         url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-        let client =
-            reqwest::Client::builder().timeout(ANSWER_WITHIN).connect_timeout(CONNECT_WITHIN).no_proxy().build();
-        let client = client.map_err(|error| Unusable::Client(because(&error)))?;
-        Ok(Self { client, url, token: token.to_owned(), is_remote })
+        Ok(Self { client: client(IDLE), url, token: token.to_owned(), is_remote })
     }
 
     async fn send(&self, points: &[u8]) -> Result<(), Failed> {
-        let request = self.client.post(self.url.clone());
-        let mut request = if self.is_remote {
-            let [kind, packing, version] = remote::HEADERS;
-            request
-                .header(kind.0, kind.1)
-                .header(packing.0, packing.1)
-                .header(version.0, version.1)
-                .body(remote::packed(points))
+        let mut request = Request::post(self.url.as_str());
+        let (body, scheme) = if self.is_remote {
+            for (name, value) in remote::HEADERS {
+                request = request.header(name, value);
+            }
+            (remote::packed(points), "Bearer")
         } else {
-            request.header("content-encoding", "gzip").body(packed(points))
+            request = request.header("content-encoding", "gzip");
+            (packed(points), "Token")
         };
         if !self.token.is_empty() {
-            // What each of them expects.
-            let scheme = if self.is_remote { "Bearer" } else { "Token" };
             request = request.header("authorization", format!("{scheme} {}", self.token));
         }
-        let away = |error: reqwest::Error| Failed::Away { why: because(&error), after: None };
-        let answer = request.send().await.map_err(away)?;
-        let status = answer.status();
-        if status.is_success() {
+        // Neither the token nor what is wrong with it is shown.
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|_| Failed::Away {
+            why: "the token has characters that HTTP cannot carry".to_owned(),
+            after: None,
+        })?;
+        let answered = tokio::time::timeout(ANSWER_WITHIN, self.asked(request)).await;
+        answered.unwrap_or_else(|_| {
+            Err(Failed::Away { why: format!("no answer within {} s", ANSWER_WITHIN.as_secs()), after: None })
+        })
+    }
+
+    async fn asked(&self, request: Request<Full<Bytes>>) -> Result<(), Failed> {
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|error| Failed::Away { why: because(&error), after: None })?;
+        let (head, body) = answer.into_parts();
+        // Read to its end also where it does not matter: the connection is used again.
+        let text = Limited::new(body, ANSWER_BYTES).collect().await;
+        if head.status.is_success() {
             return Ok(());
         }
-        let after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let text = answer.text().await.map_err(away)?;
-        Err(answered(status.as_u16(), &text, after.map(Duration::from_secs)))
+        let text =
+            text.map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text.to_bytes()).into_owned());
+        let after = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Err(answered(head.status.as_u16(), &text, after.map(Duration::from_secs)))
     }
 }
 

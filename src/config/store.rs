@@ -87,8 +87,7 @@ fn address(text: &str) -> Result<String, String> {
     let url =
         Url::parse(text).map_err(|error| format!("\"{text}\": {error}; \"http://127.0.0.1:8428\" is an example"))?;
     match url.scheme() {
-        "http" if url.host().is_some() => Ok(text.to_owned()),
-        "https" => Err(format!("\"{text}\": TLS to stores is not there yet; let a proxy on this host speak it")),
+        "http" | "https" if url.host().is_some() => Ok(text.to_owned()),
         scheme => Err(format!("\"{text}\": {scheme} is not known; \"http://127.0.0.1:8428\" is an example")),
     }
 }
@@ -104,7 +103,7 @@ mod tests {
     fn a_store_is_read() {
         let text = format!(
             "{BUS}[[store]]\nname = \"a\"\nurl = \"http://127.0.0.1:8428\"\nkind = \"influx-v2\"\nbucket = \"b\"\ntoken-file = \"t\"\n\
-             [[store]]\nname = \"b\"\nurl = \"http://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n\
+             [[store]]\nname = \"b\"\nurl = \"https://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n\
              [[store]]\nname = \"c\"\nurl = \"http://h:9090\"\nkind = \"remote-write\"\n"
         );
         let stores = parse(&text).expect("right").stores;
@@ -129,8 +128,8 @@ mod tests {
             &[(4, "is no name"), (5, "is an example"), (6, "is not known"), (8, "colour"), (9, "a whole number")],
         );
         check(
-            "name = \"a\"\nurl = \"https://h\"\nkind = \"influx-v2\"\n",
-            &[(3, "needs bucket"), (5, "TLS to stores")],
+            "name = \"a\"\nurl = \"ftp://h\"\nkind = \"influx-v2\"\n",
+            &[(3, "needs bucket"), (5, "ftp is not known")],
         );
         let good = "name = \"a\"\nurl = \"http://h\"\nkind = \"influx-v1\"\ndatabase = \"d\"\n";
         check(good, &[]);

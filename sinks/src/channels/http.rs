@@ -8,12 +8,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::{Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 
 use super::{Failed, because, words};
+use crate::http::{Client, client};
 
 /// 64 KiB of an answer are read: its first words are shown.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -25,15 +22,12 @@ pub(super) type Header = (&'static str, String);
 
 /// Sends requests.
 #[derive(Debug)]
-pub(super) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(super) struct Http(Client);
 
 impl Http {
-    /// Nothing is asked yet. Certificates are checked against those that this host believes.
-    pub(super) fn new() -> Result<Self, Failed> {
-        let tls = HttpsConnectorBuilder::new().with_native_roots();
-        let tls = tls.map_err(|error| Failed::away(format!("no certificates to check others by: {error}")))?;
-        let connector = tls.https_or_http().enable_http1().build();
-        Ok(Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)))
+    /// Nothing is asked yet.
+    pub(super) fn new() -> Self {
+        Self(client(0))
     }
 
     /// Posts `body`, a JSON text.

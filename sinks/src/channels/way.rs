@@ -117,7 +117,7 @@ impl Way {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failed::away(because(&error)))?;
-        let (kind, style, http) = (kind.clone(), style.clone(), Http::new()?);
+        let (kind, style, http) = (kind.clone(), style.clone(), Http::new());
         Ok(Self { kind, style, within, http, url, secret, key, template, runtime })
     }
 
