@@ -3,7 +3,6 @@
 
 mod bus;
 mod check;
-pub mod read;
 mod store;
 
 use std::net::SocketAddr;
@@ -14,12 +13,12 @@ use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::topics::queries::Source;
-use toml::de::DeTable;
 
 use bus::loopback;
 pub use bus::{Bus, Kafka, Sasl, Tls};
 use check::Names;
-use read::{Problem, Problems, Section};
+pub use millrace_schemas::sections as read;
+use read::{Problem, Problems, Section, recovered};
 pub use store::Store;
 
 /// A day to ten years of slow logs.
@@ -144,10 +143,7 @@ pub fn load(path: &Path) -> Result<Settings, Error> {
 /// Reads a configuration.
 pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     let mut problems = Problems::new(text);
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        problems.note(error.span().map_or(0, |span| span.start), error.message().to_owned());
-    }
+    let table = recovered(text, &mut problems);
     let mut root = Section::root(&table);
     let bus = bus::read(&mut root, &mut problems);
     let trust = root.section("trust", &mut problems).and_then(|section| trust(section, &mut problems));
