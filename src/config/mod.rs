@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use millrace_collectors::wire::Live;
+use millrace_processors::rules::Rules;
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
     pub clusters: Vec<Watched>,
+    /// The user's file of rules; absent: those that are shipped are in force.
+    pub rules: Option<PathBuf>,
 }
 
 /// Whom a process believes, and with which key it speaks.
@@ -111,7 +114,7 @@ pub struct Watched {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {error}")]
+    #[error("cannot read {path}: {error}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -137,7 +140,20 @@ fn list(path: &Path, problems: &[Problem]) -> String {
 /// Reads the file at `path`.
 pub fn load(path: &Path) -> Result<Settings, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
-    parse(&text).map_err(|problems| Error::Problems { path: path.to_owned(), problems })
+    let mut settings = parse(&text).map_err(|problems| Error::Problems { path: path.to_owned(), problems })?;
+    // Beside the configuration, wherever the process was started.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    settings.rules = settings.rules.map(|rules| folder.join(rules));
+    Ok(settings)
+}
+
+/// The rules in force: those of the file at `path` over those that are shipped.
+pub fn rules(path: Option<&Path>) -> Result<Rules, Error> {
+    let text = path
+        .map(|path| std::fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error }));
+    let text = text.transpose()?.unwrap_or_default();
+    let path = path.map_or_else(PathBuf::new, Path::to_owned);
+    Rules::read(&text).map_err(|problems| Error::Problems { path, problems })
 }
 
 /// Reads a configuration.
@@ -166,10 +182,15 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     if matches!(bus, Some(Bus::File { .. })) {
         names.enrolled(&mut problems);
     }
+    let rules = root.section("alerts", &mut problems).and_then(|mut section| {
+        let rules = section.path("rules", &mut problems);
+        section.finish(&mut problems);
+        rules
+    });
     root.finish(&mut problems);
     match bus {
         Some(bus) if problems.found.is_empty() => {
-            Ok(Settings { name, bus, trust, console, metrics, archive, stores, agents, clusters })
+            Ok(Settings { name, bus, trust, console, metrics, archive, stores, agents, clusters, rules })
         }
         _ => {
             problems.found.sort_by_key(|problem| problem.line);

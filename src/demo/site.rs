@@ -225,6 +225,7 @@ fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
         stores: Vec::new(),
         agents,
         clusters: Vec::new(),
+        rules: None,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod execute;
 pub mod lag;
 pub mod process;
 pub mod refusals;
+pub mod rules;
 pub mod sink;
 pub mod speaker;
 pub mod store;

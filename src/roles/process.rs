@@ -137,7 +137,7 @@ pub fn restored<P: Processor + Clone>(bus: &SharedBus, processor: P) -> anyhow::
 }
 
 /// What a processor saves of a partition, as the bus stores it.
-fn snapshots<P: Processor + Clone>(folds: &Folds<P>, partition: u32) -> impl Iterator<Item = Snapshot> {
+pub(super) fn snapshots<P: Processor + Clone>(folds: &Folds<P>, partition: u32) -> impl Iterator<Item = Snapshot> {
     let processor = Fold::<P>::stored_as();
     folds.save(partition).into_iter().map(move |Saved { partition, entity, next, value }| Snapshot {
         processor: processor.clone(),
@@ -204,7 +204,13 @@ impl Deciders {
 }
 
 /// What a fold gave, counted; what it could not read goes to `dead`, which one of the processors `tells`.
-fn told(folded: Folded, name: &'static str, record: &Record, metrics: &Registry, tells: bool) -> Vec<NewRecord> {
+pub(super) fn told(
+    folded: Folded,
+    name: &'static str,
+    record: &Record,
+    metrics: &Registry,
+    tells: bool,
+) -> Vec<NewRecord> {
     let mut out = folded.out;
     metrics.add(&FOLD_RECORDS, &[name], 1);
     match folded.fate {

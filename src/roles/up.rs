@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
-use super::{agent, execute, process, refusals, sink, store, windows};
+use super::{agent, execute, process, refusals, rules, sink, store, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
@@ -109,6 +109,7 @@ impl Up {
             if trust.is_some() {
                 up.start_refusals()?;
             }
+            up.start_rules(settings)?;
             up.start_windows()?;
             up.enrol(settings.clusters.clone())?;
         }
@@ -169,6 +170,13 @@ impl Up {
         let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
         let lags = self.lags.clone();
         self.thread("refusals", move |stop| refusals::run(&bus, &metrics, &lags.stage("refusals"), stop))
+    }
+
+    /// What is judged by rules. A file of rules that cannot be used ends the start: nobody must believe that it were in force.
+    fn start_rules(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        let rules = Arc::new(config::rules(settings.rules.as_deref())?);
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("rules", move |stop| rules::run(&bus, &rules, &metrics, &lags.stage("rules"), stop))
     }
 
     fn start_executor(&mut self) -> anyhow::Result<()> {

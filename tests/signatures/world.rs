@@ -226,5 +226,6 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         stores: Vec::new(),
         agents: vec![agent],
         clusters: Vec::new(),
+        rules: None,
     }
 }

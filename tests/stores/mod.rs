@@ -53,6 +53,7 @@ fn settings(folder: &Path, stores: Vec<config::Store>) -> Settings {
         stores,
         agents: Vec::new(),
         clusters: Vec::new(),
+        rules: None,
     }
 }
 

@@ -73,6 +73,7 @@ catalogue! {
     ERRANT: Gauge, "millrace_replica" "errant_transactions", "transactions", ["cluster", "instance"], "processors", "Transactions that a replica has executed and its primary has not; absent where a set is too long for a heartbeat.";
     PROMOTABLE: Gauge, "millrace_cluster" "promotable_replicas", "replicas", ["cluster"], "processors", "Replicas whose server answers, that replicate, and that are less than a minute behind.";
     UNDECIDED: Gauge, "millrace_cluster" "undecided_seconds", "seconds", ["cluster"], "processors", "How long a primary has been down that its guard holds down, without a word of a decider.";
+    RULES_BEYOND: Counter, "millrace_rules" "beyond_total", "numbers", [], "processors", "Numbers that no rule judged, because it had a thousand series of that cluster already.";
     CANARY_SECONDS: Gauge, "millrace_canary" "write_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the last canary write took.";
     THREADS_RUNNING: Gauge, "mysql_global_status" "threads_running", "threads", ["cluster", "instance", "host"], "collectors", "Threads running in the server.";
     CONNECTIONS: Gauge, "mysql_global_status" "threads_connected", "connections", ["cluster", "instance", "host"], "collectors", "Connections open in the server.";
