@@ -4,6 +4,7 @@
 # store.sh start DIR PORT  that, and runs it on 127.0.0.1:PORT with its data in DIR, as this very process, until it is stopped
 # store.sh influxdb DIR PORT
 #                          the same with an InfluxDB 1.6, which answers InfluxQL
+# store.sh promtool ARGS     runs Prometheus' promtool, which judges files of rules
 #
 # They are the time-series stores of the demo and of tests: Debian's packages, whose programs need nothing beside them.
 # Everything lies under $MILLRACE_STORES (default ~/.cache/millrace/stores) and needs no root. Repeating a command costs nothing;
@@ -101,5 +102,12 @@ case ${1:-} in
         influxdb_settings "$2" "$3" >"$2/influxdb.conf"
         exec "$root/influxdb/usr/bin/influxd" -config "$2/influxdb.conf"
         ;;
-    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT" ;;
+    promtool)
+        shift
+        flock 9
+        fetch_store "$root/promtool" promtool promtool promtool --version
+        exec 9>&-
+        exec "$root/promtool/usr/bin/promtool" "$@"
+        ;;
+    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|promtool ARGS" ;;
 esac

@@ -8,5 +8,6 @@ mod doctor;
 mod fingerprint;
 mod key;
 mod metrics;
+mod rules;
 mod slowlog;
 mod topology;

@@ -5,6 +5,7 @@
 mod check;
 mod draft;
 mod engine;
+pub mod export;
 mod facts;
 mod measure;
 mod members;
