@@ -11,6 +11,7 @@
 # store.sh mail DIR PORT [CERTIFICATE KEY]
 #                          a mail server (aiosmtpd, in a Python of its own) that keeps what it gets in the Maildir DIR; with a
 #                          certificate it takes nothing before STARTTLS
+# store.sh promtool ARGS     runs Prometheus' promtool, which judges files of rules
 #
 # They are the time-series stores of the demo and of tests, and what alerts are told in tests. Those that are Debian's packages need
 # nothing beside their programs.
@@ -164,5 +165,13 @@ case ${1:-} in
         if [ $# = 5 ]; then tls=(--tlscert "$4" --tlskey "$5"); fi
         exec "$root/mail/bin/python" -m aiosmtpd -n -l "127.0.0.1:$3" "${tls[@]}" -c aiosmtpd.handlers.Mailbox "$2"
         ;;
-    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|prometheus DIR PORT|alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]" ;;
+    promtool)
+        shift
+        flock 9
+        fetch_store "$root/promtool" promtool promtool promtool --version
+        exec 9>&-
+        exec "$root/promtool/usr/bin/promtool" "$@"
+        ;;
+    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|prometheus DIR PORT|promtool ARGS|\
+alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]" ;;
 esac

@@ -12,6 +12,7 @@ pub mod permits;
 pub mod profile;
 pub mod refusals;
 pub mod routes;
+pub mod rules;
 pub mod windows;
 
 pub use fold::{Fold, Out, Processor};

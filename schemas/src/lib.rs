@@ -12,6 +12,7 @@ pub mod marks;
 pub mod metrics;
 pub mod profile;
 pub mod record;
+pub mod sections;
 pub mod signing;
 pub mod sketch;
 pub mod time;

@@ -22,6 +22,7 @@ mod logs;
 mod metrics;
 mod output;
 mod rt;
+mod rules;
 mod site;
 mod slowlog;
 mod syntax;
@@ -127,6 +128,11 @@ enum Command {
     Topics(topics::Arguments),
     /// Say which metrics there are: names, units, labels, and what they say.
     Metrics(metrics::Arguments),
+    /// Check a file of rules, or show the rules in force: what is judged, by which numbers.
+    Rules {
+        #[command(subcommand)]
+        command: rules::Command,
+    },
     /// Write the dashboards for Grafana, and the files that it finds them and the store by.
     Dashboards(dashboards::Arguments),
     /// Read statements from standard input, one a line, and say the digest of each.
@@ -187,6 +193,7 @@ pub fn main() -> ExitCode {
         Command::Events(arguments) => events::run(&arguments),
         Command::Topics(arguments) => topics::run(&arguments),
         Command::Metrics(arguments) => metrics::run(&arguments),
+        Command::Rules { command } => rules::run(command),
         Command::Dashboards(arguments) => dashboards::run(&arguments),
         Command::Fingerprint(arguments) => fingerprint::run(&arguments),
         Command::Digest(arguments) => digest::run(&arguments),

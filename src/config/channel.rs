@@ -94,9 +94,9 @@ fn channel(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<
     let clusters = section.all_parsed("clusters", problems, |text| ClusterId::parse(text));
     let severity = section.optional("severity", problems, severity).unwrap_or(Severity::Info);
     let rules = section.all_parsed("rules", problems, rule);
-    let escalations = section.flag("escalations", problems);
+    let escalations = section.flag("escalations", problems).is_some_and(|(on, _)| on);
     let rate = section.number("rate", RATES, problems).unwrap_or(RATE);
-    let timeout = section.duration("timeout", TIMEOUTS, problems).unwrap_or(TIMEOUT);
+    let timeout = section.duration_in("timeout", TIMEOUTS, problems).unwrap_or(TIMEOUT);
     let runbooks = section.optional("runbooks", problems, address);
     section.finish(problems);
     let style = Style { receiver: receiver?, runbooks };
@@ -172,7 +172,7 @@ fn email(section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<E
     }
     let user = section.text("user", problems).map(|(user, _)| user);
     let password_file = section.path("password-file", problems);
-    let plain = section.flag("plain", problems);
+    let plain = section.flag("plain", problems).is_some_and(|(on, _)| on);
     if user.is_some() != password_file.is_some() {
         problems.note(section.at(), "channel.user and password-file go together: give both, or neither");
     }

@@ -4,30 +4,33 @@
 mod bus;
 mod channel;
 mod check;
-pub mod read;
 mod store;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use millrace_collectors::wire::Live;
+use millrace_processors::alerts;
+use millrace_processors::rules::Rules;
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::topics::queries::Source;
-use toml::de::DeTable;
 
 use bus::loopback;
 pub use bus::{Bus, Kafka, Sasl, Tls};
 pub use channel::Channel;
 use check::Names;
-use read::{Problem, Problems, Section};
+pub use millrace_schemas::sections as read;
+use read::{Problem, Problems, Section, recovered};
 pub use store::Store;
 
 /// A day to ten years of slow logs.
-const SLOW_LOGS: std::ops::RangeInclusive<u32> = 1..=3_650;
+const SLOW_LOGS: RangeInclusive<u32> = 1..=3_650;
 /// 16 threads decode more than any host's servers send.
-const CAPTURE_THREADS: std::ops::RangeInclusive<u32> = 1..=16;
+const CAPTURE_THREADS: RangeInclusive<u32> = 1..=16;
 
 /// Checked settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +55,10 @@ pub struct Settings {
     pub agents: Vec<Agent>,
     /// Clusters that Millrace did not create, to be watched.
     pub clusters: Vec<Watched>,
+    /// How often people are told of alerts.
+    pub told: alerts::Settings,
+    /// The user's file of rules; absent: those that are shipped are in force.
+    pub rules: Option<PathBuf>,
 }
 
 /// Whom a process believes, and with which key it speaks.
@@ -116,7 +123,7 @@ pub struct Watched {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {error}")]
+    #[error("cannot read {path}: {error}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -142,16 +149,43 @@ fn list(path: &Path, problems: &[Problem]) -> String {
 /// Reads the file at `path`.
 pub fn load(path: &Path) -> Result<Settings, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
-    parse(&text).map_err(|problems| Error::Problems { path: path.to_owned(), problems })
+    let mut settings = parse(&text).map_err(|problems| Error::Problems { path: path.to_owned(), problems })?;
+    // Beside the configuration, wherever the process was started.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    settings.rules = settings.rules.map(|rules| folder.join(rules));
+    Ok(settings)
+}
+
+/// A minute to a month between two words: more often is a watchdog's, more rarely nobody remembers the first.
+const REPEATS: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 30);
+
+/// `[alerts]`: the user's file of rules, and how often people are told.
+fn alerting(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> (Option<PathBuf>, alerts::Settings) {
+    let usual = alerts::Settings::default();
+    let rules = section.path("rules", problems);
+    let mut time = |key, usual| section.duration_in(key, REPEATS, problems).unwrap_or(usual);
+    let told = alerts::Settings {
+        repeat_critical: time("repeat-critical", usual.repeat_critical),
+        repeat_warning: time("repeat-warning", usual.repeat_warning),
+        escalate_after: time("escalate-after", usual.escalate_after),
+    };
+    section.finish(problems);
+    (rules, told)
+}
+
+/// The rules in force: those of the file at `path` over those that are shipped.
+pub fn rules(path: Option<&Path>) -> Result<Rules, Error> {
+    let text = path
+        .map(|path| std::fs::read_to_string(path).map_err(|error| Error::Unreadable { path: path.to_owned(), error }));
+    let text = text.transpose()?.unwrap_or_default();
+    let path = path.map_or_else(PathBuf::new, Path::to_owned);
+    Rules::read(&text).map_err(|problems| Error::Problems { path, problems })
 }
 
 /// Reads a configuration.
 pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     let mut problems = Problems::new(text);
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        problems.note(error.span().map_or(0, |span| span.start), error.message().to_owned());
-    }
+    let table = recovered(text, &mut problems);
     let mut root = Section::root(&table);
     let bus = bus::read(&mut root, &mut problems);
     let trust = root.section("trust", &mut problems).and_then(|section| trust(section, &mut problems));
@@ -175,11 +209,24 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     if matches!(bus, Some(Bus::File { .. })) {
         names.enrolled(&mut problems);
     }
+    let (rules, told) =
+        root.section("alerts", &mut problems).map_or_else(Default::default, |section| alerting(section, &mut problems));
     root.finish(&mut problems);
     match bus {
-        Some(bus) if problems.found.is_empty() => {
-            Ok(Settings { name, bus, trust, console, metrics, archive, stores, channels, agents, clusters })
-        }
+        Some(bus) if problems.found.is_empty() => Ok(Settings {
+            name,
+            bus,
+            trust,
+            console,
+            metrics,
+            archive,
+            stores,
+            channels,
+            agents,
+            clusters,
+            rules,
+            told,
+        }),
         _ => {
             problems.found.sort_by_key(|problem| problem.line);
             Err(problems.found)
@@ -327,6 +374,20 @@ mod tests {
         let problems = parse(text).expect_err("it is all wrong");
         let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [1, 2, 5, 6, 8, 9], "{problems:#?}");
+    }
+
+    #[test]
+    fn how_often_people_are_told_is_read() {
+        let read = |lines: &str| parse(&format!("[bus]\nfile = \"b.db\"\n[alerts]\n{lines}"));
+        let told = read("repeat-critical = \"30m\"\nescalate-after = \"5m\"\n").expect("right").told;
+        let expected = alerts::Settings {
+            repeat_critical: Duration::from_mins(30),
+            escalate_after: Duration::from_mins(5),
+            ..alerts::Settings::default()
+        };
+        assert_eq!(told, expected);
+        let problems = read("repeat-warning = \"5s\"\nescalate-after = \"soon\"\n").expect_err("both are wrong");
+        assert_eq!(problems.iter().map(|one| one.line).collect::<Vec<_>>(), [4, 5], "{problems:#?}");
     }
 
     #[test]

@@ -226,6 +226,8 @@ fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
         channels: Vec::new(),
         agents,
         clusters: Vec::new(),
+        rules: None,
+        told: millrace_processors::alerts::Settings::default(),
     }
 }
 

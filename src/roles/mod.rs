@@ -7,6 +7,7 @@ pub mod lag;
 pub mod notify;
 pub mod process;
 pub mod refusals;
+pub mod rules;
 pub mod sink;
 pub mod speaker;
 pub mod store;

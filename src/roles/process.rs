@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use millrace_processors::alerts::Alerts;
+use millrace_processors::alerts::{Alerts, Settings};
 use millrace_processors::failover::Failover;
 use millrace_processors::fold::{Fate, Fold, Folded, Processor, Saved};
 use millrace_processors::folds::Folds;
@@ -45,19 +45,20 @@ struct Deciders {
     heard: BTreeMap<u32, Instant>,
 }
 
-/// Runs the deciders until `stop`.
+/// Runs the deciders until `stop`; of alerts people are told as often as `told` says.
 pub fn run(
     bus: &SharedBus,
     speaker: &Speaker,
     metrics: &Registry,
     lag: &Lag,
+    told: &Settings,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let mut deciders = Deciders {
         failover: restored(bus, Failover)?,
         permits: restored(bus, Permits)?,
         routes: restored(bus, Routes)?,
-        alerts: restored(bus, Alerts::default())?,
+        alerts: restored(bus, Alerts { settings: told.clone() })?,
         heard: BTreeMap::new(),
     };
     let assignment = Assignment::Manual(vec![(Topic::Journal, From::Offsets(deciders.next()))]);
@@ -140,7 +141,7 @@ pub fn restored<P: Processor + Clone>(bus: &SharedBus, processor: P) -> anyhow::
 }
 
 /// What a processor saves of a partition, as the bus stores it.
-fn snapshots<P: Processor + Clone>(folds: &Folds<P>, partition: u32) -> impl Iterator<Item = Snapshot> {
+pub(super) fn snapshots<P: Processor + Clone>(folds: &Folds<P>, partition: u32) -> impl Iterator<Item = Snapshot> {
     let processor = Fold::<P>::stored_as();
     folds.save(partition).into_iter().map(move |Saved { partition, entity, next, value }| Snapshot {
         processor: processor.clone(),
@@ -211,7 +212,13 @@ impl Deciders {
 }
 
 /// What a fold gave, counted; what it could not read goes to `dead`, which one of the processors `tells`.
-fn told(folded: Folded, name: &'static str, record: &Record, metrics: &Registry, tells: bool) -> Vec<NewRecord> {
+pub(super) fn told(
+    folded: Folded,
+    name: &'static str,
+    record: &Record,
+    metrics: &Registry,
+    tells: bool,
+) -> Vec<NewRecord> {
     let mut out = folded.out;
     metrics.add(&FOLD_RECORDS, &[name], 1);
     match folded.fate {

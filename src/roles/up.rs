@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use millrace_collectors::host;
+use millrace_processors::alerts;
 use millrace_schemas::event::Subject;
 use millrace_schemas::metrics::{PROCESS_MEMORY, Registry};
 use millrace_schemas::topics::journal::{Command, Fact};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
-use super::{agent, execute, notify, process, refusals, sink, store, windows};
+use super::{agent, execute, notify, process, refusals, rules, sink, store, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
@@ -105,10 +106,11 @@ impl Up {
             up.start_console(listen)?;
         }
         if roles.process {
-            up.start_deciders()?;
+            up.start_deciders(settings.told.clone())?;
             if trust.is_some() {
                 up.start_refusals()?;
             }
+            up.start_rules(settings)?;
             up.start_windows()?;
             up.enrol(settings.clusters.clone())?;
         }
@@ -161,10 +163,12 @@ impl Up {
         Speaker::new(format!("{role}/{}", self.name), &self.state, Arc::clone(&self.bus))
     }
 
-    fn start_deciders(&mut self) -> anyhow::Result<()> {
+    fn start_deciders(&mut self, told: alerts::Settings) -> anyhow::Result<()> {
         let (bus, metrics, speaker) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.speaker("ticker")?);
         let lags = self.lags.clone();
-        self.thread("deciders", move |stop| process::run(&bus, &speaker, &metrics, &lags.stage("deciders"), stop))
+        self.thread("deciders", move |stop| {
+            process::run(&bus, &speaker, &metrics, &lags.stage("deciders"), &told, stop)
+        })
     }
 
     /// Where records are judged, somebody tells of those that are refused.
@@ -172,6 +176,13 @@ impl Up {
         let (bus, metrics) = (Arc::clone(&self.bus), Arc::clone(&self.metrics));
         let lags = self.lags.clone();
         self.thread("refusals", move |stop| refusals::run(&bus, &metrics, &lags.stage("refusals"), stop))
+    }
+
+    /// What is judged by rules. A file of rules that cannot be used ends the start: nobody must believe that it were in force.
+    fn start_rules(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        let rules = Arc::new(config::rules(settings.rules.as_deref())?);
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("rules", move |stop| rules::run(&bus, &rules, &metrics, &lags.stage("rules"), stop))
     }
 
     fn start_executor(&mut self) -> anyhow::Result<()> {

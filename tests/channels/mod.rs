@@ -43,6 +43,8 @@ fn settings(folder: &Path, channels: Vec<Channel>) -> Settings {
         channels,
         agents: Vec::new(),
         clusters: Vec::new(),
+        rules: None,
+        told: millrace_processors::alerts::Settings::default(),
     }
 }
 

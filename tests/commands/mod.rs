@@ -9,6 +9,7 @@ mod doctor;
 mod fingerprint;
 mod key;
 mod metrics;
+mod rules;
 mod slowlog;
 mod topology;
 mod world;

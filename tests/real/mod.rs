@@ -13,6 +13,7 @@ mod numbers;
 mod operator;
 mod resume;
 mod rotation;
+mod rules;
 mod sampled;
 pub(crate) mod site;
 mod slow_log;

@@ -227,5 +227,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         channels: Vec::new(),
         agents: vec![agent],
         clusters: Vec::new(),
+        rules: None,
+        told: millrace_processors::alerts::Settings::default(),
     }
 }

@@ -54,6 +54,8 @@ fn settings(folder: &Path, stores: Vec<config::Store>) -> Settings {
         channels: Vec::new(),
         agents: Vec::new(),
         clusters: Vec::new(),
+        rules: None,
+        told: millrace_processors::alerts::Settings::default(),
     }
 }
 

@@ -67,6 +67,13 @@ catalogue! {
     INSTANCE_UP: Gauge, "mysql" "up", "boolean", ["cluster", "instance", "host"], "collectors", "1 when the agent could ask the server in the last heartbeat.";
     INSTANCE_OPEN: Gauge, "millrace_instance" "open", "boolean", ["cluster", "instance", "host"], "collectors", "1 when clients can write to the server.";
     REPLICA_DELAY: Gauge, "millrace_replica" "delay_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "Age of the newest heartbeat row on a replica.";
+    REPLICA_RUNNING: Gauge, "millrace_replica" "running", "boolean", ["cluster", "instance", "host"], "collectors", "1 while receiver and applier of a replica run.";
+    SEMI_SYNC_ACTIVE: Gauge, "millrace_semi_sync" "active", "boolean", ["cluster", "instance", "host"], "collectors", "1 while commits wait for an acknowledgement, 0 where they should and do not; absent where the source side of semi-synchronous replication is off.";
+    WRONGLY_OPEN: Gauge, "millrace_instance" "wrongly_open", "boolean", ["cluster", "instance"], "processors", "1 for a server that clients can write to while it replicates from another one, or while another one of its cluster is open too.";
+    ERRANT: Gauge, "millrace_replica" "errant_transactions", "transactions", ["cluster", "instance"], "processors", "Transactions that a replica has executed and its primary has not; absent where a set is too long for a heartbeat.";
+    PROMOTABLE: Gauge, "millrace_cluster" "promotable_replicas", "replicas", ["cluster"], "processors", "Replicas whose server answers, that replicate, and that are less than a minute behind.";
+    UNDECIDED: Gauge, "millrace_cluster" "undecided_seconds", "seconds", ["cluster"], "processors", "How long a primary has been down that its guard holds down, without a word of a decider.";
+    RULES_BEYOND: Counter, "millrace_rules" "beyond_total", "numbers", [], "processors", "Numbers that no rule judged, because it had a thousand series of that cluster already.";
     CANARY_SECONDS: Gauge, "millrace_canary" "write_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the last canary write took.";
     THREADS_RUNNING: Gauge, "mysql_global_status" "threads_running", "threads", ["cluster", "instance", "host"], "collectors", "Threads running in the server.";
     CONNECTIONS: Gauge, "mysql_global_status" "threads_connected", "connections", ["cluster", "instance", "host"], "collectors", "Connections open in the server.";

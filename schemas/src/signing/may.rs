@@ -114,12 +114,11 @@ fn who(speaking: &Speaking<'_>, fact: &Fact) -> Result<(), String> {
         Fact::Renewed(renewed) => speaking.executor(Some(&renewed.executor)),
         Fact::Ended(_) => speaking.executor(None),
         Fact::Command(Command::Enrol(_)) if speaking.source == CONFIGURED => speaking.role(Role::Process),
-        Fact::Command(_) => speaking.named(Role::Operator, "operator/"),
+        Fact::Command(_) | Fact::AlertWord(_) => speaking.named(Role::Operator, "operator/"),
         Fact::PermitAsked(_) | Fact::PermitReturned(_) => speaking.processor(&["failover."]),
         Fact::PermitAnswered(_) => speaking.processor(&["permits."]),
         Fact::Load(_) => speaking.processor(&["windows."]),
         Fact::Finding(_) => speaking.processor(&["failover.", "refusals.", "rules.", "anomalies."]),
-        Fact::AlertWord(_) => speaking.named(Role::Operator, "operator/"),
         Fact::Tick {} => speaking.named(Role::Process, "ticker/"),
     }
 }

@@ -2,7 +2,8 @@
 
 use millrace_schemas::event::Event;
 use millrace_schemas::metrics::{
-    CANARY_SECONDS, INSTANCE_OPEN, INSTANCE_ROLE, INSTANCE_UP, Metric, REPLICA_DELAY, REPLICA_SOURCE, VERSION_INFO,
+    CANARY_SECONDS, INSTANCE_OPEN, INSTANCE_ROLE, INSTANCE_UP, Metric, REPLICA_DELAY, REPLICA_RUNNING, REPLICA_SOURCE,
+    SEMI_SYNC_ACTIVE, VERSION_INFO,
 };
 use millrace_schemas::topics::journal::{Canary, Fact, ServerState};
 
@@ -31,8 +32,12 @@ pub(super) fn points(event: &Event<Fact>) -> Vec<Point> {
         for role in ROLES {
             add(&INSTANCE_ROLE, &[role], flag(role == role_of(server)));
         }
+        if server.semi_sync.source_enabled {
+            add(&SEMI_SYNC_ACTIVE, &[], flag(server.semi_sync.source_active));
+        }
         if let Some(receiver) = &server.receiver {
             add(&REPLICA_SOURCE, &[&receiver.source], 1.0);
+            add(&REPLICA_RUNNING, &[], flag(receiver.receiving && receiver.applying));
             if let Some(delay) = receiver.delay_us {
                 add(&REPLICA_DELAY, &[], delay as f64 / 1e6);
             }

@@ -106,6 +106,7 @@ fn a_heartbeat_gives_what_an_instance_is_now() {
     check(format!("millrace_instance_role {place} role=primary"), 0.0);
     check(format!("millrace_replica_source {place} source=127.0.0.1:33061"), 1.0);
     check(format!("millrace_replica_delay_seconds {place}"), 0.001_2);
+    check(format!("millrace_replica_running {place}"), 1.0);
     check(format!("mysql_version_info {place} version=10.11.19-MariaDB"), 1.0);
 
     let Fact::Heartbeat(mut silent) = heartbeat else { panic!("it was one") };

@@ -14,7 +14,8 @@ use millrace_schemas::cluster::Process;
 use millrace_schemas::digest::SqlMode;
 use millrace_schemas::ids::Epoch;
 use millrace_schemas::metrics::{
-    CANARY_SECONDS, CONNECTIONS, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, REPLICA_DELAY, THREADS_RUNNING,
+    CANARY_SECONDS, CONNECTIONS, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, REPLICA_DELAY, REPLICA_RUNNING,
+    SEMI_SYNC_ACTIVE, THREADS_RUNNING,
 };
 use millrace_schemas::topics::inventory::{Instance as InstanceItem, Item};
 use millrace_schemas::topics::journal::{Canary, Fact, Gap, Heartbeat, ProcessChanged, ServerState};
@@ -326,6 +327,15 @@ impl Watch {
         metrics.set(&INSTANCE_OPEN, &labels, f64::from(u8::from(server.open)));
         metrics.set(&THREADS_RUNNING, &labels, f64::from(server.threads_running));
         metrics.set(&CONNECTIONS, &labels, f64::from(server.connections));
+        let flag = |on: bool| f64::from(u8::from(on));
+        let running = server.receiver.as_ref().map(|receiver| flag(receiver.receiving && receiver.applying));
+        let waits = server.semi_sync.source_enabled.then(|| flag(server.semi_sync.source_active));
+        for (metric, value) in [(&REPLICA_RUNNING, running), (&SEMI_SYNC_ACTIVE, waits)] {
+            match value {
+                Some(value) => metrics.set(metric, &labels, value),
+                None => metrics.forget(metric, &labels), // it is no replica, or waits for nobody
+            }
+        }
         if let Some(delay) = server.receiver.as_ref().and_then(|receiver| receiver.delay_us) {
             metrics.set(&REPLICA_DELAY, &labels, delay as f64 / 1e6);
         }

@@ -43,8 +43,17 @@ impl<'t> Problems<'t> {
     }
 }
 
+/// The tables of `text`; what is no TOML is noted, and the rest is read all the same.
+pub fn recovered<'i>(text: &'i str, problems: &mut Problems<'_>) -> Spanned<DeTable<'i>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        problems.note(error.span().map_or(0, |span| span.start), error.message().to_owned());
+    }
+    table
+}
+
 /// The known key that differs from `key` by a slip or two: a letter that is missing, wrong, too many, or in the wrong place.
-fn meant(key: &str, known: &[&'static str]) -> Option<&'static str> {
+pub fn meant<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let slips = if key.len() < SHORT_KEY { 1 } else { 2 };
     let near = known.iter().map(|known| (strsim::osa_distance(key, known), *known));
     near.filter(|(distance, _)| *distance <= slips).min().map(|(_, known)| known)
@@ -191,36 +200,85 @@ impl<'a, 'i> Section<'a, 'i> {
         number
     }
 
-    /// Yes or no; no when it is not there.
-    pub fn flag(&mut self, key: &'static str, problems: &mut Problems<'_>) -> bool {
-        let Some(value) = self.get(key) else { return false };
+    /// A number, whole or not.
+    pub fn float(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(f64, usize)> {
+        let value = self.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| number.is_finite());
+        if number.is_none() {
+            self.wrong(key, value, "a number", problems);
+        }
+        number.map(|number| (number, value.span().start))
+    }
+
+    /// True or false.
+    pub fn flag(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(bool, usize)> {
+        let value = self.get(key)?;
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
             self.wrong(key, value, "true or false", problems);
         }
-        flag.unwrap_or_default()
+        flag.map(|flag| (flag, value.span().start))
     }
 
-    /// A time of a range: "5s", "2m".
-    pub fn duration(
+    /// A time such as "30s", "5m", "2h" or "7d".
+    pub fn duration(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(Duration, usize)> {
+        let (text, at) = self.text(key, problems)?;
+        let read = duration(&text);
+        if let Err(why) = &read {
+            problems.note(at, format!("{}: {why}", self.full(key)));
+        }
+        read.ok().map(|read| (read, at))
+    }
+
+    /// A time of a range.
+    pub fn duration_in(
         &mut self,
         key: &'static str,
         range: RangeInclusive<Duration>,
         problems: &mut Problems<'_>,
     ) -> Option<Duration> {
-        let (text, at) = self.text(key, problems)?;
-        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|one| Duration::try_from(one).ok());
-        let time = parsed.filter(|time| range.contains(time));
-        if time.is_none() {
+        let (time, at) = self.duration(key, problems)?;
+        if !range.contains(&time) {
             let (least, most) = (range.start().as_secs(), range.end().as_secs());
-            problems.note(at, format!("{}: \"{text}\" is no time from \"{least}s\" to \"{most}s\"", self.full(key)));
+            problems.note(
+                at,
+                format!("{}: {} s is no time from \"{least}s\" to \"{most}s\"", self.full(key), time.as_secs()),
+            );
+            return None;
         }
-        time
+        Some(time)
+    }
+
+    /// A sub-table whose keys are the writer's own and whose values are texts.
+    pub fn texts(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(Vec<(String, String)>, usize)> {
+        let value = self.get(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong(key, value, "a section", problems);
+            return None;
+        };
+        let mut texts = Vec::new();
+        for (name, text) in table {
+            match text.get_ref().as_str() {
+                Some(text) => texts.push((name.get_ref().to_string(), text.to_owned())),
+                None => self.wrong(key, text, "a text in quotes", problems),
+            }
+        }
+        Some((texts, value.span().start))
     }
 
     /// Keys that are known, and that nobody needs now.
     pub fn pass_over(&mut self, keys: &[&'static str]) {
         self.asked.extend(keys);
+    }
+
+    /// Whether `key` is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|(name, _)| name.get_ref() == key)
     }
 
     /// A sub-table.
@@ -268,9 +326,38 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 }
 
+/// A whole number and its unit: seconds, minutes, hours or days.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is no time: \"30s\", \"5m\", \"2h\" and \"7d\" are some");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u32>().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(duration(text).ok(), expected.map(Duration::from_secs), "{text}");
+        };
+        check("30s", Some(30));
+        check("5m", Some(300));
+        check("2h", Some(7_200));
+        check("7d", Some(604_800));
+        for text in ["", "5", "m", "-1s", "1.5h", "5 m", "5ms", "99999999999d", "5\u{b5}"] {
+            check(text, None);
+        }
+    }
 
     #[test]
     fn the_key_that_was_probably_meant_is_near() {

@@ -1,0 +1,112 @@
+//! What can be judged of a fact: its numbers, under the names of the catalogue. In: samples and facts of the journal. Out: numbers
+//! by their series, of an instance or of the cluster. What a fact does not say has no number: it is unknown, and never zero.
+
+use std::collections::BTreeMap;
+
+use millrace_schemas::ids::{HostId, InstanceId};
+use millrace_schemas::metrics::{
+    CANARY_SECONDS, CONNECTIONS, ERRANT, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, LOAD_ERRORS, LOAD_P50, LOAD_P99,
+    LOAD_QUERIES, Metric, PROMOTABLE, REPLICA_DELAY, REPLICA_RUNNING, SEMI_SYNC_ACTIVE, SERIES_LEFT_OUT,
+    THREADS_RUNNING, UNDECIDED, WRONGLY_OPEN,
+};
+use millrace_schemas::topics::journal::{Canary, Heartbeat, Load};
+use millrace_schemas::topics::samples::Sample;
+
+use super::rule::Role;
+
+/// What the journal says, or what follows from it.
+pub(super) const JOURNAL: &[&Metric] = &[
+    &INSTANCE_UP,
+    &INSTANCE_OPEN,
+    &WRONGLY_OPEN,
+    &REPLICA_DELAY,
+    &REPLICA_RUNNING,
+    &ERRANT,
+    &SEMI_SYNC_ACTIVE,
+    &CANARY_SECONDS,
+    &PROMOTABLE,
+    &UNDECIDED,
+    &LOAD_QUERIES,
+    &LOAD_ERRORS,
+    &LOAD_P50,
+    &LOAD_P99,
+];
+
+/// What samples have beside the tables of servers and hosts.
+pub(super) const SAMPLED: &[&Metric] = &[&THREADS_RUNNING, &CONNECTIONS, &HOST_LOAD, &SERIES_LEFT_OUT];
+
+/// 10 s: of the windows, the narrowest is judged.
+const LOAD_SECONDS: u32 = 10;
+
+/// Numbers of one moment.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// The instance; absent: the cluster.
+    pub(super) instance: Option<InstanceId>,
+    /// Its host.
+    pub(super) host: Option<HostId>,
+    /// What it is among the others, where that is known.
+    pub(super) role: Option<Role>,
+    /// By the text of their series.
+    pub(super) values: BTreeMap<String, f64>,
+}
+
+impl Numbers {
+    fn of(instance: &InstanceId) -> Self {
+        Self { instance: Some(instance.clone()), ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, metric: &Metric, value: f64) {
+        self.values.insert(metric.name.to_owned(), value);
+    }
+}
+
+/// Whether a metric is of windows.
+pub(super) fn is_load(metric: &Metric) -> bool {
+    metric.measurement == LOAD_QUERIES.measurement
+}
+
+/// A sample's.
+pub(super) fn of_sample(instance: &InstanceId, sample: &Sample) -> Numbers {
+    let values = sample.values.iter().filter(|(_, value)| value.is_finite());
+    Numbers {
+        host: Some(sample.host.clone()),
+        values: values.map(|(series, value)| (series.clone(), *value)).collect(),
+        ..Numbers::of(instance)
+    }
+}
+
+/// A heartbeat's own. A server that cannot be asked has no numbers but that.
+pub(super) fn of_heartbeat(instance: &InstanceId, heartbeat: &Heartbeat) -> Numbers {
+    let mut numbers = Numbers { host: Some(heartbeat.host.clone()), ..Numbers::of(instance) };
+    let flag = |on: bool| f64::from(u8::from(on));
+    numbers.add(&INSTANCE_UP, flag(heartbeat.server.is_some()));
+    if let Canary::Written { took_us } = heartbeat.canary {
+        numbers.add(&CANARY_SECONDS, took_us as f64 / 1e6);
+    }
+    let Some(server) = &heartbeat.server else { return numbers };
+    numbers.add(&INSTANCE_OPEN, flag(server.open));
+    if let Some(receiver) = &server.receiver {
+        numbers.add(&REPLICA_RUNNING, flag(receiver.receiving && receiver.applying));
+        if let Some(delay) = receiver.delay_us {
+            numbers.add(&REPLICA_DELAY, delay as f64 / 1e6);
+        }
+    }
+    if server.semi_sync.source_enabled {
+        numbers.add(&SEMI_SYNC_ACTIVE, flag(server.semi_sync.source_active));
+    }
+    numbers
+}
+
+/// A window's.
+pub(super) fn of_load(instance: &InstanceId, load: &Load) -> Option<Numbers> {
+    if load.width_seconds != LOAD_SECONDS {
+        return None;
+    }
+    let mut numbers = Numbers::of(instance);
+    numbers.add(&LOAD_QUERIES, load.statements as f64);
+    numbers.add(&LOAD_ERRORS, load.errors as f64);
+    numbers.add(&LOAD_P50, load.p50_us as f64 / 1e6);
+    numbers.add(&LOAD_P99, load.p99_us as f64 / 1e6);
+    Some(numbers)
+}
