@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use millrace_mysql::numbers::Numbers;
 use millrace_mysql::status::{Channel, replica::Receiver};
-use millrace_schemas::metrics::{Metric, REPLICATION, VARIABLES, named, series, status_place};
+use millrace_schemas::metrics::{
+    DEADLOCKS, Metric, OLDEST_TRANSACTION, REPLICATION, VARIABLES, named, series, status_place,
+};
 
 /// Numbers by the text of their series.
 pub type Values = BTreeMap<String, f64>;
@@ -31,6 +33,18 @@ pub fn add_settings(values: &mut Values, settings: &Numbers) {
         if let Some(metric) = named(&format!("mysql_global_variables_{}", name.to_ascii_lowercase())) {
             values.insert(series::text(metric, &[]), *value);
         }
+    }
+}
+
+/// Adds what InnoDB says beside the status.
+pub fn add_innodb(values: &mut Values, innodb: &Numbers) {
+    for (name, value) in innodb {
+        let metric = match name.as_str() {
+            "oldest_transaction_seconds" => &OLDEST_TRANSACTION,
+            "deadlocks" => &DEADLOCKS,
+            _ => continue,
+        };
+        values.insert(series::text(metric, &[]), *value);
     }
 }
 

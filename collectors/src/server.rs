@@ -10,7 +10,7 @@ use millrace_schemas::ids::ClusterId;
 use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
 
 use crate::log_in::LogIn;
-use crate::numbers::{Values, add_settings, add_status, settings};
+use crate::numbers::{Values, add_innodb, add_settings, add_status, settings};
 
 /// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
 const SET_BYTES_MAX: usize = 400;
@@ -56,6 +56,10 @@ impl Sampler {
         let mut values = Values::new();
         let read = async {
             add_status(&mut values, &numbers::status(&mut session).await?);
+            // An account that may not ask this has no number for it, and all others.
+            if let Ok(innodb) = numbers::innodb(&mut session).await {
+                add_innodb(&mut values, &innodb);
+            }
             if with_settings {
                 add_settings(&mut values, &numbers::settings(&mut session, &settings()).await?);
             }

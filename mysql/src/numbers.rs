@@ -18,6 +18,15 @@ pub async fn settings(session: &mut Session, names: &[&str]) -> Result<Numbers, 
     read(session, &format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", listed.join(","))).await
 }
 
+/// What InnoDB says beside the status: how many seconds its oldest transaction is open, and how many deadlocks it has ended. It
+/// needs the right PROCESS, as what else is asked does.
+pub async fn innodb(session: &mut Session) -> Result<Numbers, Error> {
+    const ASK: &str = "SELECT 'oldest_transaction_seconds', \
+         COALESCE(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())), 0) FROM information_schema.INNODB_TRX \
+         UNION ALL SELECT 'deadlocks', `COUNT` FROM information_schema.INNODB_METRICS WHERE `NAME` = 'lock_deadlocks'";
+    read(session, ASK).await
+}
+
 async fn read(session: &mut Session, statement: &str) -> Result<Numbers, Error> {
     let rows = session.rows(statement).await?;
     let pairs = rows.iter().filter_map(|row| Some((row.nth(0)?, number(&row.nth(1)?)?)));

@@ -43,6 +43,8 @@ async fn the_numbers_of_real_servers_are_told_every_ten_seconds() {
         assert!(get("mysql_global_status_handlers_total{handler=\"commit\"}") >= 0.0);
         assert!(get("mysql_global_status_buffer_pool_pages{state=\"free\"}") > 0.0);
         assert!(get("millrace_host_cores") >= 1.0);
+        assert!((0.0..3_600.0).contains(&get("millrace_innodb_oldest_transaction_seconds")));
+        assert!(get("millrace_innodb_deadlocks_total") >= 0.0);
         assert!(get("millrace_host_datadir_free_bytes") > 0.0);
         beats_in_time(&beside, flavour);
     }

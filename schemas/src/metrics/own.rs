@@ -102,5 +102,7 @@ catalogue! {
     SERIES: Gauge, "millrace_series" "sampled", "series", ["cluster", "instance", "host"], "collectors", "Series in the last sample of an instance's numbers.";
     SERIES_BUDGET: Gauge, "millrace_series" "budget", "series", ["cluster", "instance", "host"], "collectors", "Series that an instance may have in a sample.";
     SERIES_LEFT_OUT: Gauge, "millrace_series" "left_out", "series", ["cluster", "instance", "host"], "collectors", "Series that the last sample of an instance left out, because there were more than its budget.";
+    OLDEST_TRANSACTION: Gauge, "millrace_innodb" "oldest_transaction_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the oldest open transaction of InnoDB is open; absent where the account may not ask.";
+    DEADLOCKS: Counter, "millrace_innodb" "deadlocks_total", "deadlocks", ["cluster", "instance", "host"], "collectors", "Deadlocks that ended a transaction; absent where the account may not ask.";
     SAMPLES_MISSED: Counter, "millrace_samples" "missed_total", "samples", ["cluster", "instance", "host"], "collectors", "Samples of an instance's numbers that were not taken: the server did not answer in time for the next heartbeat.";
 }

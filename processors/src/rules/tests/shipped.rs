@@ -242,6 +242,13 @@ fn rules_over_samples_begin_and_end() {
         &threads(16.0),
         ["ThreadsRunningHigh db1 warning", "ThreadsRunningHigh db1 over"],
     );
+    let oldest = |seconds| [("millrace_innodb_oldest_transaction_seconds", seconds)];
+    check(
+        "LongTransaction",
+        &oldest(1_801.0),
+        &oldest(1_800.0),
+        ["LongTransaction db1 warning", "LongTransaction db1 over"],
+    );
     let free = |share: f64| [("millrace_host_datadir_free_bytes", share * 1e12), ("millrace_host_datadir_bytes", 1e12)];
     check("DiskAlmostFull", &free(0.04), &free(0.09), ["DiskAlmostFull db1 warning", "DiskAlmostFull db1 over"]);
     let load = |load| [("millrace_host_load5", load), ("millrace_host_cores", 4.0)];
@@ -259,6 +266,19 @@ fn rules_over_samples_begin_and_end() {
         &memory(0.07),
         ["HostMemoryLow host=h-db1 warning", "HostMemoryLow host=h-db1 over"],
     );
+}
+
+#[test]
+fn deadlocks_that_come_too_often_are_found() {
+    // One in fifty seconds, then one in four for ten minutes, then none.
+    let ended = |at: i32| match at {
+        0..60 => f64::from(at) * 0.2,
+        60..120 => 12.0 + f64::from(at - 60) * 2.5,
+        _ => 162.0,
+    };
+    let found = sampled("Deadlocks", |at| vec![("millrace_innodb_deadlocks_total", ended(at))], 200);
+    // The second word is of the fall: half of what was told.
+    assert_eq!(found, ["Deadlocks db1 warning", "Deadlocks db1 warning", "Deadlocks db1 over"]);
 }
 
 #[test]
@@ -317,6 +337,8 @@ fn a_healthy_busy_cluster_hears_of_nothing() {
             ("mysql_global_status_threads_running", 6.0 + 100.0 * peak),
             ("mysql_global_variables_max_connections", 151.0),
             ("millrace_host_cores", 2.0),
+            ("millrace_innodb_oldest_transaction_seconds", 900.0 * wave),
+            ("millrace_innodb_deadlocks_total", f64::from(at) / 10.0),
             ("millrace_host_load1", 3.0 + 10.0 * wave),
             ("millrace_host_load5", 3.0 + 4.0 * wave),
             ("millrace_host_memory_bytes", 1e10),
