@@ -16,10 +16,10 @@ use super::store::named;
 
 /// Messages in a minute: from one to ten in a second, more than any service takes for long.
 const RATES: std::ops::RangeInclusive<u32> = 1..=600;
-/// 30 in a minute: Slack takes 60, PagerDuty 120, and nobody reads more.
+/// 30 in a minute: Slack takes 60, `PagerDuty` 120, and nobody reads more.
 const RATE: u32 = 30;
 /// From 1 s to 1 minute for an answer: while one is waited for, others wait, and a group of readers misses its member after 5.
-const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
+const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
 /// 10 s: services answer in a second; one that takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The port for mail from programs (submission), and the one of a mail server on this host.

@@ -13,7 +13,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_is_told_within_a_second_signed_and_with_the_events_id() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let (key, token) = (folder.path().join("key"), folder.path().join("token"));
     std::fs::write(&key, "a key\n").expect("writable");
     std::fs::write(&token, "a-token\n").expect("writable");
@@ -84,7 +84,7 @@ fn finding(rule: &str, counter: u64) -> NewRecord {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_finding_of_the_journal_is_told_once_by_a_webhook() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let settings = settings(folder.path(), vec![webhook("ops", receiver.url())]);
     let up = Up::start(&settings, Roles { process: true, ..SINK }).expect("it starts");
     begun(&up.bus, "ops").await;
@@ -108,7 +108,7 @@ async fn a_finding_of_the_journal_is_told_once_by_a_webhook() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_taken_now_comes_later_with_the_same_id_and_what_never_is_goes_to_dead() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let up = site(folder.path(), vec![webhook("ops", receiver.url())]).await;
     receiver.answers([
         Answer { retry_after: Some(2), ..Answer::status(429) },
@@ -151,13 +151,13 @@ async fn what_is_not_taken_now_comes_later_with_the_same_id_and_what_never_is_go
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_goes_away_has_all_when_it_is_back() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut receiver = Receiver::start().await;
+    let mut receiver = Receiver::start();
     let up = site(folder.path(), vec![webhook("ops", receiver.url())]).await;
     receiver.go_away().await;
     up.bus.append((0..20).map(|number| began(&format!("R{number}"))).collect()).await.expect("taken");
     until("it was tried", || (up.metrics.get(&CHANNEL_FAILED, &["ops"]) >= 2.0).then_some(())).await;
     until("something waits", || (up.metrics.get(&CHANNEL_OLDEST, &["ops"]) > 0.5).then_some(())).await;
-    receiver.come_back().await;
+    receiver.come_back();
     let expected: Vec<_> = (0..20).map(|number| pair(&format!("R{number}"), "firing")).collect();
     assert_eq!(receiver.takes(20).await, expected);
     assert!(letters(&up.bus).is_empty());
@@ -167,7 +167,7 @@ async fn a_receiver_that_goes_away_has_all_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_is_told_in_few_messages_and_all_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let slow = Channel { rate: 20, ..webhook("ops", receiver.url()) };
     let up = site(folder.path(), vec![slow]).await;
     let mut all: Vec<NewRecord> = (0..150).map(|number| began(&format!("R{number}"))).collect();
@@ -190,7 +190,7 @@ async fn a_storm_is_told_in_few_messages_and_all_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_is_told_what_it_is_for_and_how_that_ends() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (all, some, pager) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);
+    let (all, some, pager) = (Receiver::start(), Receiver::start(), Receiver::start());
     let before = settings(folder.path(), Vec::new());
     let up = Up::start(&before, SINK).expect("it starts");
     up.bus.append(vec![began("LastMonth")]).await.expect("taken");

@@ -30,7 +30,7 @@ async fn run(config: &Path, arguments: &[&str]) -> (Option<i32>, String, String)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_message_is_marked_and_its_answer_is_shown() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let (secret, url) = (folder.path().join("url"), receiver.url());
     std::fs::write(&secret, &url).expect("writable");
     let channels = format!(

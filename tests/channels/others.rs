@@ -49,7 +49,7 @@ async fn an_alertmanager_shows_what_fires_and_what_is_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pagerduty_and_chats_get_their_own_bodies_and_secrets_come_from_files() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).expect("writable");
@@ -193,7 +193,7 @@ fn with_bus(folder: &Path, port: &Port) -> Settings {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_notifiers_of_a_channel_share_it_and_one_takes_over() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (receiver, port) = (Receiver::start().await, free_port());
+    let (receiver, port) = (Receiver::start(), free_port());
     let up = Up::start(&with_bus(folder.path(), &port), Roles::NONE).expect("it starts");
     let bus: SharedBus = Arc::clone(&up.bus);
     let notifier = |name: &str| {

@@ -24,7 +24,7 @@ fn expected(rule: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_notifiers_share_a_channel_over_kafka_and_one_takes_over() {
     let kafka = tokio::task::spawn_blocking(|| topics_of_its_own(shared_kafka())).await.expect("no panic");
-    let (folder, receiver) = (tempfile::tempdir().expect("a folder"), Receiver::start().await);
+    let (folder, receiver) = (tempfile::tempdir().expect("a folder"), Receiver::start());
     let partitions = kafka.partitions as usize;
     let topics = kafka.clone();
     tokio::task::spawn_blocking(move || Topics::new(&topics).and_then(|topics| topics.apply()).expect("they are made"))

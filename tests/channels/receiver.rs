@@ -72,14 +72,14 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) async fn start() -> Self {
+    pub(super) fn start() -> Self {
         let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let mut receiver = Self { address: any, shared: Shared::default(), server: None };
-        receiver.come_back().await;
+        receiver.come_back();
         receiver
     }
 
-    pub(super) async fn come_back(&mut self) {
+    pub(super) fn come_back(&mut self) {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("allowed");
         socket.bind(self.address).expect("the port is free");

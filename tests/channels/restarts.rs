@@ -30,7 +30,7 @@ impl Drop for Killed {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_killed_between_sending_and_keeping_sends_again_with_the_same_id() {
     let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start();
     let up = site(folder.path(), vec![webhook("ops", receiver.url())]).await;
     up.stop().await;
     let file = folder.path().join("bus.db");

@@ -1,5 +1,5 @@
 //! Channels: how people are told of alerts. Events of the topic `alerts` enter; a message leaves for a webhook, an Alertmanager,
-//! PagerDuty, a chat, a mailbox or a program. Each kind has a file with its body, a pure function, and says in one way what came
+//! `PagerDuty`, a chat, a mailbox or a program. Each kind has a file with its body, a pure function, and says in one way what came
 //! of it: taken, refused for ever, or not now. Nothing is decided here about who is told of what and when; nothing is kept.
 //! Secrets come from files, and are in no error and no answer.
 

@@ -1,5 +1,5 @@
-//! The body of PagerDuty's Events API, version 2. The fingerprint is the key by which it knows an alert again. Each alert is an event of its own; several at once are one
-//! event that says which, and that nobody resolves: so only what fires may be in it.
+//! The body of the Events API of `PagerDuty`, version 2. The fingerprint is the key by which it knows an alert again. Each alert is
+//! an event of its own; several at once are one event that says which, and that nobody resolves: so only what fires may be in it.
 
 use millrace_schemas::event::Event;
 use millrace_schemas::topics::alerts::{AlertState, Notice};
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::style::{self, Style, alert, annotations, labels, runbook_url};
 
-/// Where PagerDuty takes events; a site in its other region configures that one.
+/// Where `PagerDuty` takes events; a site in its other region configures that one.
 pub const URL: &str = "https://events.pagerduty.com/v2/enqueue";
-/// 1,024 characters: PagerDuty's limit of a summary.
+/// 1,024 characters: its limit of a summary.
 const SUMMARY_MAX: usize = 1_024;
 
 /// The body for one alert, or for several that fire.

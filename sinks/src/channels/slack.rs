@@ -1,5 +1,5 @@
-//! The body of an incoming webhook as Slack has it, and Mattermost and Rocket.Chat after it. Attachments, not blocks: the others do not know
-//! blocks.
+//! The body of an incoming webhook as Slack has it, and Mattermost and Rocket.Chat after it. Attachments, not blocks: the others do
+//! not know blocks.
 
 use millrace_schemas::event::Event;
 use millrace_schemas::topics::alerts::{AlertState, Notice, Severity};
@@ -13,12 +13,11 @@ const MICROSECONDS: i64 = 1_000_000;
 /// The body for one alert, or for several in one message.
 pub fn body(events: &[Event<Notice>], style: &Style) -> Value {
     let title = escaped(&style::title(events));
-    let attachment = match events {
-        [event] => one(event, style),
-        _ => {
-            let lines: Vec<String> = style::lines(events).iter().map(|line| escaped(line)).collect();
-            json!({ "color": color(events), "text": lines.join("\n"), "fallback": title })
-        }
+    let attachment = if let [event] = events {
+        one(event, style)
+    } else {
+        let lines: Vec<String> = style::lines(events).iter().map(|line| escaped(line)).collect();
+        json!({ "color": color(events), "text": lines.join("\n"), "fallback": title })
     };
     json!({ "text": title, "attachments": [attachment] })
 }

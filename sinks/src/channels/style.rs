@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_schemas::event::Event;
-use millrace_schemas::ids::EventId;
+use millrace_schemas::ids::{EventId, InstanceId};
 use millrace_schemas::topics::alerts::{Alert, AlertState, Hidden, Notice, Severity, Told};
 
 /// 20 alerts of a bundle are named in words for people; a body for programs has all of them.
@@ -64,7 +64,7 @@ pub fn runbook_url(alert: &Alert, style: &Style) -> Option<String> {
 pub fn hides(alert: &Alert) -> Option<String> {
     let mut rules: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Hidden { rule, instance } in &alert.hides {
-        rules.entry(rule).or_default().extend(instance.as_ref().map(|instance| instance.as_str()));
+        rules.entry(rule).or_default().extend(instance.as_ref().map(InstanceId::as_str));
     }
     let one = |(rule, instances): (&str, Vec<&str>)| match &instances[..] {
         [] => rule.to_owned(),

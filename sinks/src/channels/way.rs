@@ -25,7 +25,7 @@ pub enum Kind {
     Webhook(Hook),
     /// Alertmanager's own API.
     Alertmanager(Hook),
-    /// PagerDuty's Events API.
+    /// The Events API of `PagerDuty`.
     Pagerduty {
         /// Where it takes events.
         url: String,

@@ -45,9 +45,7 @@ fn one(event: &Event<Notice>, style: &Style) -> Value {
 
 /// Alerts go together by their cluster.
 fn group(events: &[Event<Notice>]) -> BTreeMap<String, String> {
-    let clusters =
-        common(events.iter().map(|event| BTreeMap::from([("cluster".to_owned(), event.subject.cluster.to_string())])));
-    clusters
+    common(events.iter().map(|event| BTreeMap::from([("cluster".to_owned(), event.subject.cluster.to_string())])))
 }
 
 /// What all have, with the same value.
