@@ -1,4 +1,4 @@
-//! Prometheus' remote write, version 1 (prometheus.io/docs/specs/prw/remote_write_spec): points enter, protobuf leaves. Each point is
+//! Prometheus' remote write, version 1 (<https://prometheus.io/docs/specs/prw/remote_write_spec/>): points enter, protobuf leaves. Each point is
 //! one or more whole `timeseries` of a `WriteRequest`, so that a request is points one after the other. A series is named
 //! `MEASUREMENT_FIELD`, as stores name it that take the line protocol and answer PromQL; times are whole milliseconds.
 

@@ -153,9 +153,9 @@ impl Store {
             Api::V2 { org, bucket } if base.scheme() == "http" && base.path() == "/" => {
                 Way::Crate(OfCrate::new(url, org, bucket, token)?)
             }
-            Api::V2 { org, bucket } => Own::lines(&base, "api/v2/write", &[("org", org), ("bucket", bucket)], token)?,
-            Api::V1 { database } => Own::lines(&base, "write", &[("db", database)], token)?,
-            Api::Remote => Own::new(&base, "api/v1/write", token, true)?,
+            Api::V2 { org, bucket } => Own::lines(&base, "api/v2/write", &[("org", org), ("bucket", bucket)], token),
+            Api::V1 { database } => Own::lines(&base, "write", &[("db", database)], token),
+            Api::Remote => Way::Own(Own::new(&base, "api/v1/write", token, true)),
         };
         // A thread of its own looks after connections between requests: one that the store closed is not written to.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -199,20 +199,16 @@ impl Store {
 }
 
 impl Own {
-    fn lines(base: &Url, path: &str, query: &[(&str, &String)], token: &str) -> Result<Way, Unusable> {
-        let mut way = Self::to(base, path, token, false)?;
+    fn lines(base: &Url, path: &str, query: &[(&str, &String)], token: &str) -> Way {
+        let mut way = Self::new(base, path, token, false);
         way.url.query_pairs_mut().extend_pairs(query).append_pair("precision", "ms");
-        Ok(Way::Own(way))
+        Way::Own(way)
     }
 
-    fn new(base: &Url, path: &str, token: &str, is_remote: bool) -> Result<Way, Unusable> {
-        Ok(Way::Own(Self::to(base, path, token, is_remote)?))
-    }
-
-    fn to(base: &Url, path: &str, token: &str, is_remote: bool) -> Result<Self, Unusable> {
+    fn new(base: &Url, path: &str, token: &str, is_remote: bool) -> Self {
         let mut url = base.clone();
         url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-        Ok(Self { client: client(IDLE), url, token: token.to_owned(), is_remote })
+        Self { client: client(IDLE), url, token: token.to_owned(), is_remote }
     }
 
     async fn send(&self, points: &[u8]) -> Result<(), Failed> {

@@ -224,8 +224,8 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
             channels,
             agents,
             clusters,
-            rules,
             told,
+            rules,
         }),
         _ => {
             problems.found.sort_by_key(|problem| problem.line);

@@ -85,7 +85,7 @@ catalogue! {
     ARCHIVED: Counter, "millrace_archive" "records_total", "records", ["topic"], "sinks", "Records written to the archive.";
     STORE_LINES: Counter, "millrace_store" "lines_total", "lines", ["store"], "sinks", "Lines that a store acknowledged; those that were sent again after a break count again.";
     STORE_BAD_LINES: Counter, "millrace_store" "bad_lines_total", "lines", ["store"], "sinks", "Lines that a store refused; their records went to the topic dead.";
-    STORE_LATE: Counter, "millrace_store" "late_points_total", "points", ["store"], "sinks", "Points that a store did not take because it has newer ones of their series, after a break perhaps these too; Prometheus takes them with out_of_order_time_window.";
+    STORE_LATE: Counter, "millrace_store" "late_points_total", "points", ["store"], "sinks", "Points that a store did not take because it has newer ones of their series, after a break perhaps these too; Prometheus takes them with `out_of_order_time_window`.";
     STORE_REPLACED: Counter, "millrace_store" "replaced_characters_total", "characters", ["store"], "sinks", "Characters of labels that lines cannot carry: another one stands for them.";
     STORE_REFUSED_POINTS: Counter, "millrace_store" "refused_points_total", "points", ["store"], "sinks", "Points that no line can be made of, because a number was none.";
     STORE_UNKNOWN_SERIES: Counter, "millrace_store" "unknown_series_total", "numbers", ["store"], "sinks", "Numbers of samples whose series this version does not know: agents are newer.";

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use millrace_processors::alerts::WATCHDOG;
 use millrace_processors::failover::verdict;
 use millrace_schemas::cluster::Process;
 use millrace_schemas::ids::{ClusterId, InstanceId};
@@ -157,11 +158,12 @@ impl View {
         }
     }
 
-    /// The alerts that fire: those that people are told of, the worst first, then the quiet ones.
+    /// The alerts that fire: those that people are told of, the worst first, then the quiet ones. The watchdog, which always
+    /// fires, is for channels alone.
     pub fn alerts(&self) -> Vec<AlertLine> {
         let mut lines: Vec<AlertLine> = self
             .said()
-            .filter(|said| said.alert.state == AlertState::Firing)
+            .filter(|said| said.alert.state == AlertState::Firing && said.alert.name != WATCHDOG)
             .map(|said| AlertLine::of(&said.cluster, &said.alert))
             .collect();
         lines.sort_by_key(|line| (line.quiet.is_some(), Reverse(line.severity), Reverse(line.starts_at)));

@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 4;
 /// Statements of each connection: some thousand packets, beside which a block of the kernel's buffer is small.
 const STATEMENTS: usize = 500;
 /// Only a failure takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Two seconds close, and what was counted and what was read is the same.
 const SILENCE: Duration = Duration::from_millis(2_500);
 
