@@ -270,8 +270,8 @@ fn interface_error(live: &Live, error: &PcapError) -> CaptureError {
 struct Passed {
     version: u64,
     servers: Vec<Server>,
-    /// One of so many connections; 0 before anything was told.
-    factor: u32,
+    /// One of so many connections; none before anything was told.
+    factor: Option<u32>,
 }
 
 impl Passed {
@@ -284,14 +284,14 @@ impl Passed {
         watched: &Watched,
     ) -> Result<(), PcapError> {
         let (newer, factor) = (watched.newer_than(self.version), decoder.passed_factor());
-        if newer.is_none() && factor == self.factor {
+        if newer.is_none() && self.factor == Some(factor) {
             return Ok(());
         }
         if let Some((version, servers)) = newer {
             decoder.set_servers(&servers);
             (self.version, self.servers) = (version, servers);
         }
-        self.factor = factor;
+        self.factor = Some(factor);
         let of_ports = || lots::ports(self.servers.iter().map(|server| server.port));
         let packets = if decoder.detects() { "tcp".to_owned() } else { of_ports() };
         let packets = lots::filter(&packets, decoder.share(), factor);

@@ -22,6 +22,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Comparison {
     /// The account that asks: what it sends says nothing of the others.
     user: String,
+    /// The port of the host that it asks from, where it asks over TCP: its session began before the capture, so that no packet names it.
+    asks_from: Option<u16>,
     port: u16,
     answers: Receiver<Answer>,
     /// Since when packets are captured: an earlier answer does not know what no packet could show.
@@ -65,6 +67,9 @@ impl Comparison {
         let mut session = runtime.block_on(Session::open(&known.target))?;
         let port = runtime.block_on(session.value("SELECT @@port"))?.and_then(|port| port.parse().ok());
         let Some(port) = port else { anyhow::bail!("{} does not say on which port it listens", known.target.address) };
+        let own = "SELECT HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()";
+        let own = runtime.block_on(session.value(own))?.unwrap_or_default();
+        let asks_from = own.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let first = runtime.block_on(sessions::statements_by_user(&mut session))?;
         if first.is_empty() {
             anyhow::bail!(
@@ -95,14 +100,14 @@ impl Comparison {
             }
         });
         let (waiting, ends) = (VecDeque::new(), VecDeque::new());
-        Ok(Comparison { user, port, answers, began_us: None, waiting, compared: None, ends, shown: 0 })
+        Ok(Comparison { user, asks_from, port, answers, began_us: None, waiting, compared: None, ends, shown: 0 })
     }
 
     /// Takes what was decoded.
     pub(super) fn take(&mut self, batch: &Batch) {
-        for ended in batch.ended.iter().filter(|ended| counts(ended, self.port, &self.user)) {
-            self.ends.push_back((end_us(ended), u64::from(ended.sample_factor)));
-        }
+        let shown = batch.ended.iter().filter(|ended| self.counts(ended));
+        let shown: Vec<_> = shown.map(|ended| (end_us(ended), u64::from(ended.sample_factor))).collect();
+        self.ends.extend(shown);
         let began_us = *self.began_us.get_or_insert_with(|| now().0);
         self.waiting.extend(self.answers.try_iter().filter(|answer| answer.at_us >= began_us));
         while let Some(answer) = self.waiting.front().copied().filter(|answer| answer.at_us <= batch.until_us) {
@@ -125,6 +130,13 @@ impl Comparison {
         }
     }
 
+    /// Whether the server counts it as a statement of another user than the one who asks.
+    fn counts(&self, ended: &Ended) -> bool {
+        let is_statement = matches!(ended.command, None | Some("query" | "stmt_execute" | "stmt_bulk_execute"));
+        let is_own = ended.user.as_deref() == Some(&self.user) || self.asks_from == Some(ended.client.port());
+        is_statement && ended.server.port() == self.port && !is_own
+    }
+
     /// What there is to say; none when not even a second was compared.
     pub(super) fn end(&self) -> Option<Meanwhile> {
         let (first, last) = self.compared.filter(|(first, last)| last.at_us > first.at_us)?;
@@ -134,12 +146,6 @@ impl Comparison {
         let compared_us = last.at_us - first.at_us;
         Some(Meanwhile { compared_us, statements, shown, unseen_ratio, stands_in: "performance_schema" })
     }
-}
-
-/// Whether the server on this port counts it as a statement of another user than this one.
-fn counts(ended: &Ended, port: u16, user: &str) -> bool {
-    let is_statement = matches!(ended.command, None | Some("query" | "stmt_execute" | "stmt_bulk_execute"));
-    is_statement && ended.server.port() == port && ended.user.as_deref() != Some(user)
 }
 
 /// When the server had counted it: at its answer.
@@ -156,6 +162,9 @@ impl fmt::Display for Meanwhile {
             f,
             "server       counted {statements} statements of others in {seconds:.1} s; {shown} were in packets"
         )?;
+        if self.unseen_ratio == 0.0 {
+            return writeln!(f, "             none was missing");
+        }
         writeln!(f, "             {percent:.1} % in none; its performance_schema has them: millrace digest --from")
     }
 }
