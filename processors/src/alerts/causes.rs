@@ -9,15 +9,15 @@ use super::life::Life;
 
 /// How far a cause reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     Cluster,
     Instance,
 }
 
 /// What each cause hides. A primary that is gone stops its replicas and makes their delay grow, and clients see errors; commits
-/// that wait for an acknowledgement pile up as threads and connections; a replica that has stopped lags; an overloaded host has
-/// many threads that run.
-const CAUSES: [(&str, Reach, &[&str]); 8] = [
+/// that wait for an acknowledgement pile up as threads and connections; a replica that has stopped lags; a disk that is nearly full
+/// will be full.
+pub(super) const CAUSES: [(&str, Reach, &[&str]); 7] = [
     ("PrimaryDown", Reach::Cluster, &OF_A_LOST_PRIMARY),
     ("PrimaryStopped", Reach::Cluster, &OF_A_LOST_PRIMARY),
     (
@@ -26,18 +26,17 @@ const CAUSES: [(&str, Reach, &[&str]); 8] = [
         &["SemiSyncDegraded", "ThreadsRunningHigh", "ConnectionsHigh", "LongTransaction"],
     ),
     ("ReplicationStopped", Reach::Instance, &["LagHigh"]),
-    ("AgentSilent", Reach::Instance, &["CaptureDrops", "SlowLogGap", "MetricsAbsent"]),
-    ("HostOverloaded", Reach::Instance, &["ThreadsRunningHigh"]),
+    ("DiskAlmostFull", Reach::Instance, &["DiskFullSoon"]),
     ("ErrantTransactions", Reach::Instance, &["ErrantGTID"]),
     ("FailoverRefused", Reach::Cluster, &["NoPromotableReplica"]),
 ];
 
-const OF_A_LOST_PRIMARY: [&str; 9] = [
+/// Never that a second server is open: nothing may hide that.
+const OF_A_LOST_PRIMARY: [&str; 8] = [
     "ReplicationStopped",
     "LagHigh",
     "SemiSyncDegraded",
     "WritesBlocked",
-    "ReadOnlyWrong",
     "ErrorsHigh",
     "AgentSilent",
     "ThreadsRunningHigh",

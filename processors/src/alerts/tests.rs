@@ -267,16 +267,29 @@ fn silences_begin_and_end_by_themselves_and_who_was_told_hears_the_end() {
 fn what_is_only_shown_is_told_to_nobody_and_hides_nothing() {
     let mut journal = Journal::new();
     let Fact::Finding(mut shown) =
-        finding("HostOverloaded", Some("db1"), Severity::Critical, AlertState::Firing, journal.seconds)
+        finding("WritesBlocked", Some("db1"), Severity::Critical, AlertState::Firing, journal.seconds)
     else {
         unreachable!("a finding")
     };
     shown.notifies = false;
-    assert_eq!(journal.say(Fact::Finding(shown)), [quietly("HostOverloaded", Some("shown"))]);
+    assert_eq!(journal.say(Fact::Finding(shown)), [quietly("WritesBlocked", Some("shown"))]);
     journal.begins("ThreadsRunningHigh", Some("db1"), Severity::Warning);
     assert_eq!(journal.wait(3), [said("ThreadsRunningHigh", Told::Began)]);
     assert_eq!(journal.wait_minutes(30), []);
-    assert_eq!(journal.ends("HostOverloaded", Some("db1")), [quietly("HostOverloaded", None)]);
+    assert_eq!(journal.ends("WritesBlocked", Some("db1")), [quietly("WritesBlocked", None)]);
+}
+
+#[test]
+fn every_cause_and_every_effect_is_a_rule_that_there_is() {
+    let of_deciders =
+        ["PrimaryDown", "PrimaryStopped", "WritesBlocked", "AgentSilent", "ErrantTransactions", "FailoverRefused"];
+    let shipped = crate::rules::Rules::shipped();
+    for (cause, _, effects) in causes::CAUSES {
+        for rule in [cause].iter().chain(effects) {
+            let is_known = of_deciders.contains(rule) || shipped.named(rule).is_some();
+            assert!(is_known, "{rule} is no rule");
+        }
+    }
 }
 
 #[test]

@@ -37,11 +37,13 @@ pub(in crate::console) async fn cluster(State(console): State<Console>, Path(id)
             div { dt { "Mode" } dd { (format!("{:?}", state.effective_mode()).to_lowercase()) } }
             div { dt { "Route" } dd { (route_text(route.and_then(|(_, route)| route.primary.as_ref()).map(millrace_schemas::cluster::Member::endpoint))) } }
         }
+        // What wakes people is what they come for.
+        @if !firing.is_empty() { (alerts(&firing, false)) }
         section { h2 { "Topology" } div.scroll { (topology::drawing(&members)) } }
         (members_table(&view, &members))
         (candidates(&why))
         (switches(&view, &id))
-        (alerts(&firing, false))
+        @if firing.is_empty() { (alerts(&firing, false)) }
     };
     page(&view, name, "", &body).into_response()
 }
