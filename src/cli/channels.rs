@@ -97,7 +97,7 @@ fn line(channel: &Channel) -> Line {
         name: channel.name().to_owned(),
         kind,
         to,
-        severity: style::severity(channel.severity),
+        severity: channel.severity.name(),
         clusters: channel.clusters.iter().map(ToString::to_string).collect(),
         rules: channel.rules.clone(),
         escalations: channel.escalations,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use millrace_processors::alerts::Alerts;
 use millrace_processors::failover::Failover;
 use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
@@ -38,6 +39,7 @@ pub(crate) struct Story {
     failover: Fold<Failover>,
     permits: Fold<Permits>,
     routes: Fold<Routes>,
+    alerts: Fold<Alerts>,
     windows: Windows,
     counter: u64,
     pub(crate) actions: Vec<Action>,
@@ -59,6 +61,7 @@ impl Story {
             failover: Fold::new(Failover, 0),
             permits: Fold::new(Permits, 0),
             routes: Fold::new(Routes, 0),
+            alerts: Fold::new(Alerts::default(), 0),
             windows: Windows::new(0),
             counter: 0,
             actions: Vec::new(),
@@ -167,6 +170,7 @@ impl Story {
         let mut out = self.failover.fold(record).out;
         out.extend(self.permits.fold(record).out);
         out.extend(self.routes.fold(record).out);
+        out.extend(self.alerts.fold(record).out);
         for record in out {
             if record.topic == Topic::Actions {
                 let event = Event::<Order>::from_json(record.value.as_deref().expect("the story is well formed"), true)

@@ -15,10 +15,13 @@ use millrace_processors::permits::Permits;
 use millrace_processors::routes::Routes;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::ClusterId;
-use millrace_schemas::metrics::{ACTIONS, EPOCH, FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, FOLD_SKIPPED, Registry};
+use millrace_schemas::metrics::{
+    ACTIONS, ALERTS_FIRING, EPOCH, FOLD_DEAD, FOLD_DUPLICATES, FOLD_RECORDS, FOLD_SKIPPED, Registry,
+};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
+use millrace_schemas::topics::alerts::Severity;
 use millrace_schemas::topics::journal::Fact;
 
 use super::deliver::{Outbox, Stopped};
@@ -193,8 +196,17 @@ impl Deciders {
         }
     }
 
-    /// The epoch of every cluster.
+    /// The epoch of every cluster, and how many of its alerts fire.
     fn measure(&self, metrics: &Registry) {
+        for (cluster, state) in self.alerts.clusters() {
+            for severity in [Severity::Info, Severity::Warning, Severity::Critical] {
+                for quiet in [false, true] {
+                    let firing = state.firing().filter(|one| one.severity == severity && one.quiet.is_some() == quiet);
+                    let labels = [cluster.as_str(), severity.name(), if quiet { "true" } else { "false" }];
+                    metrics.set(&ALERTS_FIRING, &labels, firing.count() as f64);
+                }
+            }
+        }
         for (cluster, state) in self.failover.clusters() {
             metrics.set(&EPOCH, &[cluster.as_str()], state.epoch.0 as f64);
         }

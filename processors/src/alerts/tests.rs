@@ -251,7 +251,7 @@ fn silences_begin_and_end_by_themselves_and_who_was_told_hears_the_end() {
     assert_eq!(out, [], "a maintenance window that has not begun");
     assert_eq!(journal.wait(60), [quietly("ErrorsHigh", Some("silenced"))]);
     assert_eq!(journal.wait_minutes(118), [], "no escalation and no repeat");
-    assert_eq!(journal.begins("DiskFullSoon", Some("db1"), Severity::Critical), [said("DiskFullSoon", Told::Began)]);
+    assert_eq!(journal.begins("HostMemoryLow", Some("db1"), Severity::Critical), [said("HostMemoryLow", Told::Began)]);
     let after = journal.wait_minutes(1);
     assert!(after.contains(&said("ErrorsHigh", Told::Escalated)), "the silence is over: {after:?}");
     let now = journal.seconds;
@@ -259,7 +259,7 @@ fn silences_begin_and_end_by_themselves_and_who_was_told_hears_the_end() {
     assert_eq!(out.len(), 2, "both are quiet: {out:?}");
     assert_eq!(journal.ends("ErrorsHigh", Some("db1")), [said("ErrorsHigh", Told::Resolved)], "its page is closed");
     let out = journal.put("operator/ops", Fact::AlertWord(Word::Unsilence { silence: id }));
-    assert_eq!(out.iter().map(short).collect::<Vec<_>>(), [quietly("DiskFullSoon", None)]);
+    assert_eq!(out.iter().map(short).collect::<Vec<_>>(), [quietly("HostMemoryLow", None)]);
     assert_eq!(journal.fold.state(&Journal::cluster()).expect("known").silences().count(), 0);
 }
 

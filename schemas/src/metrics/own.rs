@@ -78,6 +78,7 @@ catalogue! {
     THREADS_RUNNING: Gauge, "mysql_global_status" "threads_running", "threads", ["cluster", "instance", "host"], "collectors", "Threads running in the server.";
     CONNECTIONS: Gauge, "mysql_global_status" "threads_connected", "connections", ["cluster", "instance", "host"], "collectors", "Connections open in the server.";
     HOST_LOAD: Gauge, "millrace_host" "load1", "processes", ["host"], "collectors", "One-minute load average of the host.";
+    ALERTS_FIRING: Gauge, "millrace_alerts" "firing", "alerts", ["cluster", "severity", "quiet"], "processors", "Alerts that fire; those with quiet=\"true\" are told to nobody, because they follow from another one, are silenced, or are only shown.";
     EPOCH: Gauge, "millrace_cluster" "epoch", "epochs", ["cluster"], "processors", "Role changes of the cluster so far.";
     ACTIONS: Counter, "millrace_actions" "total", "actions", ["kind"], "processors", "Actions that this process decided and appended.";
     JOURNAL_COALESCED: Counter, "millrace_journal" "coalesced_changes_total", "changes", ["cluster", "instance"], "collectors", "Changes of a server process that were too many to be told one by one; the next heartbeat restates what holds.";

@@ -66,7 +66,7 @@ fn names(events: &[Event<Notice>], style: &Style) -> BTreeMap<&'static str, Stri
         ("title", style::title(events)),
         ("text", style::lines(events).join("\n")),
         ("summary", style::title(events)),
-        ("severity", style::severity(style::joint_severity(events)).to_owned()),
+        ("severity", style::joint_severity(events).name().to_owned()),
         ("state", style::state(style::joint_state(events)).to_owned()),
         ("id", style::message_id(events).to_string()),
         ("count", events.len().to_string()),

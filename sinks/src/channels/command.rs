@@ -24,7 +24,7 @@ pub fn environment(events: &[Event<Notice>], style: &Style) -> Vec<(&'static str
         ("MILLRACE_COUNT", events.len().to_string()),
         ("MILLRACE_TITLE", style::title(events)),
         ("MILLRACE_STATE", style::state(style::joint_state(events)).to_owned()),
-        ("MILLRACE_SEVERITY", style::severity(style::joint_severity(events)).to_owned()),
+        ("MILLRACE_SEVERITY", style::joint_severity(events).name().to_owned()),
     ];
     let [event] = events else { return all };
     let alert = alert(event);

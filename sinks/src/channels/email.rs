@@ -62,7 +62,7 @@ pub fn text(events: &[Event<Notice>], style: &Style) -> String {
     for (name, value) in &alert.labels {
         line(name, value.clone());
     }
-    line("severity", style::severity(alert.severity).to_owned());
+    line("severity", alert.severity.name().to_owned());
     line("state", style::state(alert.state).to_owned());
     line("since", alert.starts_at.to_string());
     if let Some(at) = alert.ends_at {

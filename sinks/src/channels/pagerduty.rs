@@ -31,7 +31,7 @@ pub fn body(events: &[Event<Notice>], style: &Style, routing_key: &str) -> Value
         "payload": {
             "summary": cut(&format!("{} of {}: {}", alert.name, style::place(event), alert.summary)),
             "source": style::place(event),
-            "severity": style::severity(alert.severity),
+            "severity": alert.severity.name(),
             "timestamp": alert.starts_at.to_string(),
             "component": "mysql",
             "group": event.subject.cluster.as_str(),
@@ -55,7 +55,7 @@ fn bundle(events: &[Event<Notice>], routing_key: &str) -> Value {
         "payload": {
             "summary": cut(&style::title(events)),
             "source": "millrace",
-            "severity": style::severity(style::joint_severity(events)),
+            "severity": style::joint_severity(events).name(),
             "component": "mysql",
             "class": "bundle",
             "custom_details": { "alerts": alerts },

@@ -26,7 +26,7 @@ fn one(event: &Event<Notice>, style: &Style) -> Value {
     let alert = alert(event);
     let field = |title: &str, value: String, short: bool| json!({ "title": title, "value": value, "short": short });
     let mut fields = vec![
-        field("Severity", style::severity(alert.severity).to_owned(), true),
+        field("Severity", alert.severity.name().to_owned(), true),
         field("Since", alert.starts_at.to_string(), true),
     ];
     fields.extend(alert.ends_at.map(|at| field("Until", at.to_string(), true)));

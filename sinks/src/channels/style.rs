@@ -30,7 +30,7 @@ pub fn labels(event: &Event<Notice>) -> BTreeMap<String, String> {
     let mut labels = alert.labels.clone();
     labels.insert("alertname".to_owned(), alert.name.clone());
     labels.insert("cluster".to_owned(), event.subject.cluster.to_string());
-    labels.insert("severity".to_owned(), severity(alert.severity).to_owned());
+    labels.insert("severity".to_owned(), alert.severity.name().to_owned());
     labels.extend(alert.instance.iter().map(|instance| ("instance".to_owned(), instance.to_string())));
     labels
 }
@@ -74,15 +74,6 @@ pub fn hides(alert: &Alert) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// How bad, in a word.
-pub const fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
-}
-
 /// Why it is told, in a word.
 pub const fn told(told: Told) -> &'static str {
     match told {
@@ -117,7 +108,7 @@ pub fn title(events: &[Event<Notice>]) -> String {
             (Some(Told::Repeated), AlertState::Firing) => "still firing",
             (_, holds) => state(holds),
         };
-        return format!("{mark}: {} {} of {}", severity(alert.severity), alert.name, place(event));
+        return format!("{mark}: {} {} of {}", alert.severity.name(), alert.name, place(event));
     }
     let firing = events.iter().filter(|event| alert(event).state == AlertState::Firing).count();
     let clusters: BTreeSet<_> = events.iter().map(|event| &event.subject.cluster).collect();
