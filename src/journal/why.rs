@@ -221,6 +221,10 @@ impl Inquiry {
             }
             _ => {}
         }
+        // What follows from facts, and what was said of that, is no reason of a decision.
+        if matches!(event.payload, Fact::Finding(_) | Fact::AlertWord(_)) {
+            return;
+        }
         let Some(said) = describe(&event.payload) else { return };
         let instance = event.subject.instance.clone();
         let line = FactLine { id: event.id, at: event.appended, instance: instance.clone(), text: said };

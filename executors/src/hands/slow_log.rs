@@ -84,6 +84,8 @@ async fn turn_over(instance: &Instance, log: &Path, old: &Path) -> Result<bool, 
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    // The server ends a session some time after it was closed. Where this fails the session is gone, and its lock with it.
+    drop(session.execute(&format!("DO RELEASE_LOCK('{LOCK_NAME}')")).await);
     session.close().await;
     Ok(true)
 }
