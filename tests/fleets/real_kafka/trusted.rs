@@ -111,9 +111,11 @@ pub(super) async fn refused(fleet: &Fleet, forged: &NewRecord, reason: &str, wor
     let why = &dead.headers["millrace.errors.message"];
     assert!(why.contains(words), "{reason}: {why}");
     let partition = &dead.headers["millrace.errors.partition"];
-    let fingerprint = EventId::derive(&[ALERT, CLUSTER, Topic::Journal.name(), partition, reason]);
+    let labels = [("partition", partition.as_str()), ("reason", reason), ("topic", Topic::Journal.name())];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     wait_for(fleet, &format!("what is {reason} is alerted"), || {
-        alerts(fleet).into_iter().find(|alert| alert.fingerprint == fingerprint && alert.state == AlertState::Firing)
+        let is_it = |alert: &Alert| alert.name == ALERT && alert.labels == labels;
+        alerts(fleet).into_iter().find(|alert| is_it(alert) && alert.state == AlertState::Firing)
     })
     .await;
 }
