@@ -12,7 +12,9 @@ use std::time::Duration;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::alerts::{Alert, AlertState, Finding, Notice, Severity, Silence, Told, Word};
+use millrace_schemas::topics::alerts::{
+    Alert, AlertState, Finding, Notice, Severity, Silence, Told, Word, fingerprint, test_labels,
+};
 use millrace_schemas::topics::journal::{Fact, tick_cluster};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,8 @@ pub const LEFT_OUT: &str = "AlertsLeftOut";
 const LIVE_MAX: usize = 2_000;
 /// 1,000 silences of a cluster, which stand or are to come.
 const SILENCES_MAX: usize = 1_000;
+/// 1 h: a test that lasts longer is forgotten, and the next real alert is taken for it.
+pub const TEST_MAX: Duration = Duration::from_hours(1);
 
 /// How often people are told of what still holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +72,13 @@ pub struct State {
     silences: BTreeMap<EventId, Silence>,
     /// Findings that hold and found no place.
     left_out: BTreeMap<EventId, Timestamp>,
+    /// When something is due next, as far as was known at the last look: asked for with each record, and walked to once.
+    #[serde(default)]
+    next: Timestamp,
 }
+
+/// Nothing is due, whatever time it is.
+const NEVER: Timestamp = Timestamp(i64::MAX);
 
 impl State {
     /// What fires, by its fingerprint.
@@ -101,7 +111,7 @@ impl Processor for Alerts {
             }
             Fact::AlertWord(word) => {
                 state.cluster.get_or_insert_with(|| event.subject.cluster.clone());
-                state.heard(word, event.appended);
+                state.heard(word, event.appended, out);
             }
             _ => return,
         }
@@ -109,11 +119,7 @@ impl Processor for Alerts {
     }
 
     fn wake(&self, state: &State) -> Option<Timestamp> {
-        let lives = state.alive.values().filter_map(|life| life.due(&self.settings).map(|(at, _)| at));
-        // A silence that has not begun changes something when it begins, any other when it ends.
-        let silences = state.silences.values().flat_map(|silence| [silence.from, silence.until]);
-        let seen = state.alive.values().map(Life::seen).min()?;
-        lives.chain(silences.filter(|at| *at > seen)).min()
+        (!state.alive.is_empty() && state.next != NEVER).then_some(state.next)
     }
 
     fn tick(&self, state: &mut State, now: Timestamp, out: &mut Out<'_>) {
@@ -134,7 +140,7 @@ impl State {
         self.left_out.remove(&fingerprint);
         let is_full = self.alive.len() >= LIVE_MAX;
         match (finding.state, self.alive.get_mut(&fingerprint)) {
-            (AlertState::Firing, Some(life)) => life.says(finding),
+            (AlertState::Firing, Some(life)) => life.says(finding, out.now),
             (AlertState::Firing, None) if !is_full => {
                 self.alive.insert(fingerprint, Life::of(finding, out.now));
             }
@@ -152,7 +158,7 @@ impl State {
     /// One alert says that there are more than anybody can read.
     fn tell_what_is_left_out(&mut self, out: &mut Out<'_>) {
         let Some(cluster) = self.cluster.clone() else { return };
-        let fingerprint = EventId::derive(&[cluster.as_str(), LEFT_OUT]);
+        let fingerprint = fingerprint(&cluster, LEFT_OUT, None, &BTreeMap::new());
         let since = self.left_out.values().min().copied();
         let finding = |since, state| Finding {
             fingerprint,
@@ -180,7 +186,7 @@ impl State {
         }
     }
 
-    fn heard(&mut self, word: &Word, now: Timestamp) {
+    fn heard(&mut self, word: &Word, now: Timestamp, out: &mut Out<'_>) {
         match word {
             Word::Silence(silence) if silence.until > now && self.silences.len() < SILENCES_MAX => {
                 self.silences.insert(silence.id, silence.clone());
@@ -192,15 +198,44 @@ impl State {
                     life.taken_by(by);
                 }
             }
+            Word::Test { rule, instance, severity, until, by } => {
+                let Some(cluster) = self.cluster.clone() else { return };
+                let labels = test_labels();
+                let finding = Finding {
+                    fingerprint: fingerprint(&cluster, rule, instance.as_ref(), &labels),
+                    rule: rule.clone(),
+                    instance: instance.clone(),
+                    labels,
+                    severity: *severity,
+                    state: AlertState::Firing,
+                    since: now,
+                    summary: format!("a test of {rule} by {by}: nothing is wrong"),
+                    value: None,
+                    notifies: true,
+                };
+                self.test(&finding, (*until).min(now + TEST_MAX), out);
+            }
+        }
+    }
+
+    /// A test begins; one of the same that still fires is over first.
+    fn test(&mut self, finding: &Finding, until: Timestamp, out: &mut Out<'_>) {
+        if let Some(before) = self.alive.remove(&finding.fingerprint) {
+            self.say(before.test_over(out.now), out);
+        }
+        if self.alive.len() < LIVE_MAX && until > out.now {
+            self.alive.insert(finding.fingerprint, Life::of_test(finding, until, out.now));
         }
     }
 
     /// Looks at everything that lives, and says what has changed or is due.
     fn settle(&mut self, settings: &Settings, out: &mut Out<'_>) {
-        let now = out.now;
+        let (now, mut said) = (out.now, Vec::new());
         self.silences.retain(|_, silence| silence.until > now);
+        for (_, test) in self.alive.extract_if(.., |_, life| life.test_until().is_some_and(|until| until <= now)) {
+            said.push(test.test_over(now));
+        }
         let relations = causes::relations(&self.alive);
-        let mut said = Vec::new();
         for (fingerprint, life) in &mut self.alive {
             let silence = self.silences.values().find(|silence| life.is_silenced_by(silence, now));
             said.extend(life.look(relations.of(fingerprint), silence, settings, now));
@@ -208,6 +243,15 @@ impl State {
         for alert in said {
             self.say(alert, out);
         }
+        self.next = self.due(settings, now);
+    }
+
+    /// When something is due next. A silence that has not begun changes something when it begins, any other when it ends.
+    fn due(&self, settings: &Settings, now: Timestamp) -> Timestamp {
+        let lives = self.alive.values().filter_map(|life| life.due(settings).map(|(at, _)| at));
+        let tests = self.alive.values().filter_map(Life::test_until);
+        let silences = self.silences.values().flat_map(|silence| [silence.from, silence.until]);
+        lives.chain(tests).chain(silences.filter(|at| *at > now)).min().unwrap_or(NEVER)
     }
 
     fn say(&self, alert: Alert, out: &mut Out<'_>) {

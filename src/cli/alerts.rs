@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use millrace_processors::alerts::Alerts;
-use millrace_processors::failover::Failover;
+use millrace_processors::alerts::{Alerts, TEST_MAX};
+use millrace_processors::failover::{FINDINGS, Failover};
+use millrace_processors::refusals::ALERT as REFUSED;
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId, fleet};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity, Silence, Told, Word};
+use millrace_schemas::topics::alerts::{
+    Alert, AlertState, Notice, Severity, Silence, Told, Word, fingerprint, test_labels,
+};
 use millrace_schemas::topics::journal::Fact;
 use serde::Serialize;
 
@@ -19,6 +22,7 @@ use super::End;
 use super::cluster::Asking;
 use super::ledger::Ledger;
 use super::output::{answer, printable};
+use crate::config;
 use crate::console::view::AlertLine;
 use crate::journal::{SCHEMA_VERSION, appended_to};
 
@@ -52,6 +56,8 @@ pub(super) enum Command {
     },
     /// Let nobody be notified of a cluster's alerts for a while: now, or later as a maintenance window.
     Silence(Silencing),
+    /// Let an alert of a rule fire for a moment, marked as a test: every channel that would be told of it is told.
+    Test(Testing),
     /// End a silence.
     Unsilence {
         /// Its id, or the first digits of it.
@@ -85,6 +91,37 @@ pub(super) struct Silencing {
     by: Option<String>,
     #[command(flatten)]
     asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Testing {
+    /// The rule, as `millrace rules list` and docs/alerts.md have it.
+    rule: String,
+    /// The cluster.
+    cluster: ClusterId,
+    /// An instance that it is to be about.
+    #[arg(long)]
+    instance: Option<InstanceId>,
+    /// Another severity than the rule's: `info`, `warning` or `critical`.
+    #[arg(long)]
+    severity: Option<Severity>,
+    /// When it is over: after `30s`, `5m`, an hour at most.
+    #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = short)]
+    lasts: Duration,
+    /// Your name, for who looks.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+fn short(text: &str) -> Result<Duration, String> {
+    match length(text)? {
+        lasts if lasts > TEST_MAX => {
+            Err(format!("'{text}' is too long for a test: {} minutes at most", TEST_MAX.as_secs() / 60))
+        }
+        lasts => Ok(lasts),
+    }
 }
 
 fn length(text: &str) -> Result<Duration, String> {
@@ -140,6 +177,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
         Command::Show { alert, asking } => show(&alert, &asking),
         Command::Ack { alert, by, asking } => acknowledge(&alert, by, &asking),
         Command::Silence(silencing) => silence(silencing),
+        Command::Test(testing) => test(testing),
         Command::Unsilence { silence, asking } => unsilence(&silence, &asking),
     }
 }
@@ -216,12 +254,10 @@ fn in_lines(line: &Line<'_>) -> String {
     text
 }
 
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Critical => "CRITICAL",
-        Severity::Warning => "warning",
-        Severity::Info => "info",
-    }
+/// What is critical is loud.
+fn severity(severity: Severity) -> String {
+    let name = severity.name();
+    if severity == Severity::Critical { name.to_uppercase() } else { name.to_owned() }
 }
 
 fn digits(id: EventId) -> String {
@@ -299,7 +335,7 @@ fn show(wanted: &str, asking: &Asking) -> anyhow::Result<()> {
         let _ = write!(text, "\n  fingerprint {}\n  what to do: {}\n  said:", alert.fingerprint, alert.runbook);
         for (at, state, told) in &shown.said {
             let how = match (state, told) {
-                (_, Some(told)) => format!("told, {told:?}").to_lowercase(),
+                (_, Some(told)) => format!("told, {}", told.name()),
                 (AlertState::Firing, None) => "shown".to_owned(),
                 (AlertState::Resolved, None) => "over, nobody was told".to_owned(),
             };
@@ -324,11 +360,7 @@ fn acknowledge(wanted: &str, by: Option<String>, asking: &Asking) -> anyhow::Res
 
 fn silence(silencing: Silencing) -> anyhow::Result<()> {
     let Silencing { cluster, rule, instance, lasts, from, reason, by, asking } = silencing;
-    if cluster != fleet() {
-        // A cluster that has no alerts is known to the deciders only; a slip of the hand would silence nobody.
-        Ledger::open(&asking.config, Failover)?.known(&cluster)?;
-    }
-    let ledger = open(&asking)?;
+    let ledger = open_for(&cluster, &asking)?;
     let from = from.unwrap_or_else(|| ledger.now());
     let until = from + lasts;
     if until <= ledger.now() {
@@ -340,6 +372,38 @@ fn silence(silencing: Silencing) -> anyhow::Result<()> {
     let parts: Vec<&str> = place.into_iter().chain(when.iter().map(String::as_str)).chain([by.as_str()]).collect();
     let id = EventId::derive(&parts);
     said(ledger, cluster, Word::Silence(Silence { id, rule, instance, from, until, by, reason }), &asking)
+}
+
+/// For a word about a cluster that there is: a slip of the hand would silence or test nobody. One that never had an alert is known to
+/// the deciders only.
+fn open_for(cluster: &ClusterId, asking: &Asking) -> anyhow::Result<Alerting> {
+    let ledger = open(asking)?;
+    if *cluster == fleet() || ledger.state(cluster).is_some() {
+        return Ok(ledger);
+    }
+    drop(ledger); // one process speaks as this operator at a time
+    Ledger::open(&asking.config, Failover)?.known(cluster)?;
+    open(asking)
+}
+
+fn test(testing: Testing) -> anyhow::Result<()> {
+    let Testing { rule, cluster, instance, severity, lasts, by, asking } = testing;
+    let severity = severity.map_or_else(|| severity_of(&rule, &asking), Ok)?;
+    let ledger = open_for(&cluster, &asking)?;
+    let until = ledger.now() + lasts;
+    said(ledger, cluster, Word::Test { rule, instance, severity, until, by: speaker(by) }, &asking)
+}
+
+/// How bad it is what a rule finds: one of the files of rules, or what processors find by themselves.
+fn severity_of(rule: &str, asking: &Asking) -> anyhow::Result<Severity> {
+    let rules = config::rules(config::load(&asking.config)?.rules.as_deref())?;
+    let of_files = rules.all.iter().map(|one| (one.name.as_str(), one.severity));
+    let mut all = of_files.chain(FINDINGS).chain([(REFUSED, Severity::Critical)]);
+    all.find(|(name, _)| *name == rule).map(|(_, severity)| severity).ok_or_else(|| {
+        let problem =
+            format!("there is no rule '{rule}': `millrace rules list` and docs/alerts.md have those that are");
+        End::Usage(problem).into()
+    })
 }
 
 fn unsilence(wanted: &str, asking: &Asking) -> anyhow::Result<()> {
@@ -366,6 +430,17 @@ fn said(mut ledger: Alerting, cluster: ClusterId, word: Word, asking: &Asking) -
         Word::Unsilence { silence } => format!("silence {} is over", digits(*silence)),
         Word::Acknowledge { fingerprint, by } => {
             format!("{by} has taken {}: no repeats and no escalation until it is over", digits(*fingerprint))
+        }
+        Word::Test { rule, instance, severity, until, .. } => {
+            let id = fingerprint(&done.cluster, rule, instance.as_ref(), &test_labels());
+            format!(
+                "{}  {rule}, {}: channels are told, and again at {} that it is over\n\
+                 `millrace alerts show {}` has what became of it",
+                digits(id),
+                severity.name(),
+                seconds(*until),
+                digits(id)
+            )
         }
     })
 }

@@ -92,7 +92,7 @@ fn channel(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<
     let receiver = section.parsed("name", problems, named);
     let kind = section.required("kind", problems).and_then(|(kind, at)| read_kind(&kind, at, &mut section, problems));
     let clusters = section.all_parsed("clusters", problems, |text| ClusterId::parse(text));
-    let severity = section.optional("severity", problems, severity).unwrap_or(Severity::Info);
+    let severity = section.optional("severity", problems, str::parse).unwrap_or(Severity::Info);
     let rules = section.all_parsed("rules", problems, rule);
     let escalations = section.flag("escalations", problems).is_some_and(|(on, _)| on);
     let rate = section.number("rate", RATES, problems).unwrap_or(RATE);
@@ -208,15 +208,6 @@ fn address(text: &str) -> Result<String, String> {
 fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err(format!("\"{text}\" is no whole path: it begins with /")) }
-}
-
-fn severity(text: &str) -> Result<Severity, String> {
-    match text {
-        "info" => Ok(Severity::Info),
-        "warning" => Ok(Severity::Warning),
-        "critical" => Ok(Severity::Critical),
-        _ => Err(format!("\"{text}\" is not known: \"info\", \"warning\" or \"critical\"")),
-    }
 }
 
 fn rule(text: &str) -> Result<String, String> {

@@ -214,6 +214,7 @@ async fn a_channel_is_told_what_it_is_for_and_how_that_ends() {
         alert("Quiet", None, Severity::Critical),
         alert("Wanted", Some(Told::Began), Severity::Warning),
         alert("Wanted", Some(Told::Changed), Severity::Critical),
+        alert("Wanted", Some(Told::Acknowledged), Severity::Critical), // a webhook has no word for it
         alert("Other", Some(Told::Began), Severity::Critical),
         alert("Other", Some(Told::Escalated), Severity::Critical),
         alert("Wanted", Some(Told::Resolved), Severity::Warning),

@@ -95,7 +95,7 @@ fn alert_of(cluster: &str, rule: &str, told: Option<Told>, severity: Severity) -
         told,
         quiet: None,
         hides: Vec::new(),
-        acknowledged_by: None,
+        acknowledged_by: (told == Some(Told::Acknowledged)).then(|| "ada".to_owned()),
     };
     let event = Event {
         id: EventId::derive(&["test", &counter.to_string()]),

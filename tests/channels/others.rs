@@ -65,13 +65,16 @@ async fn pagerduty_and_chats_get_their_own_bodies_and_secrets_come_from_files() 
         channel("chat", Kind::Chat { hook: to(), template_file }),
     ];
     let up = site(folder.path(), channels).await;
-    up.bus.append(vec![began("PrimaryDown"), ended("PrimaryDown")]).await.expect("taken");
-    let got = until("all have both", || Some(receiver.got()).filter(|got| got.len() == 6)).await;
+    let taken = alert("PrimaryDown", Some(Told::Acknowledged), Severity::Critical);
+    up.bus.append(vec![began("PrimaryDown"), taken, ended("PrimaryDown")]).await.expect("taken");
+    let got = until("all have three", || Some(receiver.got()).filter(|got| got.len() == 9)).await;
     let of = |key: &str| got.iter().map(|got| &got.body).filter(|body| body.get(key).is_some()).collect::<Vec<_>>();
     let (pager, slack, chat) = (of("routing_key"), of("attachments"), of("msg"));
     assert_eq!((&pager[0]["routing_key"], &pager[0]["event_action"]), (&"a-routing-key".into(), &"trigger".into()));
-    assert_eq!((&pager[1]["dedup_key"], &pager[1]["event_action"]), (&pager[0]["dedup_key"], &"resolve".into()));
-    assert_eq!(slack[1]["text"], "resolved: critical PrimaryDown of c1/db1");
+    assert_eq!((&pager[1]["dedup_key"], &pager[1]["event_action"]), (&pager[0]["dedup_key"], &"acknowledge".into()));
+    assert_eq!((&pager[2]["dedup_key"], &pager[2]["event_action"]), (&pager[0]["dedup_key"], &"resolve".into()));
+    assert_eq!(slack[1]["text"], "taken: critical PrimaryDown of c1/db1");
+    assert_eq!(slack[2]["text"], "resolved: critical PrimaryDown of c1/db1");
     assert_eq!(
         (&chat[0]["msg"], &chat[0]["who"]),
         (&"firing: critical PrimaryDown of c1/db1".into(), &"c1/db1".into())

@@ -99,6 +99,15 @@ fn what_fires_is_listed_taken_silenced_and_over() {
     assert_eq!(json["silences"][0]["reason"], "a disk comes", "{json}");
     world.check(&["alerts", "unsilence", &silence], 0, "is over");
 
+    world.check(&["alerts", "test", "LagHihg", "c1"], 2, "there is no rule 'LagHihg'");
+    world.check(&["alerts", "test", "LagHigh", "c2"], 1, "there is no cluster c2");
+    world.check(&["alerts", "test", "LagHigh", "c1", "--for", "2h"], 2, "60 minutes at most");
+    let said = world.check(&["alerts", "test", "LagHigh", "c1", "--for", "1s", "--by", "ada"], 0, "LagHigh, warning");
+    was_told(&world, Told::Began);
+    let test = said.split_whitespace().next().expect("an id").to_owned();
+    world.check(&["alerts", "show", &test], 0, "a test of LagHigh by ada: nothing is wrong");
+    was_told(&world, Told::Resolved);
+
     say(&world, 3, Fact::Finding(Box::new(finding(AlertState::Resolved))));
     was_told(&world, Told::Resolved);
     world.check(&["alerts", "list"], 0, "no alert fires");

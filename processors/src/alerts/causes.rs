@@ -62,14 +62,16 @@ impl Relations {
     }
 }
 
-/// Of everything that lives. A cause that nobody is notified of by its rule hides nothing.
+/// Of everything that lives. A cause that nobody is notified of by its rule hides nothing, and a test neither hides nor is hidden.
 pub(super) fn relations(alive: &BTreeMap<EventId, Life>) -> Relations {
     let mut relations = Relations::default();
     for (rule, reach, effects) in CAUSES {
-        for (cause, life) in alive.iter().filter(|(_, life)| life.rule() == rule && life.notifies()) {
+        for (cause, life) in alive.iter().filter(|(_, life)| life.rule() == rule && life.notifies() && !life.is_test())
+        {
             let about = life.instance();
             let follows = |other: &Life| {
                 effects.contains(&other.rule())
+                    && !other.is_test()
                     && (reach == Reach::Cluster || (about.is_some() && other.instance() == about))
             };
             for (fingerprint, effect) in alive.iter().filter(|(_, other)| follows(other)) {

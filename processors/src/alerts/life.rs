@@ -8,7 +8,7 @@ use millrace_schemas::topics::alerts::{Alert, AlertState, Finding, Hidden, Quiet
 use serde::{Deserialize, Serialize};
 
 use super::causes::can_follow;
-use super::{Settings, is_told, repeats};
+use super::{Settings, WATCHDOG, is_told, repeats};
 
 /// 3 s: what can follow from another alert waits for it so long. Deciders know of a dead primary within two heartbeats.
 const CAUSE_WITHIN: Duration = Duration::from_secs(3);
@@ -17,15 +17,24 @@ const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 /// 1 min between two words because an alert says something else: its page shows every one.
 const CHANGED_EVERY: Duration = Duration::from_mins(1);
 
+/// 3 min: rules speak of the watchdog once a minute, and are started again within two.
+const WATCHDOG_WITHIN: Duration = Duration::from_mins(3);
+
 /// An alert that fires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Life {
     finding: Finding,
     acknowledged_by: Option<String>,
+    /// A test is over then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    test_until: Option<Timestamp>,
     /// As it was said last; `None` before the first time.
     said: Option<Alert>,
     /// As it is now.
     now: Alert,
+    /// When its processor spoke of it last.
+    #[serde(default)]
+    heard: Timestamp,
     /// Nobody is told before: a cause may come, or what it followed from has just ended.
     waits_until: Timestamp,
     /// When people were first told, and last.
@@ -34,9 +43,9 @@ pub(super) struct Life {
     /// What they were told, to see what has changed.
     told_summary: String,
     told_severity: Severity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    told_taken_by: Option<String>,
     escalated: bool,
-    /// When it was last looked at.
-    seen: Timestamp,
 }
 
 impl Life {
@@ -46,15 +55,36 @@ impl Life {
             now: alert(finding, None),
             finding: finding.clone(),
             acknowledged_by: None,
+            test_until: None,
             said: None,
+            heard: now,
             waits_until: now + waits,
             first_told: None,
             last_told: None,
             told_summary: String::new(),
             told_severity: finding.severity,
+            told_taken_by: None,
             escalated: false,
-            seen: now,
         }
+    }
+
+    /// A test: it follows from nothing, and ends by itself.
+    pub(super) fn of_test(finding: &Finding, until: Timestamp, now: Timestamp) -> Self {
+        Self { test_until: Some(until), waits_until: now, ..Self::of(finding, now) }
+    }
+
+    pub(super) fn is_test(&self) -> bool {
+        self.test_until.is_some()
+    }
+
+    pub(super) fn test_until(&self) -> Option<Timestamp> {
+        self.test_until
+    }
+
+    /// A test is over, in the words with which it began.
+    pub(super) fn test_over(self, now: Timestamp) -> Alert {
+        let finding = self.finding.clone();
+        self.over(&finding, now)
     }
 
     pub(super) fn rule(&self) -> &str {
@@ -73,12 +103,9 @@ impl Life {
         self.said.as_ref().unwrap_or(&self.now)
     }
 
-    pub(super) fn seen(&self) -> Timestamp {
-        self.seen
-    }
-
-    /// Its processor says it in other words. When it began stays as it was said first.
-    pub(super) fn says(&mut self, finding: &Finding) {
+    /// Its processor says it again, or in other words. When it began stays as it was said first.
+    pub(super) fn says(&mut self, finding: &Finding, now: Timestamp) {
+        self.heard = now;
         self.finding = Finding { since: self.finding.since, ..finding.clone() };
     }
 
@@ -123,7 +150,6 @@ impl Life {
         if was_hidden && hidden_by.is_none() {
             self.waits_until = self.waits_until.max(now + RECOVERS_WITHIN);
         }
-        self.seen = now;
         self.now = Alert { quiet, hides: hides.to_vec(), ..alert(&self.finding, self.acknowledged_by.clone()) };
         let told = self.due(settings).and_then(|(at, told)| (at <= now).then_some(told));
         if let Some(told) = told {
@@ -131,6 +157,7 @@ impl Life {
             self.last_told = Some(now);
             self.told_summary.clone_from(&self.finding.summary);
             self.told_severity = self.finding.severity;
+            self.told_taken_by.clone_from(&self.acknowledged_by);
             self.escalated |= told == Told::Escalated;
         } else if self.said.as_ref() == Some(&self.now) {
             return None;
@@ -151,13 +178,17 @@ impl Life {
         let changed = (worse || self.finding.summary != self.told_summary)
             .then(|| (if worse { last } else { last + CHANGED_EVERY }, Told::Changed));
         let unheard = self.acknowledged_by.is_none();
+        let taken = (!unheard && self.acknowledged_by != self.told_taken_by).then_some((last, Told::Acknowledged));
         let critical = self.finding.severity == Severity::Critical;
         let escalated =
             (unheard && critical && !self.escalated).then(|| (first + settings.escalate_after, Told::Escalated));
         let every = repeats(&self.finding.rule, self.finding.severity, settings);
-        let repeated = every.filter(|_| unheard).map(|every| (last + every, Told::Repeated));
+        // The watchdog is told of by who tells alerts only while who judges them speaks of it too.
+        let lives = |at: &Timestamp| self.rule() != WATCHDOG || at.since(self.heard) < WATCHDOG_WITHIN;
+        let repeated = every.filter(|_| unheard).map(|every| last + every).filter(lives);
+        let repeated = repeated.map(|at| (at, Told::Repeated));
         // Of what is due at once, the loudest.
-        [escalated, changed, repeated].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [escalated, changed, taken, repeated].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }
 

@@ -171,12 +171,16 @@ fn whoever_takes_an_alert_is_left_alone_until_it_gets_worse_or_is_over() {
     let taken = journal.alert("ErrorsHigh").fingerprint;
     let word = Word::Acknowledge { fingerprint: taken, by: "ada".to_owned() };
     let out = journal.put("operator/ops", Fact::AlertWord(word));
-    assert_eq!(out.iter().map(short).collect::<Vec<_>>(), [quietly("ErrorsHigh", None)], "viewers see it");
+    assert_eq!(out.iter().map(short).collect::<Vec<_>>(), [said("ErrorsHigh", Told::Acknowledged)]);
     assert_eq!(journal.alert("ErrorsHigh").acknowledged_by.as_deref(), Some("ada"));
     assert_eq!(journal.wait_minutes(24 * 60), []);
     let worse = journal.begins("ErrorsHigh", Some("db1"), Severity::Critical);
     assert_eq!(worse, [said("ErrorsHigh", Told::Changed)]);
     assert_eq!(journal.wait_minutes(60), [], "taken is taken, also where it is critical now");
+    let word = Word::Acknowledge { fingerprint: taken, by: "bob".to_owned() };
+    let out = journal.put("operator/ops", Fact::AlertWord(word.clone()));
+    assert_eq!(out.iter().map(short).collect::<Vec<_>>(), [said("ErrorsHigh", Told::Acknowledged)], "another one");
+    assert_eq!(journal.put("operator/ops", Fact::AlertWord(word)).len(), 0, "and no news the second time");
     assert_eq!(journal.ends("ErrorsHigh", Some("db1")), [said("ErrorsHigh", Told::Resolved)]);
 }
 
@@ -296,7 +300,68 @@ fn every_cause_and_every_effect_is_a_rule_that_there_is() {
 fn the_watchdog_is_told_of_each_minute() {
     let mut journal = Journal::new();
     assert_eq!(journal.begins(WATCHDOG, None, Severity::Info), [said(WATCHDOG, Told::Began)]);
-    assert_eq!(journal.wait_minutes(3), vec![said(WATCHDOG, Told::Repeated); 3]);
+    for _ in 0..10 {
+        assert_eq!(journal.begins(WATCHDOG, None, Severity::Info), [], "it still holds");
+        assert_eq!(journal.wait_minutes(1), [said(WATCHDOG, Told::Repeated)]);
+    }
+}
+
+#[test]
+fn the_watchdog_falls_silent_when_nobody_judges_any_more() {
+    let mut journal = Journal::new();
+    journal.begins(WATCHDOG, None, Severity::Info);
+    assert_eq!(journal.wait_minutes(2), vec![said(WATCHDOG, Told::Repeated); 2]);
+    assert_eq!(journal.wait_minutes(60), [], "the rules say nothing, so who waits for it raises the alarm");
+    let again = journal.begins(WATCHDOG, None, Severity::Info);
+    assert_eq!(again, [said(WATCHDOG, Told::Repeated)], "they are back");
+}
+
+#[test]
+fn a_test_is_told_like_the_real_thing_hides_nothing_and_ends_by_itself() {
+    let mut journal = Journal::new();
+    let test = |journal: &Journal, rule: &str, seconds: i64| {
+        Fact::AlertWord(Word::Test {
+            rule: rule.to_owned(),
+            instance: None,
+            severity: Severity::Critical,
+            until: Timestamp((journal.seconds + seconds) * S),
+            by: "ada".to_owned(),
+        })
+    };
+    let operator = |journal: &mut Journal, fact: Fact| -> Vec<Said> {
+        journal.put("operator/ops", fact).iter().map(short).collect()
+    };
+    journal.begins("LagHigh", Some("db2"), Severity::Warning);
+    journal.wait(3);
+    let fact = test(&journal, "PrimaryDown", 60);
+    assert_eq!(operator(&mut journal, fact), [said("PrimaryDown", Told::Began)], "and the lag is not hidden by it");
+    let alert = journal.alert("PrimaryDown");
+    assert_eq!(
+        (alert.summary.as_str(), &alert.labels),
+        ("a test of PrimaryDown by ada: nothing is wrong", &test_labels())
+    );
+    journal.wait(30);
+    assert_eq!(
+        journal.begins("PrimaryDown", Some("db1"), Severity::Critical).sorted(),
+        [quietly("LagHigh", Some("hidden")), said("PrimaryDown", Told::Began),],
+        "the real one is another one"
+    );
+    assert_eq!(journal.wait(29), []);
+    assert_eq!(journal.wait(1), [said("PrimaryDown", Told::Resolved)]);
+
+    // What could follow from another alert is told at once; a second test of the same begins anew; none lasts for more than an hour.
+    let fact = test(&journal, "LagHigh", 60);
+    assert_eq!(operator(&mut journal, fact), [said("LagHigh", Told::Began)]);
+    let fact = test(&journal, "LagHigh", 1_000 * HOUR);
+    assert_eq!(operator(&mut journal, fact), [said("LagHigh", Told::Resolved), said("LagHigh", Told::Began)]);
+    let until_then = journal.wait_minutes(59);
+    assert!(!until_then.contains(&said("LagHigh", Told::Resolved)), "{until_then:?}");
+    assert!(journal.wait_minutes(1).contains(&said("LagHigh", Told::Resolved)));
+
+    let now = journal.seconds;
+    journal.silence(Some("ErrorsHigh"), now, now + HOUR);
+    let fact = test(&journal, "ErrorsHigh", 60);
+    assert_eq!(operator(&mut journal, fact), [quietly("ErrorsHigh", Some("silenced"))], "as the real one would be");
 }
 
 #[test]

@@ -71,6 +71,18 @@ verdict_alert!(PrimaryStopped, Warning);
 verdict_alert!(FailoverDone, Info);
 verdict_alert!(ErrantTransactions, Warning);
 
+/// Everything that this processor finds, and how bad it is.
+pub const FINDINGS: [(&str, Severity); 8] = [
+    (PrimaryDown::NAME, PrimaryDown::SEVERITY),
+    (WritesBlocked::NAME, WritesBlocked::SEVERITY),
+    (AgentSilent::NAME, AgentSilent::SEVERITY),
+    (PrimaryStopped::NAME, PrimaryStopped::SEVERITY),
+    (ClusterPaused::NAME, ClusterPaused::SEVERITY),
+    (FailoverRefused::NAME, FailoverRefused::SEVERITY),
+    (FailoverDone::NAME, FailoverDone::SEVERITY),
+    (ErrantTransactions::NAME, ErrantTransactions::SEVERITY),
+];
+
 /// Raises and resolves what follows from the verdict alone.
 pub(super) fn follow(state: &mut State, cluster: &ClusterId, verdict: &Verdict, out: &mut Out<'_>) {
     let Some(primary) = state.primary.clone() else { return };

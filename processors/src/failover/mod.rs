@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fold::{Out, Processor};
 use crate::lateness::Lateness;
+pub use alerts::FINDINGS;
 pub use evidence::Seen;
 pub use verdict::Verdict;
 

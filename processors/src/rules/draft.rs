@@ -75,7 +75,7 @@ pub(super) fn read_all(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) 
 
 fn read(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Draft> {
     let name = section.required("name", problems);
-    let severity = word(&mut section, "severity", problems, severity);
+    let severity = word(&mut section, "severity", problems, str::parse);
     let summary = section.text("summary", problems);
     let runbook = section.text("runbook", problems);
     let notifies = section.flag("notifies", problems);
@@ -137,15 +137,6 @@ fn word<T>(
 ) -> Given<T> {
     let at = section.at_key(key);
     section.optional(key, problems, parse).map(|one| (one, at))
-}
-
-fn severity(text: &str) -> Result<Severity, String> {
-    match text {
-        "info" => Ok(Severity::Info),
-        "warning" => Ok(Severity::Warning),
-        "critical" => Ok(Severity::Critical),
-        _ => Err(format!("\"{text}\" is no severity: give \"info\", \"warning\" or \"critical\"")),
-    }
 }
 
 fn role(text: &str) -> Result<Role, String> {

@@ -33,6 +33,9 @@ const MOVED: f64 = 2.0;
 /// 1 min at least between two words about the same: a value that jumps to and fro is one story.
 const RESTATE_AFTER: Duration = Duration::from_mins(1);
 
+/// 1 min between two words of what always holds: as often as a dead man's switch is told, which hears nothing once they end.
+const STILL_EVERY: Duration = Duration::from_mins(1);
+
 /// What is known of the series of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -182,8 +185,14 @@ impl Engine {
         let Some((one, _)) = judged.series(rule, numbers, &BTreeMap::new(), at) else { return };
         let Some(limit) = rule.limit_for(at.cluster, one.instance()) else { return };
         one.last = at.now;
-        if one.firing.is_none() {
-            begin(rule, &limit, one, (since, value), at, out);
+        match &mut one.firing {
+            None => begin(rule, &limit, one, (since, value), at, out),
+            // Who hears that nothing is wrong must know that somebody still judges.
+            Some(firing) if rule.judge == Judge::Always && at.now.since(firing.told) >= STILL_EVERY => {
+                firing.told = at.now;
+                say(&rule.name, &one.about, firing, AlertState::Firing, Some(value), at, out);
+            }
+            Some(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 //! follow: what a processor found ([`Finding`]) and what an operator said of it ([`Word`]).
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,25 @@ pub enum Word {
         /// Who, as they call themselves.
         by: String,
     },
+    /// Let an alert of this rule fire for a moment, marked as a test: whoever would be told is told.
+    Test {
+        /// The rule.
+        rule: String,
+        /// The instance, when it is to be about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<InstanceId>,
+        /// How bad it is to be.
+        severity: Severity,
+        /// It is over then.
+        until: Timestamp,
+        /// Who, as they call themselves.
+        by: String,
+    },
+}
+
+/// The labels of an alert that is a test.
+pub fn test_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("test".to_owned(), "true".to_owned())])
 }
 
 /// A silence, or, where it begins later, a maintenance window. What is absent matches everything.
@@ -168,8 +188,24 @@ pub enum Told {
     Repeated,
     /// Nobody acknowledged it for too long.
     Escalated,
+    /// Somebody has taken it.
+    Acknowledged,
     /// It is over.
     Resolved,
+}
+
+impl Told {
+    /// As channels and people have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Changed => "changed",
+            Self::Repeated => "repeated",
+            Self::Escalated => "escalated",
+            Self::Acknowledged => "acknowledged",
+            Self::Resolved => "resolved",
+        }
+    }
 }
 
 /// Why nobody is notified of an alert.
@@ -226,6 +262,17 @@ impl Severity {
             Self::Warning => "warning",
             Self::Critical => "critical",
         }
+    }
+}
+
+impl FromStr for Severity {
+    type Err = String;
+
+    /// As it is named; what else stands there is told with what could.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Info, Self::Warning, Self::Critical];
+        let known = all.into_iter().find(|severity| severity.name() == text);
+        known.ok_or_else(|| format!("\"{text}\" is no severity: \"info\", \"warning\" or \"critical\""))
     }
 }
 

@@ -243,7 +243,7 @@ fn finding() -> Finding {
 }
 
 /// Every kind of word about alerts.
-fn words() -> [Word; 3] {
+fn words() -> [Word; 4] {
     let id = EventId::derive(&["sample silence"]);
     let silence = Silence {
         id,
@@ -258,6 +258,13 @@ fn words() -> [Word; 3] {
         Word::Silence(silence),
         Word::Unsilence { silence: id },
         Word::Acknowledge { fingerprint: finding().fingerprint, by: "ada".to_owned() },
+        Word::Test {
+            rule: "LagHigh".to_owned(),
+            instance: Some(instance("db2")),
+            severity: Severity::Warning,
+            until: Timestamp(AT.0 + 60_000_000),
+            by: "ada".to_owned(),
+        },
     ]
 }
 

@@ -82,7 +82,7 @@ fn names(events: &[Event<Notice>], style: &Style) -> BTreeMap<&'static str, Stri
         ("fingerprint", alert.fingerprint.to_string()),
     ]);
     names.extend(alert.instance.as_ref().map(|instance| ("instance", instance.to_string())));
-    names.extend(alert.told.map(|told| ("told", style::told(told).to_owned())));
+    names.extend(alert.told.map(|told| ("told", told.name().to_owned())));
     names.extend(alert.ends_at.map(|at| ("until", at.to_string())));
     names.extend(alert.value.map(|value| ("value", value.to_string())));
     names.extend(hides(alert).map(|hidden| ("hides", hidden)));

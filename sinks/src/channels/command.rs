@@ -37,7 +37,7 @@ pub fn environment(events: &[Event<Notice>], style: &Style) -> Vec<(&'static str
         ("MILLRACE_FINGERPRINT", alert.fingerprint.to_string()),
     ]);
     all.extend(alert.instance.as_ref().map(|instance| ("MILLRACE_INSTANCE", instance.to_string())));
-    all.extend(alert.told.map(|told| ("MILLRACE_TOLD", style::told(told).to_owned())));
+    all.extend(alert.told.map(|told| ("MILLRACE_TOLD", told.name().to_owned())));
     all.extend(alert.ends_at.map(|at| ("MILLRACE_UNTIL", at.to_string())));
     all
 }

@@ -45,7 +45,7 @@ pub fn annotations(event: &Event<Notice>, style: &Style) -> BTreeMap<String, Str
     ]);
     all.extend(runbook_url(alert, style).map(|url| ("runbook_url", url)));
     all.extend(hides(alert).map(|hidden| ("hides", hidden)));
-    all.extend(alert.told.map(|told| ("told", self::told(told).to_owned())));
+    all.extend(alert.told.map(|told| ("told", told.name().to_owned())));
     all.extend(alert.value.map(|value| ("value", value.to_string())));
     all.extend(alert.acknowledged_by.clone().map(|by| ("acknowledged_by", by)));
     all.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
@@ -74,17 +74,6 @@ pub fn hides(alert: &Alert) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// Why it is told, in a word.
-pub const fn told(told: Told) -> &'static str {
-    match told {
-        Told::Began => "began",
-        Told::Changed => "changed",
-        Told::Repeated => "repeated",
-        Told::Escalated => "escalated",
-        Told::Resolved => "resolved",
-    }
-}
-
 /// Firing or resolved.
 pub const fn state(state: AlertState) -> &'static str {
     match state {
@@ -106,6 +95,7 @@ pub fn title(events: &[Event<Notice>]) -> String {
         let mark = match (alert.told, alert.state) {
             (Some(Told::Escalated), _) => "escalated",
             (Some(Told::Repeated), AlertState::Firing) => "still firing",
+            (Some(Told::Acknowledged), AlertState::Firing) => "taken",
             (_, holds) => state(holds),
         };
         return format!("{mark}: {} {} of {}", alert.severity.name(), alert.name, place(event));

@@ -46,7 +46,7 @@ fn event(cluster: &str, instance: &str, told: Told) -> Event<Notice> {
         acknowledged_by: None,
     };
     Event {
-        id: EventId::derive(&[style::told(told), instance.as_str()]),
+        id: EventId::derive(&[told.name(), instance.as_str()]),
         source: "failover.1".to_owned(),
         sequence: Sequence { incarnation: 1, counter: 2 },
         at: BEGAN,

@@ -177,6 +177,12 @@ impl Way {
     }
 }
 
+/// Whether the channel is told that somebody has taken an alert. `PagerDuty` stops calling the next person, and a chat is where the
+/// others look before they begin too; an Alertmanager and its webhooks have no word for it, and mail comes too late for it.
+pub const fn hears_who_took_it(kind: &Kind) -> bool {
+    matches!(kind, Kind::Pagerduty { .. } | Kind::Slack(_) | Kind::Chat { .. })
+}
+
 /// Which of these may go in one message. What a channel would have to resolve goes alone.
 pub fn may_bundle(kind: &Kind, event: &Event<Notice>) -> bool {
     let alert = alert(event);

@@ -76,11 +76,12 @@ pub(super) fn badge(class: &str, word: &str) -> Markup {
 }
 
 pub(super) fn severity(severity: Severity) -> Markup {
-    match severity {
-        Severity::Critical => badge("bad", "critical"),
-        Severity::Warning => badge("warn", "warning"),
-        Severity::Info => badge("info", "info"),
-    }
+    let class = match severity {
+        Severity::Critical => "bad",
+        Severity::Warning => "warn",
+        Severity::Info => "info",
+    };
+    badge(class, severity.name())
 }
 
 /// How a health word looks.

@@ -63,6 +63,7 @@ pub fn describe(fact: &Fact) -> Option<String> {
             }
             Word::Unsilence { silence } => format!("the silence {silence} was ended"),
             Word::Acknowledge { fingerprint, by } => format!("{by} acknowledged the alert {fingerprint}"),
+            Word::Test { rule, by, until, .. } => format!("{by} tests the alert {rule} until {until}"),
         },
         Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => return None,
     })

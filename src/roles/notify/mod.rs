@@ -20,7 +20,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Told as Why};
 use millrace_sinks::channels::style::alert;
-use millrace_sinks::channels::way::may_bundle;
+use millrace_sinks::channels::way::{hears_who_took_it, may_bundle};
 use millrace_sinks::channels::{Failed, Kind, Way, alertmanager};
 
 use super::deliver::{Outbox, Stopped};
@@ -199,9 +199,16 @@ impl Notifier<'_> {
 
     fn wants(&self, record: &Record, alert: &Alert, event: &Event<Notice>) -> bool {
         let Some(why) = alert.told else { return false };
+        if why == Why::Acknowledged && !hears_who_took_it(&self.settings.kind) {
+            return false;
+        }
         let told = self.told.get(&record.partition);
         if told.is_some_and(|told| told.fires(alert.fingerprint)) || self.queue.fires(alert.fingerprint) {
             return true;
+        }
+        // Who was not told that it fires is not told who has taken it.
+        if why == Why::Acknowledged {
+            return false;
         }
         let (settings, cluster) = (self.settings, &event.subject.cluster);
         (settings.clusters.is_empty() || settings.clusters.contains(cluster))
