@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use millrace_mysql::keys::Key;
 use millrace_mysql::numbers::Numbers;
 use millrace_mysql::status::{Channel, replica::Receiver};
 use millrace_schemas::metrics::{
-    DEADLOCKS, Metric, OLDEST_TRANSACTION, REPLICATION, VARIABLES, named, series, status_place,
+    DEADLOCKS, KEY_USED, Metric, OLDEST_TRANSACTION, REPLICATION, VARIABLES, named, series, status_place,
 };
 
 /// Numbers by the text of their series.
@@ -45,6 +46,13 @@ pub fn add_innodb(values: &mut Values, innodb: &Numbers) {
             _ => continue,
         };
         values.insert(series::text(metric, &[]), *value);
+    }
+}
+
+/// Adds how much of their numbers keys have used.
+pub fn add_keys(values: &mut Values, keys: &[Key]) {
+    for key in keys {
+        values.insert(series::text(&KEY_USED, &[&key.schema, &key.table, &key.column]), key.used);
     }
 }
 

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod digests;
 pub mod error;
 pub mod flavour;
+pub mod keys;
 pub mod numbers;
 pub mod rows;
 pub mod sessions;

@@ -21,8 +21,22 @@ const BEATS_APART: Duration = Duration::from_secs(2);
 async fn the_numbers_of_real_servers_are_told_every_ten_seconds() {
     for flavour in [Flavour::MariaDb, Flavour::MySql] {
         let server = Server::start(flavour, &Options::default()).await;
+        server
+            .run(&[
+                "SET GLOBAL read_only = OFF",
+                "CREATE DATABASE full",
+                "CREATE TABLE full.counts (id TINYINT AUTO_INCREMENT PRIMARY KEY)",
+                "INSERT INTO full.counts VALUES (100)",
+                "CREATE TABLE full.filled (id SMALLINT UNSIGNED PRIMARY KEY, other INT)",
+                "INSERT INTO full.filled VALUES (13107, 1)",
+                "CREATE TABLE full.of_two (id SMALLINT, other SMALLINT, PRIMARY KEY (id, other))",
+                "INSERT INTO full.of_two VALUES (30000, 1)",
+                "CREATE TABLE full.empty (id INT PRIMARY KEY)",
+            ])
+            .await;
         let beside = Beside::start(&server, "", "");
         let samples = samples(&beside).await;
+        keys_are_known(&beside, flavour).await;
         let apart = samples[1].taken.since(samples[0].taken);
         assert!((8..=12).contains(&apart.as_secs()), "{flavour}: {apart:?} between two samples");
         let values = &samples[0].values;
@@ -47,6 +61,24 @@ async fn the_numbers_of_real_servers_are_told_every_ten_seconds() {
         assert!(get("millrace_innodb_deadlocks_total") >= 0.0);
         assert!(get("millrace_host_datadir_free_bytes") > 0.0);
         beats_in_time(&beside, flavour);
+    }
+}
+
+/// How full keys are is looked at beside the first sample, and told with the next.
+async fn keys_are_known(beside: &Beside, flavour: Flavour) {
+    let until = Instant::now() + PATIENCE;
+    let of = |table: &str| format!("millrace_key_used_ratio{{schema=\"full\",table=\"{table}\",column=\"id\"}}");
+    loop {
+        let all = samples(beside).await;
+        let told = |table: &str| all.iter().rev().find_map(|sample| sample.values.get(&of(table)).copied());
+        if let (Some(counts), Some(filled)) = (told("counts"), told("filled")) {
+            assert!((counts - 100.0 / 127.0).abs() < 1e-9, "{flavour}: {counts}");
+            assert!((filled - 0.2).abs() < 1e-9, "{flavour}: {filled}");
+            assert_eq!((told("of_two"), told("empty")), (None, None), "{flavour}: nothing is known of these");
+            return;
+        }
+        assert!(Instant::now() < until, "{flavour}: no keys were told\n{}", beside.log());
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

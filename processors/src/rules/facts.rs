@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use millrace_schemas::ids::{HostId, InstanceId};
 use millrace_schemas::metrics::{
-    CANARY_SECONDS, CONNECTIONS, DEADLOCKS, ERRANT, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, LOAD_ERRORS, LOAD_P50,
-    LOAD_P99, LOAD_QUERIES, Metric, OLDEST_TRANSACTION, PROMOTABLE, REPLICA_DELAY, REPLICA_RUNNING, SEMI_SYNC_ACTIVE,
-    SERIES_LEFT_OUT, THREADS_RUNNING, UNDECIDED, WRONGLY_OPEN,
+    CANARY_SECONDS, CONNECTIONS, DEADLOCKS, ERRANT, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, KEY_USED, LOAD_ERRORS,
+    LOAD_P50, LOAD_P99, LOAD_QUERIES, Metric, OLDEST_TRANSACTION, PROMOTABLE, REPLICA_DELAY, REPLICA_RUNNING,
+    SEMI_SYNC_ACTIVE, SERIES_LEFT_OUT, SLOW_BROKEN, THREADS_RUNNING, UNDECIDED, WIRE_KERNEL_DROPS,
+    WIRE_KERNEL_RECEIVED, WRONGLY_OPEN,
 };
 use millrace_schemas::topics::journal::{Canary, Heartbeat, Load};
 use millrace_schemas::topics::samples::Sample;
@@ -33,8 +34,18 @@ pub(super) const JOURNAL: &[&Metric] = &[
 ];
 
 /// What samples have beside the tables of servers and hosts.
-pub(super) const SAMPLED: &[&Metric] =
-    &[&THREADS_RUNNING, &CONNECTIONS, &HOST_LOAD, &SERIES_LEFT_OUT, &OLDEST_TRANSACTION, &DEADLOCKS];
+pub(super) const SAMPLED: &[&Metric] = &[
+    &THREADS_RUNNING,
+    &CONNECTIONS,
+    &HOST_LOAD,
+    &SERIES_LEFT_OUT,
+    &OLDEST_TRANSACTION,
+    &DEADLOCKS,
+    &KEY_USED,
+    &WIRE_KERNEL_RECEIVED,
+    &WIRE_KERNEL_DROPS,
+    &SLOW_BROKEN,
+];
 
 /// 10 s: of the windows, the narrowest is judged.
 const LOAD_SECONDS: u32 = 10;

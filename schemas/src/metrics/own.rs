@@ -44,6 +44,7 @@ catalogue! {
     FOLD_SKIPPED: Counter, "millrace_fold" "skipped_records_total", "records", ["processor"], "processors", "Records of an unknown kind that was not evidence.";
     WIRE_BYTES: Counter, "millrace_wire" "payload_bytes_total", "bytes", ["host", "fate"], "collectors", "Captured TCP payload by what became of it: decoded, encrypted, duplicate, skipped, shed or undecodable.";
     WIRE_MISSING: Counter, "millrace_wire" "missing_bytes_total", "bytes", ["host"], "collectors", "Payload that sequence numbers say was never captured.";
+    WIRE_KERNEL_RECEIVED: Counter, "millrace_wire" "kernel_received_packets_total", "packets", ["host"], "collectors", "Packets that passed the filter of the capture, those that the kernel dropped among them.";
     WIRE_KERNEL_DROPS: Counter, "millrace_wire" "kernel_dropped_packets_total", "packets", ["host"], "collectors", "Packets that the kernel dropped before the capture read them.";
     WIRE_SAMPLE_FACTOR: Gauge, "millrace_wire" "sample_factor", "connections", ["host"], "collectors", "One of so many connections is followed: more than 1 when packets come faster than they can be decoded.";
     WIRE_STATEMENTS: Counter, "millrace_wire" "statements_total", "statements", ["instance"], "collectors", "Statements decoded from packets.";
@@ -105,5 +106,6 @@ catalogue! {
     SERIES_LEFT_OUT: Gauge, "millrace_series" "left_out", "series", ["cluster", "instance", "host"], "collectors", "Series that the last sample of an instance left out, because there were more than its budget.";
     OLDEST_TRANSACTION: Gauge, "millrace_innodb" "oldest_transaction_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the oldest open transaction of InnoDB is open; absent where the account may not ask.";
     DEADLOCKS: Counter, "millrace_innodb" "deadlocks_total", "deadlocks", ["cluster", "instance", "host"], "collectors", "Deadlocks that ended a transaction; absent where the account may not ask.";
+    KEY_USED: Gauge, "millrace_key" "used_ratio", "ratio", ["cluster", "schema", "table", "column"], "collectors", "Share of its numbers that a key has given out: columns that count up, and primary keys of one whole number; the 20 fullest of the server that is written to, looked at once an hour.";
     SAMPLES_MISSED: Counter, "millrace_samples" "missed_total", "samples", ["cluster", "instance", "host"], "collectors", "Samples of an instance's numbers that were not taken: the server did not answer in time for the next heartbeat.";
 }

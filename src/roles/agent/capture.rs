@@ -10,7 +10,7 @@ use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::metrics::{
-    WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_MISSING, WIRE_SAMPLE_FACTOR, WIRE_STATEMENTS, WIRE_UNSENT,
+    WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_KERNEL_RECEIVED, WIRE_MISSING, WIRE_SAMPLE_FACTOR, WIRE_STATEMENTS, WIRE_UNSENT,
 };
 use millrace_schemas::record::{Headers, NewRecord};
 use millrace_schemas::time::Timestamp;
@@ -144,6 +144,7 @@ fn count(agent: &Agent, batch: &Batch) {
         agent.metrics.add(&WIRE_BYTES, &[host, fate], bytes);
     }
     agent.metrics.add(&WIRE_MISSING, &[host], books.missing);
+    agent.metrics.add(&WIRE_KERNEL_RECEIVED, &[host], batch.kernel.received);
     agent.metrics.add(&WIRE_KERNEL_DROPS, &[host], batch.kernel.dropped);
     agent.metrics.set(&WIRE_SAMPLE_FACTOR, &[host], f64::from(batch.sample_factor));
     for totals in &batch.totals {
