@@ -16,7 +16,7 @@ export SERVER KEEP BUS STORE
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, STORE=1, KEEP=1)
+demo: ## a cluster, its load, a killed primary, a failover and the proof, on loopback (SERVER=mysql, BUS=kafka, STORE=1, ALERTS=1, KEEP=1)
 	@exec scripts/demo.sh
 
 test: ## every check, with real MariaDB and MySQL servers; the last line counts them

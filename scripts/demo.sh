@@ -3,6 +3,7 @@
 #
 # SERVER=mariadb|mysql   which server (default mariadb)      KEEP=1   leave everything running at the end
 # STORE=1                the numbers go to a VictoriaMetrics too, which can be asked for them
+# ALERTS=1               an Alertmanager is told of the failover too; over Kafka a consumer in Python reads it
 # BUS=local|kafka        all roles in one process (default), or each in its own over a real Kafka
 # Each step does nothing when its work is done, so the second demo starts in a second.
 set -euo pipefail
@@ -32,6 +33,11 @@ if [ -n "${STORE:-}" ] && [ "$STORE" != 0 ]; then
 else
     store=()
 fi
+told=()
+if [ -n "${ALERTS:-}" ] && [ "$ALERTS" != 0 ]; then
+    told=(--alerts "$PWD/scripts/store.sh")
+    if [ "$bus" = kafka ]; then told+=(--consumer "$(scripts/kafka.sh python)" "$PWD/deploy/examples/subscribe.py"); fi
+fi
 scripts/cargo.sh build --locked --bin millrace
 binary=${CARGO_TARGET_DIR:-target}/debug/millrace
 
@@ -40,7 +46,7 @@ binary=${CARGO_TARGET_DIR:-target}/debug/millrace
 if [ "$(id -u)" != 0 ] && command -v sudo >/dev/null; then
     sudo -n setcap cap_net_raw=ep "$binary" 2>/dev/null || true
 fi
-arguments=(demo --server "$server" --template "$(scripts/servers.sh path "$server")" "${store[@]}")
+arguments=(demo --server "$server" --template "$(scripts/servers.sh path "$server")" "${store[@]}" "${told[@]}")
 if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then arguments+=(--keep); fi
 if [ "$bus" = kafka ]; then
     kafka=$(mktemp -d)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Follows Millrace's routes and alerts on Kafka and prints one line per change; `pip install confluent-kafka` is all it needs.
 
-    subscribe.py HOST:PORT [NAME=VALUE...]    the settings are librdkafka's; password-file=FILE stands for sasl.password
+    subscribe.py HOST:PORT [NAME=VALUE...]    the settings are librdkafka's, but password-file=FILE, which stands for
+                                              sasl.password, and prefix=NAME. where topics are called otherwise
 """
 import collections, json, sys
 from confluent_kafka import Consumer
@@ -9,8 +10,9 @@ from confluent_kafka import Consumer
 settings = dict(argument.split("=", 1) for argument in sys.argv[2:])
 if "password-file" in settings:
     settings["sasl.password"] = open(settings.pop("password-file")).read().strip()
+topics = [settings.pop("prefix", "millrace.") + name for name in ("routes", "alerts")]
 consumer = Consumer({"bootstrap.servers": sys.argv[1], "group.id": "subscriber-example", "auto.offset.reset": "earliest", **settings})
-consumer.subscribe(["millrace.routes", "millrace.alerts"])
+consumer.subscribe(topics)
 seen = collections.deque(maxlen=10_000)  # Delivery is at least once: a record that comes again has the same id.
 while message := consumer.poll(-1):
     if message.error():

@@ -43,7 +43,7 @@ use millrace_schemas::flavour::Flavour;
 use crate::bus;
 use crate::config;
 use crate::console::table::table;
-use crate::demo::Wish;
+use crate::demo::{Wanted, Wish};
 use crate::roles::up::{Roles, Taken, Up, stopped};
 use crate::trust;
 
@@ -89,6 +89,12 @@ enum Command {
         /// Write the numbers to a store too, which this script runs (scripts/store.sh).
         #[arg(long, value_name = "SCRIPT")]
         store: Option<PathBuf>,
+        /// Tell an Alertmanager of alerts too, which this script runs (scripts/store.sh).
+        #[arg(long, value_name = "SCRIPT")]
+        alerts: Option<PathBuf>,
+        /// And over Kafka a consumer in Python: the interpreter that has a client, and the program.
+        #[arg(long, value_names = ["PYTHON", "PROGRAM"], num_args = 2, requires = "alerts")]
+        consumer: Vec<PathBuf>,
     },
     /// Create a cluster, say how much may be done to it, approve what waits for you.
     Cluster {
@@ -180,8 +186,10 @@ pub fn main() -> ExitCode {
         Command::Execute(arguments) => async_runtime(up(arguments, Roles { execute: true, ..Roles::NONE })),
         Command::Sink(arguments) => async_runtime(up(arguments, Roles { sink: true, ..Roles::NONE })),
         Command::Console(arguments) => async_runtime(up(arguments, Roles { console: true, ..Roles::NONE })),
-        Command::Demo { server, template, keep, console, kafka, store } => {
-            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka, store }))
+        Command::Demo { server, template, keep, console, kafka, store, alerts, consumer } => {
+            let consumer = <[PathBuf; 2]>::try_from(consumer).ok().map(<(PathBuf, PathBuf)>::from);
+            let listeners = alerts.map(|script| Wanted { script, consumer });
+            async_runtime(demo(Wish { flavour: server, template, keep, console, kafka, store, listeners }))
         }
         Command::Cluster { command } => cluster::run(command),
         Command::Alerts { command } => alerts::run(command),

@@ -2,10 +2,12 @@
 //! created, loaded and watched, its primary killed, another promoted, the old one rejoined, and everything is checked.
 //! In: a template of a server. Out: a story on the terminal, and exit code 0 only if all of it held.
 
+mod beside;
 mod book;
 mod counts;
 mod fleet;
 mod keys;
+mod listeners;
 mod load;
 mod screen;
 pub mod site;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::roles::up::stopped;
 use book::Book;
+pub use listeners::Wanted;
 use site::{INTERFACE, Site};
 use verdict::Verdict;
 
@@ -48,6 +51,8 @@ pub struct Wish {
     pub kafka: Option<String>,
     /// The script that runs a store, where the numbers go to one.
     pub store: Option<PathBuf>,
+    /// Who is told of alerts, where somebody is.
+    pub listeners: Option<Wanted>,
 }
 
 /// Runs the demo; false when something did not hold.
@@ -135,7 +140,8 @@ async fn story(wish: &Wish, site: &mut Site, began: Instant) -> anyhow::Result<b
     if !ended.is_empty() {
         bail!("these were not killed and do not run: {}", ended.join("; "));
     }
-    let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, site, primary: &second };
+    let heard = site.heard().await;
+    let verdict = Verdict { rejoined, gap, comparison: comparison.good, load: &load, site, primary: &second, heard };
     let good = verdict.check(began).await?;
     if !wish.keep {
         screen::say("  next: `make demo KEEP=1` leaves it running, with the lines to ask it; README.md says the rest");

@@ -22,6 +22,7 @@ use mysql_async::prelude::Queryable as _;
 use super::Wish;
 use super::fleet::{self, Fleet};
 use super::keys;
+use super::listeners::Listeners;
 use super::load::{Login, TABLES, connect};
 use super::store::Store;
 use crate::config::{Agent, Bus, Settings};
@@ -49,6 +50,8 @@ pub(super) struct Site {
     pub(super) fleet: Option<Fleet>,
     /// Where the numbers go, when it is wanted.
     pub(super) store: Option<Store>,
+    /// Who is told of alerts, when it is wanted.
+    pub(super) listeners: Option<Listeners>,
     pub(super) cluster: ClusterId,
     pub(super) spec: ClusterSpec,
 }
@@ -84,10 +87,15 @@ impl Site {
         let minted = EventId::derive(&["cluster", &std::process::id().to_string(), &now().to_string()]).to_string();
         let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
         let store = wish.store.as_ref().map(|script| Store::start(script, dir)).transpose()?;
+        let mut listeners = wish.listeners.as_ref().map(|wanted| Listeners::start(wanted, dir)).transpose()?;
         let (settings, roles, fleet) = if let Some(servers) = &wish.kafka {
             let kafka = fleet::kafka(servers, dir);
-            let section = store.as_ref().map_or_else(String::new, Store::section);
+            let section = store.as_ref().map_or_else(String::new, Store::section)
+                + &listeners.as_ref().map_or_else(String::new, Listeners::section);
             let fleet = Fleet::start(&kafka, dir, &cluster, &hosts, templates, &section)?;
+            if let (Some(listeners), Some(wanted)) = (&mut listeners, &wish.listeners) {
+                listeners.consume(wanted, &kafka)?;
+            }
             let trust = Some(keys::trust(dir, fleet::OPERATOR));
             let settings = Settings { trust, ..settings(wish, Bus::Kafka(kafka), Vec::new()) };
             (settings, Roles { console: true, ..Roles::NONE }, Some(fleet))
@@ -101,10 +109,11 @@ impl Site {
             };
             let archive = Some(dir.join("archive"));
             let stores = store.iter().map(Store::settings).collect();
-            (Settings { archive, stores, ..settings(wish, bus, agents) }, Roles::ALL, None)
+            let channels = listeners.iter().map(Listeners::channel).collect();
+            (Settings { archive, stores, channels, ..settings(wish, bus, agents) }, Roles::ALL, None)
         };
         let up = Up::start(&settings, roles)?;
-        Ok(Self { dir: dir.to_owned(), up, fleet, store, cluster, spec })
+        Ok(Self { dir: dir.to_owned(), up, fleet, store, listeners, cluster, spec })
     }
 
     /// The operator's word that makes the cluster; Millrace's runbook does the rest.
@@ -131,7 +140,11 @@ impl Site {
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();
         let (cluster, console) = (&self.cluster, wish.console);
-        let store = self.store.as_ref().map_or_else(String::new, |store| format!("  the store; {}\n", store.page()));
+        let mut store =
+            self.store.as_ref().map_or_else(String::new, |store| format!("  the store; {}\n", store.page()));
+        if let Some(listeners) = &self.listeners {
+            store.push_str(&format!("  the Alertmanager: {}\n", listeners.page()));
+        }
         Ok(format!(
             "\neverything is left running in {}\n  the console: http://{console}\n{store}  {program} why {cluster} --console http://{console}\n  \
              {program} events journal --console http://{console}\n  {program} cluster list --config {}\npress Ctrl-C to stop and remove it",
@@ -188,6 +201,14 @@ impl Site {
         Ok(killed)
     }
 
+    /// What those heard who are told of alerts.
+    pub(super) async fn heard(&mut self) -> Vec<(bool, String)> {
+        match &mut self.listeners {
+            Some(listeners) => listeners.check().await,
+            None => Vec::new(),
+        }
+    }
+
     /// A session as the agent's account.
     pub(super) async fn session(&self, member: &Member) -> anyhow::Result<Session> {
         Ok(Session::open(&self.target(member)?).await?)
@@ -203,6 +224,7 @@ impl Site {
             fleet.stop();
         }
         drop(self.store);
+        drop(self.listeners);
         let stops = instances.iter().map(|instance| end(instance.clone()));
         let mut tasks: Vec<_> = stops.map(tokio::spawn).collect();
         for task in &mut tasks {

@@ -2,36 +2,30 @@
 //! and what it says of an instance. It ends with the demo, and its folder goes with the demo's.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::metrics::{LOAD_QUERIES, SERIES_PER_INSTANCE};
 use millrace_sinks::store::Api;
 
+use super::beside::{Beside, LOOK_EVERY};
 use crate::config;
 
 /// The port that people know it by, where it is free.
 const PORT: u16 = 8_428;
-/// 2 minutes to answer: it may have to be fetched first.
-const STARTS_WITHIN: Duration = Duration::from_mins(2);
 /// 40 s for a number to be there: a window closes 12 s after it began, and the store shows it a second or two later.
 const SHOWS_WITHIN: Duration = Duration::from_secs(40);
 /// 2 s for an answer to a question that needs no thought.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// 100 ms between looks.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A window has ten seconds.
 const WINDOW_SECONDS: f64 = 10.0;
 
 /// A running store.
 #[derive(Debug)]
 pub(super) struct Store {
-    process: Child,
-    port: u16,
+    program: Beside,
     /// Debian's build leaves its page of graphs out; others have it.
     has_graphs: bool,
 }
@@ -39,34 +33,13 @@ pub(super) struct Store {
 impl Store {
     /// Starts one with its data in `dir`.
     pub(super) fn start(script: &Path, dir: &Path) -> anyhow::Result<Self> {
-        let free = TcpListener::bind(("127.0.0.1", PORT)).or_else(|_| TcpListener::bind("127.0.0.1:0"))?;
-        let port = free.local_addr()?.port();
-        drop(free);
-        let log = dir.join("store.log");
-        let process = Command::new(script)
-            .arg("start")
-            .arg(dir.join("store"))
-            .arg(port.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?)
-            .spawn()
-            .with_context(|| format!("{} cannot be started", script.display()))?;
-        let mut store = Self { process, port, has_graphs: false };
-        let until = Instant::now() + STARTS_WITHIN;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = store.process.try_wait()?;
-            if ended.is_some() || Instant::now() > until {
-                bail!("the store does not run: {}", std::fs::read_to_string(&log).unwrap_or_default().trim());
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-        store.has_graphs = answers(port, "/vmui/").unwrap_or(false);
-        Ok(store)
+        let program = Beside::start(script, "start", dir, PORT)?;
+        let has_graphs = answers(program.port(), "/vmui/").unwrap_or(false);
+        Ok(Self { program, has_graphs })
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.program.url()
     }
 
     /// Where its numbers can be looked at.
@@ -117,11 +90,4 @@ fn answers(port: u16, path: &str) -> std::io::Result<bool> {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     Ok(line.split(' ').nth(1) == Some("200"))
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

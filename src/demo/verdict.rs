@@ -28,6 +28,8 @@ pub(super) struct Verdict<'a> {
     pub(super) load: &'a Done,
     pub(super) site: &'a Site,
     pub(super) primary: &'a Route,
+    /// What those heard who are told of alerts.
+    pub(super) heard: Vec<(bool, String)>,
 }
 
 impl Verdict<'_> {
@@ -53,6 +55,9 @@ impl Verdict<'_> {
             let (instance, page) = (&primary.instance, store.page());
             let what = format!("the store tells up to {queries:.0} statements a second of {instance}; {page}");
             judge(queries > 0.0, what);
+        }
+        for (held, what) in self.heard.iter().cloned() {
+            judge(held, what);
         }
         for (held, what) in self.replay()? {
             judge(held, what);
