@@ -10,9 +10,9 @@ from confluent_kafka import Consumer
 settings = dict(argument.split("=", 1) for argument in sys.argv[2:])
 if "password-file" in settings:
     settings["sasl.password"] = open(settings.pop("password-file")).read().strip()
-topics = [settings.pop("prefix", "millrace.") + name for name in ("routes", "alerts")]
+prefix = settings.pop("prefix", "millrace.")
 consumer = Consumer({"bootstrap.servers": sys.argv[1], "group.id": "subscriber-example", "auto.offset.reset": "earliest", **settings})
-consumer.subscribe(topics)
+consumer.subscribe([prefix + "routes", prefix + "alerts"])
 seen = collections.deque(maxlen=10_000)  # Delivery is at least once: a record that comes again has the same id.
 while message := consumer.poll(-1):
     if message.error():
