@@ -13,7 +13,7 @@ use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{
-    Alert, AlertState, Finding, Notice, Severity, Silence, Told, Word, fingerprint, test_labels,
+    Alert, AlertState, Finding, Notice, Severity, Silence, Told, WATCHDOG, Word, fingerprint, test_labels,
 };
 use millrace_schemas::topics::journal::{Fact, tick_cluster};
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,6 @@ use serde::{Deserialize, Serialize};
 use crate::fold::{Out, Processor};
 use life::Life;
 
-/// The rule that always holds: who hears nothing of it for longer than its repeats knows that nobody would tell anything.
-pub const WATCHDOG: &str = "Watchdog";
 /// The alert that says that others were left out.
 pub const LEFT_OUT: &str = "AlertsLeftOut";
 

@@ -2,6 +2,7 @@
 //! something is. Each point has the time that its record speaks of, so that who reads a record twice writes the same again.
 //! Pure: no clock, no I/O.
 
+mod alerts;
 mod heartbeat;
 mod windows;
 
@@ -13,6 +14,7 @@ use millrace_schemas::metrics::{DIGEST_INFO, Metric};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::alerts::Notice;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::samples::Taken;
@@ -20,7 +22,7 @@ use millrace_schemas::topics::samples::Taken;
 use crate::line::Point;
 
 /// The topics that points are made of.
-pub const TOPICS: [Topic; 4] = [Topic::Digests, Topic::Samples, Topic::Windows, Topic::Journal];
+pub const TOPICS: [Topic; 5] = [Topic::Digests, Topic::Samples, Topic::Windows, Topic::Journal, Topic::Alerts];
 
 /// 200 bytes of a statement tell which one it is.
 const TEXT_BYTES: usize = 200;
@@ -80,6 +82,7 @@ impl Points {
                 Err(error) => return Err(error),
             }),
             Topic::Digests => self.digest(record),
+            Topic::Alerts => Ok(alerts::points(&Event::<Notice>::from_record(record)?, record.appended)),
             _ => Ok(Vec::new()),
         }
     }

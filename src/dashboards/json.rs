@@ -68,7 +68,8 @@ pub(super) fn dashboard(board: &Board, edition: Edition) -> Value {
     })
 }
 
-/// Where an instance became the primary. InfluxQL cannot compare two moments in an annotation.
+/// Where an instance became the primary, and where people were told that something is wrong. InfluxQL cannot compare two moments in
+/// an annotation.
 fn annotations(board: &Board, edition: Edition) -> Vec<Value> {
     let by_cluster = board.variables.iter().any(|variable| variable.name == "cluster");
     if edition == Edition::Influxql || !by_cluster {
@@ -79,16 +80,37 @@ fn annotations(board: &Board, edition: Edition) -> Vec<Value> {
             "max by (cluster, instance) (millrace_instance_role{{cluster=~\"$cluster\", role=\"primary\"}}{offset}) == 1"
         )
     };
-    vec![json!({
-        "name": "New primary",
-        "datasource": source(edition),
-        "enable": true,
-        "iconColor": "purple",
-        "expr": format!("({}) unless ({})", primary(""), primary(" offset 1m")),
-        "step": "30s",
-        "titleFormat": "{{instance}} became the primary of {{cluster}}",
-        "tagKeys": "cluster,instance",
-    })]
+    let alert = |field: &str| {
+        format!("max by (cluster, instance, alertname) (millrace_alert_{field}{{cluster=~\"$cluster\"}}) == 1")
+    };
+    let annotation = |name: &str, color: &str, expr: String, title: &str, tags: &str| {
+        json!({
+            "name": name,
+            "datasource": source(edition),
+            "enable": true,
+            "iconColor": color,
+            "expr": expr,
+            "step": "30s",
+            "titleFormat": title,
+            "tagKeys": tags,
+        })
+    };
+    vec![
+        annotation(
+            "New primary",
+            "purple",
+            format!("({}) unless ({})", primary(""), primary(" offset 1m")),
+            "{{instance}} became the primary of {{cluster}}",
+            "cluster,instance",
+        ),
+        annotation(
+            "Alert",
+            "red",
+            format!("({}) unless ({})", alert("firing"), alert("quiet")),
+            "{{alertname}} of {{cluster}} {{instance}}",
+            "cluster,instance,alertname",
+        ),
+    ]
 }
 
 fn variables(board: &Board, edition: Edition) -> Vec<Value> {

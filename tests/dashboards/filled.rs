@@ -154,6 +154,9 @@ fn unexplained(empty: &[String]) -> Vec<&String> {
 async fn every_panel_has_numbers_of_a_real_fleet() {
     let fleet = Fleet::start().await;
     let primary = fleet.site.settled().await;
+    // A healthy fleet has no alert but the watchdog.
+    let told = fleet.site.asked(&["alerts", "test", "ErrorsHigh", CLUSTER, "--for", "30m"]);
+    assert!(told.contains("ErrorsHigh, warning"), "{told}");
     let loads = load::start(&fleet.site.instance(&primary).expect("it is there"), &fleet.maria).await;
     let asked = Asked { victoria: &fleet.victoria, influx: &fleet.influx };
     let until = Instant::now() + PATIENCE;

@@ -167,7 +167,7 @@ impl Site {
     }
 
     /// What a command that reads says, asked with the owner's configuration.
-    pub(super) fn asked(&self, arguments: &[&str]) -> String {
+    pub(crate) fn asked(&self, arguments: &[&str]) -> String {
         let output =
             millrace().args(arguments).arg("--config").arg(self.dir.join("millrace.toml")).output().expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::alerts::{Alert, AlertState, Finding, Hidden, Quiet, Severity, Silence, Told};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Finding, Hidden, Quiet, Severity, Silence, Told, WATCHDOG};
 use serde::{Deserialize, Serialize};
 
 use super::causes::can_follow;
-use super::{Settings, WATCHDOG, is_told, repeats};
+use super::{Settings, is_told, repeats};
 
 /// 3 s: what can follow from another alert waits for it so long. Deciders know of a dead primary within two heartbeats.
 const CAUSE_WITHIN: Duration = Duration::from_secs(3);

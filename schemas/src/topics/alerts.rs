@@ -107,6 +107,9 @@ pub enum Word {
     },
 }
 
+/// The rule that always holds: who hears nothing of it for longer than its repeats knows that nobody would tell anything.
+pub const WATCHDOG: &str = "Watchdog";
+
 /// The labels of an alert that is a test.
 pub fn test_labels() -> BTreeMap<String, String> {
     BTreeMap::from([("test".to_owned(), "true".to_owned())])

@@ -8,6 +8,7 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::{SERIES_PER_INSTANCE, named};
 use millrace_schemas::record::{Bytes, Headers};
 use millrace_schemas::sketch::Sketch;
+use millrace_schemas::topics::alerts::{Alert, AlertState, Quiet, WATCHDOG};
 use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::windows::{self as batches, TOTAL, Window};
 use millrace_schemas::topics::{examples, samples};
@@ -210,4 +211,24 @@ fn what_is_no_record_of_its_topic_is_told() {
     }
     let nobody = Record { headers: Headers::new(), ..window(0, vec![row(TOTAL, 1, 1)]) };
     assert!(matches!(points.of(&nobody), Err(Unreadable::Malformed(_))));
+}
+
+#[test]
+fn a_word_about_an_alert_is_a_point_and_the_watchdog_s_is_none() {
+    let mut points = Points::new(SERIES_PER_INSTANCE);
+    let example = || {
+        let Notice::Alert(alert) = examples::notices().remove(0);
+        alert
+    };
+    let made = points.of(&record(Notice::Alert(example()))).expect("readable");
+    let labels = [("cluster", "c1"), ("instance", "db1"), ("alertname", "PrimaryDown"), ("severity", "critical")];
+    let labels = labels.map(|(name, value)| (name, value.to_owned())).to_vec();
+    let fields = vec![("firing", 1.0), ("quiet", 0.0)];
+    let at = Timestamp(AT.0 + 5);
+    assert_eq!(made, [Point { measurement: "millrace_alert", labels, fields, at }]);
+    let over = Alert { state: AlertState::Resolved, quiet: Some(Quiet::Shown), ..example() };
+    let made = points.of(&record(Notice::Alert(over))).expect("readable");
+    assert_eq!(made[0].fields, [("firing", 0.0), ("quiet", 1.0)]);
+    let watchdog = Alert { name: WATCHDOG.to_owned(), ..example() };
+    assert_eq!(points.of(&record(Notice::Alert(watchdog))).expect("readable"), []);
 }

@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 
-use millrace_processors::alerts::WATCHDOG;
 use millrace_processors::failover::verdict;
 use millrace_schemas::cluster::Process;
 use millrace_schemas::ids::{ClusterId, InstanceId};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::alerts::{Alert, AlertState, Quiet, Severity};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Quiet, Severity, WATCHDOG};
 use serde::Serialize;
 
 use super::View;
