@@ -13,6 +13,10 @@
 #                          a mail server (aiosmtpd, in a Python of its own) that keeps what it gets in the Maildir DIR; with a
 #                          certificate it takes nothing before STARTTLS
 # store.sh promtool ARGS     runs Prometheus' promtool, which judges files of rules
+# store.sh influxdb2 DIR PORT
+#                          runs an InfluxDB 2.7 that `store.sh influxdb2-build` has built
+# store.sh influxdb2-build   builds it from its Go module (needs go, cargo, clang, protobuf-compiler, pkg-config; once, some minutes)
+# store.sh influxdb2-path    prints the program, if it is there
 # store.sh s3 DIR PORT       a server that speaks S3 (moto, in a Python of its own); it keeps nothing
 # store.sh duckdb SQL        what DuckDB, in a Python of its own, says to SQL: a line of JSON for each row
 #
@@ -177,6 +181,24 @@ case ${1:-} in
         exec 9>&-
         exec "$root/promtool/usr/bin/promtool" "$@"
         ;;
+    influxdb2)
+        [ $# = 3 ] || die 2 "usage: store.sh influxdb2 DIR PORT"
+        [ -x "$root/influxdb2/influxd" ] || die 2 "there is no InfluxDB 2.7: scripts/store.sh influxdb2-build builds one"
+        exec 9>&-
+        mkdir -p "$2"
+        exec "$root/influxdb2/influxd" --bolt-path "$2/bolt" --engine-path "$2/engine" --sqlite-path "$2/sqlite" \
+            --http-bind-address "127.0.0.1:$3" --reporting-disabled --log-level warn
+        ;;
+    influxdb2-build)
+        # A lock of its own: nobody else has to wait for minutes.
+        exec 9>"$root/.influxdb2.lock"
+        flock 9
+        . "$here/servers/influxdb2.sh"
+        build_influxdb2 "$root/influxdb2"
+        ;;
+    influxdb2-path)
+        if [ -x "$root/influxdb2/influxd" ]; then printf '%s\n' "$root/influxdb2/influxd"; fi
+        ;;
     s3)
         [ $# = 3 ] || die 2 "usage: store.sh s3 DIR PORT"
         flock 9
@@ -196,5 +218,5 @@ for row in answer.fetchall():
     print(json.dumps(dict(zip(names, row)), default=str))' "$2"
         ;;
     *) die 2 "usage: store.sh fetch|path|start DIR PORT [OPTIONS]|influxdb DIR PORT|prometheus DIR PORT|promtool ARGS|\
-alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]|s3 DIR PORT|duckdb SQL" ;;
+alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]|influxdb2 DIR PORT|influxdb2-build|influxdb2-path|s3 DIR PORT|duckdb SQL" ;;
 esac

@@ -36,3 +36,7 @@ impl OfCrate {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "influx_tests.rs"]
+mod tests;
