@@ -3,6 +3,7 @@
 
 mod lakes;
 mod picky;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
