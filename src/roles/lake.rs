@@ -22,7 +22,7 @@ use millrace_sinks::lake::{File, Gathered, LOOK_BACK, Place, TOPICS};
 use super::deliver::Stopped;
 use super::lag::Lag;
 use super::process::dead;
-use crate::bus::{Assignment, Error, From, Polled, SharedBus, Snapshot};
+use crate::bus::{Assignment, Error, From, Polled, SharedBus, Snapshot, failpoint};
 use crate::config;
 
 /// 500 ms: nobody waits for these files.
@@ -223,11 +223,13 @@ impl Lake<'_> {
         if !files.is_empty() && !again && self.save(key, from, Some(to))?.is_err() {
             return Ok(Err(Stopped));
         }
+        failpoint::at_step("lake.planned", self.name(), || {});
         for file in files {
             if self.put(file, again)?.is_err() {
                 return Ok(Err(Stopped));
             }
         }
+        failpoint::at_step("lake.written", self.name(), || {});
         if self.save(key, to, None)?.is_err() {
             return Ok(Err(Stopped));
         }

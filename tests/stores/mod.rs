@@ -1,6 +1,7 @@
 //! Numbers on their way to real stores: rows of statements enter, windows are made of them, and a store that is killed right after it
 //! acknowledged, and away for a while, has each window row exactly once. What a store refuses goes to `dead`, alone.
 
+mod killed;
 mod lakes;
 mod picky;
 mod tls;

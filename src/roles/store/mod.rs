@@ -28,7 +28,7 @@ use reqwest::Url;
 use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
 use super::process::dead;
-use crate::bus::{Assignment, Error, Polled, SharedBus};
+use crate::bus::{Assignment, Error, Polled, SharedBus, failpoint};
 use crate::config;
 use positions::Positions;
 use shipment::Shipment;
@@ -254,6 +254,7 @@ impl Store<'_> {
                 let mut left = Left::default();
                 match self.way.deliver(&lines, &mut left) {
                     Ok(()) => {
+                        failpoint::at_step("store.sent", self.name(), || {});
                         late += left.late;
                         bad.extend(left.bad.into_iter().map(|(at, words)| (first + at, words)));
                         break;
