@@ -12,7 +12,7 @@ use super::lakes::{closed, lake, lake_has};
 use super::*;
 
 /// Where it dies, and then wherever it is after so many seconds.
-const DEATHS: [&str; 4] = ["store.sent:vm", "lake.planned:lake", "lake.written:lake", ""];
+const DEATHS: [&str; 5] = ["store.sent:vm", "store.sent:graphite", "lake.planned:lake", "lake.written:lake", ""];
 /// 3 s: long enough to start, read, and send for the first time.
 const ANYWHERE: Duration = Duration::from_secs(3);
 
@@ -63,7 +63,7 @@ impl Drop for Sink {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_that_is_killed_between_writing_and_its_position_loses_and_doubles_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (vm, port) = (Store::start(), free_port());
+    let (vm, (graphite, lines), port) = (Store::start(), Store::graphite(), free_port());
     let mut of_bus = settings(folder.path(), Vec::new());
     if let config::Bus::File { listen, .. } = &mut of_bus.bus {
         *listen = Some(([127, 0, 0, 1], port.number).into());
@@ -74,6 +74,7 @@ async fn a_sink_that_is_killed_between_writing_and_its_position_loses_and_double
     let text = format!(
         "name = \"sink\"\n[bus]\nurl = \"http://127.0.0.1:{}\"\ntoken-file = \"{root}/bus.token\"\nstate-dir = \"{root}/sink\"\n\
          [[store]]\nname = \"vm\"\nurl = \"{}\"\nkind = \"influx-v2\"\nbucket = \"b\"\n\
+         [[store]]\nname = \"graphite\"\nurl = \"tcp://{lines}\"\nkind = \"graphite\"\ntags = true\n\
          [[store]]\nname = \"lake\"\nurl = \"file://{root}/lake\"\nkind = \"parquet\"\nroll-after = \"{}s\"\n",
         port.number,
         vm.url(),
@@ -97,10 +98,11 @@ async fn a_sink_that_is_killed_between_writing_and_its_position_loses_and_double
     let expected = closed(&up.bus, counted).await;
     sink.start("");
     has(&vm, &expected, "the store of a sink that was killed").await;
+    has(&graphite, &expected, "the same by Graphite's lines").await;
     lake_has(folder.path(), &expected).await;
     let begun = lake(folder.path());
     println!(
-        "{deaths} deaths of the sink; {} window rows exactly once in {} and in {}",
+        "{deaths} deaths of the sink; {} window rows exactly once in {}, by Graphite's lines, and in {}",
         expected.len(),
         vm.url(),
         begun.name
