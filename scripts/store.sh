@@ -1,7 +1,8 @@
 #!/bin/bash
 # store.sh fetch           unpacks VictoriaMetrics into a private folder; installs nothing
 # store.sh path            prints the program (fetched or not)
-# store.sh start DIR PORT  that, and runs it on 127.0.0.1:PORT with its data in DIR, as this very process, until it is stopped
+# store.sh start DIR PORT [OPTIONS]
+#                          that, and runs it on 127.0.0.1:PORT with its data in DIR, as this very process, until it is stopped
 # store.sh influxdb DIR PORT
 #                          the same with an InfluxDB 1.6, which answers InfluxQL
 # store.sh prometheus DIR PORT
@@ -12,6 +13,12 @@
 #                          a mail server (aiosmtpd, in a Python of its own) that keeps what it gets in the Maildir DIR; with a
 #                          certificate it takes nothing before STARTTLS
 # store.sh promtool ARGS     runs Prometheus' promtool, which judges files of rules
+# store.sh influxdb2 DIR PORT
+#                          runs an InfluxDB 2.7 that `store.sh influxdb2-build` has built
+# store.sh influxdb2-build   builds it from its Go module (needs go, cargo, clang, protobuf-compiler, pkg-config; once, some minutes)
+# store.sh influxdb2-path    prints the program, if it is there
+# store.sh s3 DIR PORT       a server that speaks S3 (moto, in a Python of its own); it keeps nothing
+# store.sh duckdb SQL        what DuckDB, in a Python of its own, says to SQL: a line of JSON for each row
 #
 # They are the time-series stores of the demo and of tests, and what alerts are told in tests. Those that are Debian's packages need
 # nothing beside their programs.
@@ -27,6 +34,8 @@ suite=${MILLRACE_STORE_SUITE:-sid}
 # Raise it when what is unpacked changes: folders of an older format are fetched again.
 store_format=1
 mail_version=1.4.6
+s3_version=5.2.5
+duckdb_version=2.0.1
 
 say() { echo "store: $*" >&2; }
 die() { # CODE MESSAGE
@@ -84,24 +93,24 @@ store-enabled = false
 END
 }
 
-# A Python with a mail server in $1, from the package index that pip is configured for.
-fetch_mail() {
-    local home=$1 python
-    if [ "$(cat "$home/.ok" 2>/dev/null)" = "$mail_version" ]; then return; fi
+# A Python in $1 with package $2 of version $3, from the package index that pip is configured for; $4 are its extras.
+fetch_python() {
+    local home=$1 package=$2 version=$3 python
+    if [ "$(cat "$home/.ok" 2>/dev/null)" = "$version" ]; then return; fi
     # The system's own first: one that was built by hand may lack the modules that a venv needs.
     for python in /usr/bin/python3 python3; do
         if "$python" -c 'import ensurepip, venv' 2>/dev/null; then break; fi
         python=
     done
     [ -n "$python" ] || die 2 "needs Python with venv (on Debian: apt-get install python3-venv), and there is none here"
-    say "installing aiosmtpd into $home (once)"
+    say "installing $package into $home (once)"
     rm -rf "$home"
-    if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q "aiosmtpd==$mail_version"; } >"$home.log" 2>&1; then
+    if ! { "$python" -m venv "$home" && "$home/bin/pip" install -q "$package${4:-}==$version"; } >"$home.log" 2>&1; then
         tail -n 5 "$home.log" >&2
-        die 2 "could not install aiosmtpd $mail_version; the lines above are pip's"
+        die 2 "could not install $package $version; the lines above are pip's"
     fi
     rm -f "$home.log"
-    echo "$mail_version" >"$home/.ok"
+    echo "$version" >"$home/.ok"
 }
 
 mkdir -p "$root"
@@ -113,14 +122,14 @@ case ${1:-} in
         fetch_victoria
         ;;
     start)
-        [ $# = 3 ] || die 2 "usage: store.sh start DIR PORT"
+        [ $# -ge 3 ] || die 2 "usage: store.sh start DIR PORT [OPTIONS]"
         flock 9
         fetch_victoria
         exec 9>&- # the store must not hold the lock while it runs
         # Two samples of one series and millisecond are one: what is sent again counts once. What was just written is
         # queried at once: a person who looks at the demo, and a test, do not wait 30 s.
         exec "$program" -storageDataPath="$2" -httpListenAddr="127.0.0.1:$3" -dedup.minScrapeInterval=1ms \
-            -search.latencyOffset=1s -retentionPeriod=1y -loggerLevel=WARN -memory.allowedBytes=256MB
+            -search.latencyOffset=1s -retentionPeriod=1y -loggerLevel=WARN -memory.allowedBytes=256MB "${@:4}"
         ;;
     influxdb)
         [ $# = 3 ] || die 2 "usage: store.sh influxdb DIR PORT"
@@ -159,7 +168,7 @@ case ${1:-} in
     mail)
         [ $# = 3 ] || [ $# = 5 ] || die 2 "usage: store.sh mail DIR PORT [CERTIFICATE KEY]"
         flock 9
-        fetch_mail "$root/mail"
+        fetch_python "$root/mail" aiosmtpd "$mail_version"
         exec 9>&-
         tls=()
         if [ $# = 5 ]; then tls=(--tlscert "$4" --tlskey "$5"); fi
@@ -172,6 +181,42 @@ case ${1:-} in
         exec 9>&-
         exec "$root/promtool/usr/bin/promtool" "$@"
         ;;
-    *) die 2 "usage: store.sh fetch|path|start DIR PORT|influxdb DIR PORT|prometheus DIR PORT|promtool ARGS|\
-alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]" ;;
+    influxdb2)
+        [ $# = 3 ] || die 2 "usage: store.sh influxdb2 DIR PORT"
+        [ -x "$root/influxdb2/influxd" ] || die 2 "there is no InfluxDB 2.7: scripts/store.sh influxdb2-build builds one"
+        exec 9>&-
+        mkdir -p "$2"
+        exec "$root/influxdb2/influxd" --bolt-path "$2/bolt" --engine-path "$2/engine" --sqlite-path "$2/sqlite" \
+            --http-bind-address "127.0.0.1:$3" --reporting-disabled --log-level warn
+        ;;
+    influxdb2-build)
+        # A lock of its own: nobody else has to wait for minutes.
+        exec 9>"$root/.influxdb2.lock"
+        flock 9
+        . "$here/servers/influxdb2.sh"
+        build_influxdb2 "$root/influxdb2"
+        ;;
+    influxdb2-path)
+        if [ -x "$root/influxdb2/influxd" ]; then printf '%s\n' "$root/influxdb2/influxd"; fi
+        ;;
+    s3)
+        [ $# = 3 ] || die 2 "usage: store.sh s3 DIR PORT"
+        flock 9
+        fetch_python "$root/s3" moto "$s3_version" "[s3,server]"
+        exec 9>&-
+        exec "$root/s3/bin/python" -m moto.server -H 127.0.0.1 -p "$3"
+        ;;
+    duckdb)
+        [ $# = 2 ] || die 2 "usage: store.sh duckdb SQL"
+        flock 9
+        fetch_python "$root/duckdb" duckdb "$duckdb_version"
+        exec 9>&-
+        exec "$root/duckdb/bin/python" -c 'import duckdb, json, sys
+answer = duckdb.execute(sys.argv[1])
+names = [column[0] for column in answer.description]
+for row in answer.fetchall():
+    print(json.dumps(dict(zip(names, row)), default=str))' "$2"
+        ;;
+    *) die 2 "usage: store.sh fetch|path|start DIR PORT [OPTIONS]|influxdb DIR PORT|prometheus DIR PORT|promtool ARGS|\
+alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]|influxdb2 DIR PORT|influxdb2-build|influxdb2-path|s3 DIR PORT|duckdb SQL" ;;
 esac

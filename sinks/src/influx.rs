@@ -4,7 +4,8 @@ use influxdb2::api::write::TimestampPrecision;
 use influxdb2::{ClientBuilder, RequestError};
 use reqwest_of_influxdb2::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 
-use crate::store::{ANSWER_WITHIN, CONNECT_WITHIN, Failed, Unusable, answered, because};
+use crate::http::because;
+use crate::store::{ANSWER_WITHIN, CONNECT_WITHIN, Failed, Unusable, answered};
 
 /// The way of the crate.
 #[derive(Debug)]
@@ -35,3 +36,7 @@ impl OfCrate {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "influx_tests.rs"]
+mod tests;

@@ -3,8 +3,10 @@
 
 pub mod archive;
 pub mod channels;
+pub mod graphite;
 mod http;
 mod influx;
+pub mod lake;
 pub mod line;
 pub mod points;
 mod remote;

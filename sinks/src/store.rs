@@ -1,5 +1,5 @@
 //! Writes points to a store of time series: one that takes the line protocol (InfluxDB 2 by `/api/v2/write`, InfluxDB 1 by `/write`,
-//! and what speaks like them), or one that takes Prometheus' remote write. Encoded points enter; leaves that they are stored, that one
+//! and what speaks like them), one that takes Prometheus' remote write, or Graphite's lines ([`crate::graphite`]). Encoded points enter; leaves that they are stored, that one
 //! is bad, or that the store is away. It never gives up a point itself.
 //!
 //! Two clients: the crate `influxdb2` writes by the v2 API, over plain HTTP ([`crate::influx`]). It cannot speak TLS here (it brings
@@ -16,7 +16,8 @@ use hyper::Request;
 use hyper::body::Bytes;
 use reqwest::Url;
 
-use crate::http::{Client, client};
+use crate::graphite;
+use crate::http::{Client, because, client, retry_after};
 use crate::influx::OfCrate;
 use crate::line::{self, Point, Refused};
 use crate::remote;
@@ -32,8 +33,10 @@ const IDLE: usize = 1;
 /// 500 characters of what a store says are enough to know what it means.
 const WORDS: usize = 500;
 
-/// How Prometheus says that a point is older than what it takes, or that it has another one of that time.
-const LATE: [&str; 3] = ["out of order", "too old", "duplicate sample"];
+/// How Prometheus says that a point is older than what it takes, or that it has another one of that time; and how `InfluxDB` 1 and 2
+/// say that it is older than what they keep.
+const LATE: [&str; 5] =
+    ["out of order", "too old", "duplicate sample", "beyond retention policy", "outside retention policy"];
 
 /// Which API a store speaks, and where in it the points go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,11 @@ pub enum Api {
     },
     /// Prometheus' remote write, version 1: Prometheus itself, Mimir, Thanos, VictoriaMetrics and others.
     Remote,
+    /// Graphite's plaintext lines.
+    Graphite {
+        /// Names have tags; else they are paths.
+        tagged: bool,
+    },
 }
 
 impl Api {
@@ -60,6 +68,7 @@ impl Api {
     pub fn encode(&self, point: &Point, out: &mut Vec<u8>) -> Result<u64, Refused> {
         match self {
             Self::Remote => remote::encode(point, out).map(|()| 0),
+            Self::Graphite { tagged } => graphite::encode(point, *tagged, out),
             Self::V2 { .. } | Self::V1 { .. } => {
                 let mut text = String::new();
                 let replaced = line::encode(point, &mut text)?;
@@ -73,7 +82,9 @@ impl Api {
     pub fn show(&self, point: &[u8]) -> String {
         match self {
             Self::Remote => remote::show(point),
-            Self::V2 { .. } | Self::V1 { .. } => String::from_utf8_lossy(point).trim_end().to_owned(),
+            Self::V2 { .. } | Self::V1 { .. } | Self::Graphite { .. } => {
+                String::from_utf8_lossy(point).trim_end().to_owned()
+            }
         }
     }
 }
@@ -84,9 +95,14 @@ pub enum Failed {
     /// One of them at least is bad; the store may have stored none, or the others.
     #[error("the store refuses a point: {0}")]
     Bad(String),
-    /// It has a newer point of a series, and takes no older one of it.
-    #[error("the store takes no point that is older than what it has: {0}")]
-    Late(String),
+    /// It has a newer point of a series, and takes no older one of it; or the point is older than what it keeps.
+    #[error("the store takes no point that is older than what it has or keeps: {words}")]
+    Late {
+        /// What it said.
+        words: String,
+        /// How many of the request these are, where it says so, and has all others.
+        dropped: Option<u64>,
+    },
     /// It cannot now; the same lines may be taken later.
     #[error("the store is away: {why}")]
     Away {
@@ -124,6 +140,8 @@ pub struct Store {
 enum Way {
     Crate(OfCrate),
     Own(Own),
+    /// Graphite at `HOST:PORT`.
+    Lines(String),
 }
 
 /// Our own client.
@@ -140,7 +158,7 @@ struct Own {
 pub struct Left {
     /// Their places, with the store's words.
     pub bad: Vec<(usize, String)>,
-    /// Those that came too late for it: it has newer ones of their series, perhaps these too.
+    /// Those that came too late for it: it has newer ones of their series, perhaps these too, or keeps none that are so old.
     pub late: u64,
 }
 
@@ -156,6 +174,10 @@ impl Store {
             Api::V2 { org, bucket } => Own::lines(&base, "api/v2/write", &[("org", org), ("bucket", bucket)], token),
             Api::V1 { database } => Own::lines(&base, "write", &[("db", database)], token),
             Api::Remote => Way::Own(Own::new(&base, "api/v1/write", token, true)),
+            Api::Graphite { .. } => {
+                let host = base.host_str().ok_or_else(|| address(&"it names no host"))?;
+                Way::Lines(format!("{host}:{}", base.port().unwrap_or(graphite::PORT)))
+            }
         };
         // A thread of its own looks after connections between requests: one that the store closed is not written to.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -168,6 +190,7 @@ impl Store {
             match &self.way {
                 Way::Crate(way) => way.send(packed(points)).await,
                 Way::Own(way) => way.send(points).await,
+                Way::Lines(address) => graphite::send(address, points).await,
             }
         })
     }
@@ -184,11 +207,16 @@ impl Store {
                 left.bad.push((first, words));
                 Ok(())
             }
-            (Err(Failed::Late(_)), 1) => {
+            // Which they are need not be found out.
+            (Err(Failed::Late { dropped: Some(dropped), .. }), _) => {
+                left.late += dropped.min(points.len() as u64);
+                Ok(())
+            }
+            (Err(Failed::Late { .. }), 1) => {
                 left.late += 1;
                 Ok(())
             }
-            (Err(Failed::Bad(_) | Failed::Late(_)), 2..) => {
+            (Err(Failed::Bad(_) | Failed::Late { .. }), 2..) => {
                 let (one, other) = points.split_at(points.len() / 2);
                 self.deliver_from(first, one, left)?;
                 self.deliver_from(first + one.len(), other, left)
@@ -247,8 +275,7 @@ impl Own {
         }
         let text =
             text.map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text.to_bytes()).into_owned());
-        let after = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Err(answered(head.status.as_u16(), &text, after.map(Duration::from_secs)))
+        Err(answered(head.status.as_u16(), &text, retry_after(&head.headers)))
     }
 }
 
@@ -257,21 +284,23 @@ impl Own {
 pub(crate) fn answered(status: u16, text: &str, after: Option<Duration>) -> Failed {
     let words: String = text.trim().chars().take(WORDS).collect();
     match status {
-        400 if LATE.iter().any(|late| words.contains(late)) => Failed::Late(words),
+        400 | 422 if LATE.iter().any(|late| text.contains(late)) => Failed::Late { words, dropped: dropped(text) },
         400 | 413 | 422 => Failed::Bad(words),
         _ => Failed::Away { why: format!("it answers {status}: {words}"), after },
     }
 }
 
-/// An error with what caused it.
-pub(crate) fn because(error: &dyn std::error::Error) -> String {
-    let mut why = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        why = format!("{why}: {error}");
-        cause = error.source();
-    }
-    why
+/// How many points of a request `InfluxDB` did not take, where it says so and all of them are older than what it keeps: it counts what
+/// it cannot read too.
+fn dropped(text: &str) -> Option<u64> {
+    let number = |rest: &str| rest.split(|char: char| !char.is_ascii_digit()).next()?.parse::<u64>().ok();
+    let (before, all) = text.rsplit_once("dropped=")?;
+    let (all, old) = (number(all)?, before.split_once("partial write: dropped "));
+    let is_old = match old {
+        Some((_, rest)) => rest.contains("points outside retention policy") && number(rest) == Some(all),
+        None => before.ends_with("points beyond retention policy "),
+    };
+    is_old.then_some(all)
 }
 
 /// Packed at the fastest level: it takes a third of the bytes off the network, and the store unpacks it as fast.

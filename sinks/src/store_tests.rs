@@ -223,7 +223,24 @@ fn prometheus_takes_points_and_says_which_are_too_late() {
 
 #[test]
 fn a_late_point_is_no_bad_one() {
-    assert!(matches!(answered(400, "out of order sample", None), Failed::Late(_)));
-    assert!(matches!(answered(400, "too old sample", None), Failed::Late(_)));
+    let check = |status, text: &str, expected: Option<Option<u64>>| {
+        let found = match answered(status, text, None) {
+            Failed::Late { dropped, .. } => Some(dropped),
+            _ => None,
+        };
+        assert_eq!(found, expected, "{text}");
+    };
+    check(400, "out of order sample", Some(None));
+    check(400, "too old sample", Some(None));
+    check(400, "partial write: points beyond retention policy dropped=17\"}", Some(Some(17)));
+    let outside = |old, all| {
+        let series = "s".repeat(WORDS);
+        format!(
+            "partial write: dropped {old} points outside retention policy of 1h - oldest {series} dropped={all} for database: 9"
+        )
+    };
+    check(422, &outside(17, 17), Some(Some(17)));
+    check(422, &outside(17, 18), Some(None)); // another one is no old one: it is to be found
+    check(422, "partial write: field type conflict: input field dropped=1", None);
     assert!(matches!(answered(500, "out of order sample", None), Failed::Away { .. }));
 }

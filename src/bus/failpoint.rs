@@ -18,7 +18,9 @@ pub const ALL: [&str; 9] = [
 pub const VARIABLE: &str = "MILLRACE_FAILPOINT";
 
 /// Dies by SIGKILL at a step of a runbook, when the environment asks for `PLACE:STEP`: the places are `step.asked` (the request
-/// of an executor is on the bus) and `step.performed` (an agent has done it and not told anybody). `before` is done first then.
+/// of an executor is on the bus) and `step.performed` (an agent has done it and not told anybody). With the name of a store for the
+/// step they are `store.sent` (it took what no position says yet), `lake.planned` and `lake.written` (before and after its files
+/// are there). `before` is done first then.
 pub fn at_step(place: &'static str, step: &str, before: impl FnOnce()) {
     #[cfg(debug_assertions)]
     if std::env::var(VARIABLE).is_ok_and(|wanted| wanted.split_once(':') == Some((place, step))) {

@@ -4,8 +4,10 @@
 
 mod machine;
 mod server;
+mod store;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -157,6 +159,7 @@ async fn examine(settings: Option<&config::Settings>) -> Vec<Finding> {
         checks.start_blocking("capture on lo", || vec![machine::capture("lo")]);
         return checks.finish().await;
     };
+    start_stores(settings, &mut checks).await;
     let (bus, console) = (settings.bus.clone(), settings.console);
     checks.start_blocking("bus", move || machine::bus_and_console(&bus, console));
     if let Some(archive) = settings.archive.clone() {
@@ -180,6 +183,24 @@ async fn examine(settings: Option<&config::Settings>) -> Vec<Finding> {
         }
     }
     checks.finish().await
+}
+
+/// Starts a check for each store. Their positions are asked for before: a bus file is opened by one check at a time.
+async fn start_stores(settings: &config::Settings, checks: &mut Checks) {
+    let asked = settings.clone();
+    let asked = timeout(CHECK_WITHIN, tokio::task::spawn_blocking(move || store::positions(&asked)));
+    let positions = Arc::new(asked.await.ok().and_then(Result::ok).unwrap_or_default());
+    for one in settings.stores.clone() {
+        let positions = Arc::clone(&positions);
+        checks.start_blocking(&format!("store {}", one.name), move || {
+            vec![store::examine(&one, positions.get(&one.name))]
+        });
+    }
+    for one in settings.lakes.clone() {
+        let positions = Arc::clone(&positions);
+        checks
+            .start_blocking(&format!("store {}", one.name), move || vec![store::lake(&one, positions.get(&one.name))]);
+    }
 }
 
 /// The findings for people: each with what it costs and what to do, and a count at the end.

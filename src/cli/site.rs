@@ -57,7 +57,7 @@ fn judged(bus: SharedBus, trust: Option<&config::Trust>) -> anyhow::Result<Share
 }
 
 /// The bus, and whether a process runs that has it.
-fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
+pub(super) fn bus(bus: &config::Bus) -> anyhow::Result<(SharedBus, bool)> {
     let (file, listen) = match bus {
         config::Bus::Kafka(kafka) => {
             let bus = KafkaBus::new(kafka, "cli", Arc::new(Registry::new()))?;

@@ -4,6 +4,7 @@
 mod bus;
 mod channel;
 mod check;
+mod lake;
 mod store;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use bus::loopback;
 pub use bus::{Bus, Kafka, Sasl, Tls};
 pub use channel::Channel;
 use check::Names;
+pub use lake::Lake;
 pub use millrace_schemas::sections as read;
 use read::{Problem, Problems, Section, recovered};
 pub use store::Store;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub archive: Option<PathBuf>,
     /// Where numbers are written for people to look at.
     pub stores: Vec<Store>,
+    /// Where windows and slow statements are written as files for other programs.
+    pub lakes: Vec<Lake>,
     /// Where people are told of alerts.
     pub channels: Vec<Channel>,
     /// The agents of this process.
@@ -197,7 +201,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
         section.finish(&mut problems);
         folder
     });
-    let stores = store::read_all(&mut root, &mut problems);
+    let (stores, lakes) = store::read_all(&mut root, &mut problems);
     let channels = channel::read_all(&mut root, &mut problems);
     let mut names = Names::default();
     let sections = root.sections("agent", &mut problems);
@@ -221,6 +225,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
             metrics,
             archive,
             stores,
+            lakes,
             channels,
             agents,
             clusters,

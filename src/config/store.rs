@@ -6,6 +6,7 @@ use millrace_schemas::metrics::SERIES_PER_INSTANCE;
 use millrace_sinks::store::Api;
 use reqwest::Url;
 
+use super::lake::{self, Lake};
 use super::read::{Problems, Section};
 
 /// From what an instance has at least (its own numbers and some digests) to what a window can have.
@@ -28,28 +29,61 @@ pub struct Store {
     pub series: usize,
 }
 
-/// Reads all of them.
-pub(super) fn read_all(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Vec<Store> {
-    let mut names: Vec<String> = Vec::new();
-    let mut stores = Vec::new();
-    for section in root.sections("store", problems) {
-        let at = section.at_key("name");
-        let Some(store) = store(section, problems) else { continue };
-        if names.contains(&store.name) {
-            let what = format!("store.name {} is there already: positions are kept under it", store.name);
-            problems.note(at, what);
-        }
-        names.push(store.name.clone());
-        stores.push(store);
-    }
-    stores
+/// What a section is.
+enum Read {
+    Store(Store),
+    Lake(Lake),
 }
 
-fn store(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Store> {
+/// Reads all of them.
+pub(super) fn read_all(root: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> (Vec<Store>, Vec<Lake>) {
+    let mut names: Vec<String> = Vec::new();
+    let (mut stores, mut lakes) = (Vec::new(), Vec::new());
+    for section in root.sections("store", problems) {
+        let at = section.at_key("name");
+        let Some(read) = read(section, problems) else { continue };
+        let (Read::Store(Store { name, .. }) | Read::Lake(Lake { name, .. })) = &read;
+        if names.contains(name) {
+            let what = format!("store.name {name} is there already: positions are kept under it");
+            problems.note(at, what);
+        }
+        names.push(name.clone());
+        match read {
+            Read::Store(store) => stores.push(store),
+            Read::Lake(lake) => lakes.push(lake),
+        }
+    }
+    (stores, lakes)
+}
+
+fn read(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Read> {
     let name = section.parsed("name", problems, named);
-    let url = section.parsed("url", problems, address);
     let kind = section.required("kind", problems);
-    let api = kind.and_then(|(kind, at)| match kind.as_str() {
+    let read = match &kind {
+        Some((kind, _)) if kind == "parquet" => lake::read(name, &mut section, problems).map(Read::Lake),
+        _ => store(name, kind, &mut section, problems).map(Read::Store),
+    };
+    section.finish(problems);
+    read
+}
+
+fn store(
+    name: Option<String>,
+    kind: Option<(String, usize)>,
+    section: &mut Section<'_, '_>,
+    problems: &mut Problems<'_>,
+) -> Option<Store> {
+    let is_graphite = kind.as_ref().is_some_and(|(kind, _)| kind == "graphite");
+    let url = section.parsed("url", problems, |text| address(text, is_graphite));
+    let api = kind.and_then(|(kind, at)| api(&kind, at, section, problems));
+    let token_file = if is_graphite { None } else { section.path("token-file", problems) };
+    let series = section.number("series-per-instance", SERIES, problems);
+    let series = series.map_or(SERIES_PER_INSTANCE, |series| series as usize);
+    Some(Store { name: name?, url: url?, api: api?, token_file, series })
+}
+
+fn api(kind: &str, at: usize, section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Api> {
+    match kind {
         "influx-v2" => {
             let org = section.text("org", problems).map_or_else(|| "millrace".to_owned(), |(text, _)| text);
             let bucket = section.required("bucket", problems).map(|(text, _)| text)?;
@@ -57,22 +91,19 @@ fn store(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<St
         }
         "influx-v1" => Some(Api::V1 { database: section.required("database", problems).map(|(text, _)| text)? }),
         "remote-write" => Some(Api::Remote),
+        "graphite" => Some(Api::Graphite { tagged: section.flag("tags", problems).is_some_and(|(on, _)| on) }),
         _ => {
             let what = format!(
-                "store.kind = \"{kind}\" is not known: \"influx-v2\" (VictoriaMetrics speaks it too), \"influx-v1\" or \"remote-write\" (Prometheus)"
+                "store.kind = \"{kind}\" is not known: \"influx-v2\" (VictoriaMetrics speaks it too), \"influx-v1\", \"remote-write\" \
+                 (Prometheus), \"graphite\" or \"parquet\""
             );
             problems.note(at, what);
-            // What belongs to either kind is no further problem.
-            let _ =
-                [section.text("org", problems), section.text("bucket", problems), section.text("database", problems)];
+            // What belongs to any kind is no further problem.
+            section.pass_over(&["org", "bucket", "database", "tags"]);
+            section.pass_over(&lake::KEYS);
             None
         }
-    });
-    let token_file = section.path("token-file", problems);
-    let series = section.number("series-per-instance", SERIES, problems);
-    section.finish(problems);
-    let series = series.map_or(SERIES_PER_INSTANCE, |series| series as usize);
-    Some(Store { name: name?, url: url?, api: api?, token_file, series })
+    }
 }
 
 pub(super) fn named(text: &str) -> Result<String, String> {
@@ -83,12 +114,13 @@ pub(super) fn named(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn address(text: &str) -> Result<String, String> {
-    let url =
-        Url::parse(text).map_err(|error| format!("\"{text}\": {error}; \"http://127.0.0.1:8428\" is an example"))?;
+fn address(text: &str, is_graphite: bool) -> Result<String, String> {
+    let example = if is_graphite { "\"tcp://127.0.0.1:2003\"" } else { "\"http://127.0.0.1:8428\"" };
+    let url = Url::parse(text).map_err(|error| format!("\"{text}\": {error}; {example} is an example"))?;
     match url.scheme() {
-        "http" | "https" if url.host().is_some() => Ok(text.to_owned()),
-        scheme => Err(format!("\"{text}\": {scheme} is not known; \"http://127.0.0.1:8428\" is an example")),
+        "tcp" if is_graphite && url.host().is_some() => Ok(text.to_owned()),
+        "http" | "https" if !is_graphite && url.host().is_some() => Ok(text.to_owned()),
+        scheme => Err(format!("\"{text}\": {scheme} is not known; {example} is an example")),
     }
 }
 
@@ -104,13 +136,14 @@ mod tests {
         let text = format!(
             "{BUS}[[store]]\nname = \"a\"\nurl = \"http://127.0.0.1:8428\"\nkind = \"influx-v2\"\nbucket = \"b\"\ntoken-file = \"t\"\n\
              [[store]]\nname = \"b\"\nurl = \"https://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n\
-             [[store]]\nname = \"c\"\nurl = \"http://h:9090\"\nkind = \"remote-write\"\n"
+             [[store]]\nname = \"c\"\nurl = \"http://h:9090\"\nkind = \"remote-write\"\n\
+             [[store]]\nname = \"d\"\nurl = \"tcp://h:2003\"\nkind = \"graphite\"\ntags = true\n"
         );
         let stores = parse(&text).expect("right").stores;
         let v2 = Api::V2 { org: "millrace".to_owned(), bucket: "b".to_owned() };
         assert_eq!(stores[0].api, v2);
         assert_eq!((stores[0].token_file.clone(), stores[0].series), (Some(PathBuf::from("t")), SERIES_PER_INSTANCE));
-        assert_eq!(stores[2].api, Api::Remote);
+        assert_eq!((&stores[2].api, &stores[3].api), (&Api::Remote, &Api::Graphite { tagged: true }));
         assert_eq!((&stores[1].api, stores[1].series), (&Api::V1 { database: "d".to_owned() }, 5_000));
     }
 
@@ -131,6 +164,7 @@ mod tests {
             "name = \"a\"\nurl = \"ftp://h\"\nkind = \"influx-v2\"\n",
             &[(3, "needs bucket"), (5, "ftp is not known")],
         );
+        check("name = \"a\"\nurl = \"http://h\"\nkind = \"graphite\"\n", &[(5, "tcp://127.0.0.1:2003")]);
         let good = "name = \"a\"\nurl = \"http://h\"\nkind = \"influx-v1\"\ndatabase = \"d\"\n";
         check(good, &[]);
         check(&format!("{good}[[store]]\n{good}"), &[(9, "a is there already")]);

@@ -245,6 +245,7 @@ fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
         metrics: None,
         archive: None,
         stores: Vec::new(),
+        lakes: Vec::new(),
         channels: Vec::new(),
         agents,
         clusters: Vec::new(),

@@ -4,6 +4,7 @@ pub mod agent;
 mod deliver;
 pub mod execute;
 pub mod lag;
+pub mod lake;
 pub mod notify;
 pub mod process;
 pub mod refusals;

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
-use super::{agent, execute, notify, process, refusals, rules, sink, store, windows};
+use super::{agent, execute, lake, notify, process, refusals, rules, sink, store, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
@@ -126,6 +126,9 @@ impl Up {
         for store in settings.stores.iter().filter(|_| roles.sink) {
             up.start_store(store.clone())?;
         }
+        for lake in settings.lakes.iter().filter(|_| roles.sink) {
+            up.start_lake(lake.clone())?;
+        }
         for channel in settings.channels.iter().filter(|_| roles.sink) {
             up.start_channel(channel.clone())?;
         }
@@ -219,6 +222,13 @@ impl Up {
         let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
         self.thread("store", move |stop| {
             store::run(&bus, &settings, &metrics, &lags.stage(format!("store/{}", settings.name)), stop)
+        })
+    }
+
+    fn start_lake(&mut self, settings: config::Lake) -> anyhow::Result<()> {
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("lake", move |stop| {
+            lake::run(&bus, &settings, &metrics, &lags.stage(format!("store/{}", settings.name)), stop)
         })
     }
 

@@ -40,6 +40,7 @@ fn settings(folder: &Path, channels: Vec<Channel>) -> Settings {
         metrics: None,
         archive: None,
         stores: Vec::new(),
+        lakes: Vec::new(),
         channels,
         agents: Vec::new(),
         clusters: Vec::new(),

@@ -224,6 +224,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         metrics: None,
         archive: None,
         stores: Vec::new(),
+        lakes: Vec::new(),
         channels: Vec::new(),
         agents: vec![agent],
         clusters: Vec::new(),

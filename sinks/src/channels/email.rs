@@ -17,7 +17,8 @@ use millrace_schemas::event::Event;
 use millrace_schemas::topics::alerts::Notice;
 
 use super::style::{self, Style, alert, hides, runbook_url};
-use super::{Failed, because, words};
+use super::{Failed, words};
+use crate::http::because;
 
 /// Where TLS begins without a word before it.
 const WRAPPED: u16 = 465;

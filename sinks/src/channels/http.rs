@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::{Request, StatusCode};
 
-use super::{Failed, because, words};
-use crate::http::{Client, client};
+use super::{Failed, words};
+use crate::http::{Client, because, client, retry_after};
 
 /// 64 KiB of an answer are read: its first words are shown.
 const ANSWER_BYTES: usize = 64 << 10;
-/// 1 hour: a longer `Retry-After` is a mistake, and would keep alerts back for as long.
-const AFTER_MAX: Duration = Duration::from_hours(1);
 
 /// A header of a request.
 pub(super) type Header = (&'static str, String);
@@ -47,7 +44,7 @@ impl Http {
             Ok(text) => words(&String::from_utf8_lossy(&text.to_bytes())),
             Err(error) => format!("(the answer was cut: {error})"),
         };
-        answered(head.status, &text, after(&head.headers))
+        answered(head.status, &text, retry_after(&head.headers))
     }
 }
 
@@ -63,18 +60,6 @@ fn answered(status: StatusCode, text: &str, after: Option<Duration>) -> Result<S
         // It may be this message that it stumbles over: others are tried.
         _ => Err(Failed::Later { why: said, after, all: after.is_some() }),
     }
-}
-
-/// When the other side wants to be asked again: in so many seconds, or at a time.
-fn after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default()
-    };
-    Some(wait.min(AFTER_MAX))
 }
 
 #[cfg(test)]
@@ -105,18 +90,5 @@ mod tests {
         for status in [500, 501, 507] {
             check(status, "this later");
         }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_time() {
-        let check = |text: &str| after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().expect("a value"))]));
-        assert_eq!(check("7"), Some(Duration::from_secs(7)));
-        assert_eq!(check("999999"), Some(AFTER_MAX));
-        assert_eq!(check("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        assert_eq!(check("soon"), None);
-        let in_a_minute = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
-        let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&in_a_minute);
-        let wait = check(&text.expect("a time")).expect("a time");
-        assert!(wait > Duration::from_secs(50) && wait <= Duration::from_mins(1), "{wait:?}");
     }
 }

@@ -53,19 +53,5 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(WORDS).collect()
 }
 
-/// An error with what caused it.
-fn because(error: &dyn std::error::Error) -> String {
-    let mut why = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !why.contains(&next) {
-            why = format!("{why}: {next}");
-        }
-        cause = error.source();
-    }
-    why
-}
-
 #[cfg(test)]
 mod tests;

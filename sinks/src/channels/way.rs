@@ -13,7 +13,8 @@ use super::chat::Template;
 use super::email::Email;
 use super::http::{Header, Http};
 use super::style::{self, Style, alert};
-use super::{Failed, alertmanager, because, chat, command, pagerduty, sign, slack, webhook};
+use super::{Failed, alertmanager, chat, command, pagerduty, sign, slack, webhook};
+use crate::http::because;
 
 /// Names a message; it is the same when the message is sent again.
 pub const ID_HEADER: &str = "idempotency-key";

@@ -19,6 +19,7 @@ use millrace_schemas::metrics::{
 };
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
+use millrace_sinks::graphite;
 use millrace_sinks::points::Points;
 use millrace_sinks::store::{Failed, Left, Store as Way};
 use millrace_sinks::witness::Witness;
@@ -27,7 +28,7 @@ use reqwest::Url;
 use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
 use super::process::dead;
-use crate::bus::{Assignment, Error, Polled, SharedBus};
+use crate::bus::{Assignment, Error, Polled, SharedBus, failpoint};
 use crate::config;
 use positions::Positions;
 use shipment::Shipment;
@@ -88,7 +89,7 @@ pub fn run(
     let way = Way::new(&settings.url, &settings.api, token.trim())?;
     let url = Url::parse(&settings.url).context("the store's address")?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let witness = Witness::new(host, url.port_or_known_default().unwrap_or(80));
+    let witness = Witness::new(host, url.port_or_known_default().unwrap_or(graphite::PORT));
     let Some(positions) = restored(bus, settings, stop)? else { return Ok(()) };
     let points = Points::new(settings.series);
     let (stood, saved, told) = (Instant::now(), Instant::now(), BTreeSet::new());
@@ -107,7 +108,8 @@ pub fn run(
     Ok(())
 }
 
-fn processor(settings: &config::Store) -> String {
+/// The name under which the positions of a store are kept.
+pub fn processor(settings: &config::Store) -> String {
     format!("store.{}.v1", settings.name)
 }
 
@@ -252,12 +254,13 @@ impl Store<'_> {
                 let mut left = Left::default();
                 match self.way.deliver(&lines, &mut left) {
                     Ok(()) => {
+                        failpoint::at_step("store.sent", self.name(), || {});
                         late += left.late;
                         bad.extend(left.bad.into_iter().map(|(at, words)| (first + at, words)));
                         break;
                     }
-                    Err(Failed::Bad(why) | Failed::Late(why)) => {
-                        unreachable!("it is halved until one line is left: {why}")
+                    Err(failed @ (Failed::Bad(_) | Failed::Late { .. })) => {
+                        unreachable!("it is halved until one line is left: {failed}")
                     }
                     Err(Failed::Away { why, after }) => {
                         self.metrics.add(&STORE_FAILED, &[self.name()], 1);

@@ -24,12 +24,12 @@ pub use bomb::bomb;
 pub use cluster::Cluster;
 pub use island::Island;
 pub use kafka::{Kafka, KafkaOptions, Settings};
-pub use mail::{Mail, certificate};
+pub use mail::{Mail, certificate, signed};
 pub use ports::{Port, free_port};
 pub use proxy::Proxy;
 pub use server::{Options, Server};
 pub use shared_kafka::shared_kafka;
-pub use store::Store;
+pub use store::{Store, TOKEN, duckdb};
 pub use template::template_of;
 
 /// 3 minutes: starting a server or applying a backlog takes 1 to 5 s here, but the tests may have to share starved cores. Only a

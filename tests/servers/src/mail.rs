@@ -71,3 +71,21 @@ pub fn certificate(folder: &Path) -> [PathBuf; 2] {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     files
 }
+
+/// An authority of the test's own, and a certificate for `localhost` that it signed, with its key.
+pub fn signed(folder: &Path) -> [PathBuf; 3] {
+    let files = ["authority.pem", "signed.pem", "signed-key.pem"].map(|name| folder.join(name));
+    let authority_key = folder.join("authority-key.pem");
+    let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    let openssl = |arguments: &[&str], out: &Path, key: &Path, more: &[&Path]| {
+        let mut command = Command::new("openssl");
+        command.args(new).args(arguments).arg("-out").arg(out).arg("-keyout").arg(key);
+        let made = command.args(more).output().expect("openssl is there");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    openssl(&["-subj", "/CN=an authority"], &files[0], &authority_key, &[]);
+    let own = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+    let own: Vec<&str> = own.into_iter().chain(["-addext", "basicConstraints=critical,CA:FALSE"]).collect();
+    openssl(&own, &files[1], &files[2], &[Path::new("-CA"), &files[0], Path::new("-CAkey"), &authority_key]);
+    files
+}

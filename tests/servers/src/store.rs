@@ -1,4 +1,4 @@
-//! A real VictoriaMetrics, a real InfluxDB 1.6, or a real Alertmanager. In: what `scripts/store.sh` unpacks. Out: a store on loopback with a folder and
+//! A real VictoriaMetrics, a real InfluxDB 1.6 or 2.7, a real Prometheus, a server of S3, or a real Alertmanager. In: what `scripts/store.sh` unpacks. Out: a store on loopback with a folder and
 //! a port of its own, which can be killed and started again with what it kept, and be asked in its language; it ends with the test.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,16 @@ use crate::parent;
 use crate::ports::{Port, free_port};
 use crate::{LOOK_EVERY, WAIT_MAX};
 
+/// The token of an InfluxDB 2.7.
+pub const TOKEN: &str = "a-token-of-the-test";
+
+/// What `DuckDB` says to `sql`: a line of JSON for each row.
+pub fn duckdb(sql: &str) -> String {
+    let asked = Command::new(script()).arg("duckdb").arg(sql).output().expect("the script runs");
+    assert!(asked.status.success(), "{sql}: {}", String::from_utf8_lossy(&asked.stderr));
+    String::from_utf8(asked.stdout).expect("text")
+}
+
 /// A store.
 #[derive(Debug)]
 pub struct Store {
@@ -16,8 +26,12 @@ pub struct Store {
     start: &'static str,
     /// What answers as soon as it runs.
     health: &'static str,
+    /// What else the program is told.
+    more: Vec<String>,
     child: Option<Child>,
     port: Port,
+    /// Ports of its that nobody else may get meanwhile.
+    _others: Vec<Port>,
     folder: tempfile::TempDir,
 }
 
@@ -25,6 +39,47 @@ impl Store {
     /// Starts a VictoriaMetrics that has nothing yet.
     pub fn start() -> Self {
         Self::of("start", "/health")
+    }
+
+    /// Starts a VictoriaMetrics that has nothing yet, and takes Graphite's lines at the address beside it.
+    pub fn graphite() -> (Self, String) {
+        let port = free_port();
+        let address = format!("127.0.0.1:{}", port.number);
+        let more = vec![format!("-graphiteListenAddr={address}")];
+        (Self::with("start", "/health", more, vec![port]), address)
+    }
+
+    /// Starts a VictoriaMetrics that has nothing yet, and answers over TLS too, at the port beside it, with this certificate and key.
+    pub fn tls([certificate, key]: [&Path; 2]) -> (Self, u16) {
+        let port = free_port();
+        let number = port.number;
+        let mut more = vec![format!("-httpListenAddr=127.0.0.1:{number}"), "-tls=false,true".to_owned()];
+        // One for each address.
+        for _ in 0..2 {
+            more.push(format!("-tlsCertFile={}", certificate.display()));
+            more.push(format!("-tlsKeyFile={}", key.display()));
+        }
+        (Self::with("start", "/health", more, vec![port]), number)
+    }
+
+    /// Starts an InfluxDB 2.7 whose organisation `o` has a bucket `b`, which keeps an hour, and a token [`TOKEN`] that may do
+    /// everything; or says why there is none.
+    pub fn influxdb2() -> Result<Self, String> {
+        let path = Command::new(script()).arg("influxdb2-path").output().map_err(|error| error.to_string())?;
+        if path.stdout.is_empty() {
+            return Err("no InfluxDB 2.7 was built here: scripts/store.sh influxdb2-build".to_owned());
+        }
+        let store = Self::of("influxdb2", "/health");
+        let set_up = format!(
+            "{{\"username\":\"u\",\"password\":\"password-of-u\",\"org\":\"o\",\"bucket\":\"b\",\"token\":\"{TOKEN}\",\"retentionPeriodSeconds\":3600}}"
+        );
+        store.post("/api/v2/setup", "Content-Type: application/json\r\n", &set_up);
+        Ok(store)
+    }
+
+    /// Starts a server that speaks S3 and has nothing.
+    pub fn s3() -> Self {
+        Self::of("s3", "/moto-api/")
     }
 
     /// Starts an InfluxDB that has nothing yet.
@@ -43,8 +98,12 @@ impl Store {
     }
 
     fn of(start: &'static str, health: &'static str) -> Self {
+        Self::with(start, health, Vec::new(), Vec::new())
+    }
+
+    fn with(start: &'static str, health: &'static str, more: Vec<String>, others: Vec<Port>) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-store-").tempdir().expect("a folder");
-        let mut store = Self { start, health, child: None, port: free_port(), folder };
+        let mut store = Self { start, health, more, child: None, port: free_port(), _others: others, folder };
         store.start_again();
         store
     }
@@ -58,6 +117,7 @@ impl Store {
             &self.folder.path().join("data").display().to_string(),
             &self.port.number.to_string(),
         ]);
+        command.args(&self.more);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("writable");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(parent::start(command).expect("setpriv is there"));
@@ -91,6 +151,18 @@ impl Store {
         ask(self.port.number, path).unwrap_or_else(|| panic!("{path}: no answer; {}", self.log()))
     }
 
+    /// The answer to a POST of `body` with more headers, each with its end of line.
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> String {
+        let head = format!("{headers}Content-Length: {}\r\n", body.len());
+        let asked = request(self.port.number, &format!("POST {path}"), &head, body);
+        asked.unwrap_or_else(|| panic!("{path}: no success; {}", self.log()))
+    }
+
+    /// The answer to any other request, such as `PUT /a`, or a `GET` with headers.
+    pub fn ask(&self, what: &str, headers: &str) -> Option<String> {
+        request(self.port.number, what, headers, "")
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("log")
     }
@@ -112,12 +184,16 @@ fn script() -> PathBuf {
 
 /// The body of a successful answer; a request this plain needs no client.
 fn ask(port: u16, path: &str) -> Option<String> {
+    request(port, &format!("GET {path}"), "", "")
+}
+
+fn request(port: u16, what: &str, headers: &str, body: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?; // a query of a test takes milliseconds
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
+    write!(stream, "{what} HTTP/1.0\r\nHost: 127.0.0.1\r\n{headers}\r\n{body}").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.lines().next()?.contains(" 200 ").then(|| body.to_owned())
+    head.lines().next()?.contains(" 20").then(|| body.to_owned())
 }
