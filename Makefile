@@ -11,7 +11,7 @@ SECONDS ?= 600
 export SERVER KEEP BUS STORE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka prove-kafka servers bench bench-digest bench-wire bench-live fuzz fmt lint doc deps clean
+.PHONY: help demo test test-kafka prove-kafka prove-anomaly servers bench bench-digest bench-wire bench-live fuzz fmt lint doc deps clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test-kafka: deps ## what a fleet has to stand on a real Kafka, in some minutes: 
 
 prove-kafka: deps ## the same with 100 kills and faults of minutes; prints its books
 	@MILLRACE_PROVE=1 exec scripts/prove-kafka.sh
+
+prove-anomaly: ## how good the judgement of anomalies is: four weeks of seeded traffic, built for release; prints its table
+	@exec scripts/prove-anomaly.sh
 
 servers: ## unpack both servers and Kafka and make their templates, without installing anything
 	@scripts/servers.sh template mariadb && scripts/servers.sh template mysql && scripts/kafka.sh template

@@ -1,6 +1,7 @@
 //! Floor 3: the only place that knows all the others. Roles wire collectors, processors, executors and sinks to the bus;
 //! the command line and the console show what comes out.
 
+pub mod backtest;
 pub mod bus;
 pub mod cli;
 pub mod config;

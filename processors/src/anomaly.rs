@@ -131,6 +131,11 @@ impl Sensitivity {
         (Self::LEAST..=Self::MOST).contains(&level).then_some(Self(level))
     }
 
+    /// The level.
+    pub fn level(self) -> u8 {
+        self.0
+    }
+
     /// How many decades of surprise have the score of a half: 6.5 where nothing else is asked for, and one fewer for each step.
     fn alarm(self) -> f64 {
         ALARM_MAX - f64::from(self.0)

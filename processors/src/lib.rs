@@ -2,6 +2,7 @@
 //! records in the same order give the same bytes out, live, replayed or simulated. No clock, no network, no randomness.
 
 pub mod alerts;
+pub mod anomalies;
 pub mod anomaly;
 pub mod digests;
 pub mod failover;

@@ -78,7 +78,7 @@ struct Line<'a> {
 
 /// What a row says.
 #[derive(Debug, PartialEq)]
-enum Row {
+pub(super) enum Row {
     Value(Timestamp, f64),
     /// It says that there is no value.
     Missing,
@@ -88,19 +88,19 @@ enum Row {
 
 /// Where the two columns are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Columns {
-    timestamp: usize,
-    value: usize,
+pub(super) struct Columns {
+    pub(super) timestamp: usize,
+    pub(super) value: usize,
 }
 
 impl Columns {
-    fn of(header: &ByteRecord) -> Option<Self> {
+    pub(super) fn of(header: &ByteRecord) -> Option<Self> {
         let at = |name: &str| header.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
         Some(Columns { timestamp: at("timestamp")?, value: at("value")? })
     }
 }
 
-fn read_row(timestamp: &[u8], value: &[u8]) -> Row {
+pub(super) fn read_row(timestamp: &[u8], value: &[u8]) -> Row {
     let text = |field: &[u8]| String::from_utf8_lossy(field.trim_ascii()).into_owned();
     let (time, number) = (text(timestamp), text(value));
     let Some(at) = moment(&time) else {

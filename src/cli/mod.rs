@@ -3,6 +3,7 @@
 
 mod alerts;
 mod anomaly;
+mod backtest;
 mod captures;
 mod channels;
 mod cluster;
@@ -154,6 +155,9 @@ enum Command {
     Rt(rt::Arguments),
     /// Score how unusual each value of a series is: CSV in, row by row, and CSV out. Exit code 3: rows could not be read.
     Anomaly(anomaly::Arguments),
+    /// Say what would have fired: rules and anomalies over what a bus or an archive has, or series as CSV. Exit code 3: parts could
+    /// not be read.
+    Backtest(backtest::Arguments),
     /// Show who replicates from whom, asked from the servers. Exit code 1: something is broken; 3: part could not be asked.
     Topology(topology::Arguments),
     /// Say what is missing on this machine and its servers, what that costs, and what to do.
@@ -209,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Rt(arguments) => rt::run(&arguments),
         Command::Anomaly(arguments) => anomaly::run(&arguments),
+        Command::Backtest(arguments) => backtest::run(&arguments),
         Command::Topology(arguments) => topology::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Guard { dir } => millrace_executors::guard::run(&dir).map_err(anyhow::Error::from),

@@ -29,6 +29,12 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// How anomalies are judged where the configuration is named; else as usual.
+    pub(super) fn anomalies(&self) -> anyhow::Result<millrace_processors::anomalies::Settings> {
+        let settings = self.config.as_deref().map(config::load).transpose()?;
+        Ok(settings.map(|settings| settings.anomalies).unwrap_or_default())
+    }
+
     /// The bus that was named, if one was.
     pub(super) fn open(&self) -> anyhow::Result<Option<SharedBus>> {
         match (&self.config, &self.bus) {

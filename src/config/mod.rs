@@ -1,6 +1,7 @@
 //! The one configuration file: TOML in, checked settings out, or every problem at once with its line and remedy.
 //! Secrets are paths of files, never values. Validation is pure: nothing is opened, connected or created here.
 
+mod anomaly;
 mod bus;
 mod channel;
 mod check;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use millrace_collectors::wire::Live;
 use millrace_processors::alerts;
+use millrace_processors::anomalies;
 use millrace_processors::rules::Rules;
 use millrace_schemas::cluster::{ClusterSpec, Member, Mode};
 use millrace_schemas::flavour::Flavour;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub told: alerts::Settings,
     /// The user's file of rules; absent: those that are shipped are in force.
     pub rules: Option<PathBuf>,
+    /// How anomalies are judged.
+    pub anomalies: anomalies::Settings,
 }
 
 /// Whom a process believes, and with which key it speaks.
@@ -215,6 +219,8 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
     }
     let (rules, told) =
         root.section("alerts", &mut problems).map_or_else(Default::default, |section| alerting(section, &mut problems));
+    let anomalies = root.section("anomalies", &mut problems);
+    let anomalies = anomalies.map_or_else(Default::default, |section| anomaly::read(section, &mut problems));
     root.finish(&mut problems);
     match bus {
         Some(bus) if problems.found.is_empty() => Ok(Settings {
@@ -231,6 +237,7 @@ pub fn parse(text: &str) -> Result<Settings, Vec<Problem>> {
             clusters,
             told,
             rules,
+            anomalies,
         }),
         _ => {
             problems.found.sort_by_key(|problem| problem.line);

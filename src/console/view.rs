@@ -371,6 +371,7 @@ fn kind_of(fact: &Fact) -> &'static str {
         Fact::PermitReturned(_) => "permit returned",
         Fact::Load(_) => "load",
         Fact::Finding(_) => "finding",
+        Fact::Unusual(_) => "unusual",
         Fact::AlertWord(_) => "alert word",
         Fact::Tick {} => "tick",
     }

@@ -250,6 +250,7 @@ fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
         agents,
         clusters: Vec::new(),
         rules: None,
+        anomalies: millrace_processors::anomalies::Settings::default(),
         told: millrace_processors::alerts::Settings::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! Roles: what a process runs. Each wires parts of the floors below to the bus; `up` runs all of them in one process.
 
 pub mod agent;
+pub mod anomalies;
 mod deliver;
 pub mod execute;
 pub mod lag;

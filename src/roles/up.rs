@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::lag::Lags;
 use super::speaker::Speaker;
-use super::{agent, execute, lake, notify, process, refusals, rules, sink, store, windows};
+use super::{agent, anomalies, execute, lake, notify, process, refusals, rules, sink, store, windows};
 use crate::bus::SharedBus;
 use crate::bus::http::{self, HttpBus, Token};
 use crate::bus::kafka::KafkaBus;
@@ -111,6 +111,7 @@ impl Up {
                 up.start_refusals()?;
             }
             up.start_rules(settings)?;
+            up.start_anomalies(settings.anomalies.clone())?;
             up.start_windows()?;
             up.enrol(settings.clusters.clone())?;
         }
@@ -186,6 +187,15 @@ impl Up {
         let rules = Arc::new(config::rules(settings.rules.as_deref())?);
         let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
         self.thread("rules", move |stop| rules::run(&bus, &rules, &metrics, &lags.stage("rules"), stop))
+    }
+
+    /// What is unusual. Switched off, nothing is read.
+    fn start_anomalies(&mut self, judged: millrace_processors::anomalies::Settings) -> anyhow::Result<()> {
+        if judged.off {
+            return Ok(());
+        }
+        let (bus, metrics, lags) = (Arc::clone(&self.bus), Arc::clone(&self.metrics), self.lags.clone());
+        self.thread("anomalies", move |stop| anomalies::run(&bus, &judged, &metrics, &lags.stage("anomalies"), stop))
     }
 
     fn start_executor(&mut self) -> anyhow::Result<()> {

@@ -45,6 +45,7 @@ fn settings(folder: &Path, channels: Vec<Channel>) -> Settings {
         agents: Vec::new(),
         clusters: Vec::new(),
         rules: None,
+        anomalies: millrace_processors::anomalies::Settings::default(),
         told: millrace_processors::alerts::Settings::default(),
     }
 }

@@ -229,6 +229,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         agents: vec![agent],
         clusters: Vec::new(),
         rules: None,
+        anomalies: millrace_processors::anomalies::Settings::default(),
         told: millrace_processors::alerts::Settings::default(),
     }
 }

@@ -59,6 +59,7 @@ fn settings(folder: &Path, stores: Vec<config::Store>) -> Settings {
         agents: Vec::new(),
         clusters: Vec::new(),
         rules: None,
+        anomalies: millrace_processors::anomalies::Settings::default(),
         told: millrace_processors::alerts::Settings::default(),
     }
 }

@@ -150,6 +150,7 @@ impl Processor for Failover {
             | Fact::PermitAsked(_)
             | Fact::PermitReturned(_)
             | Fact::Finding(_)
+            | Fact::Unusual(_)
             | Fact::AlertWord(_) => {}
         }
         if state.look_at.is_none() && state.spec.is_some() {

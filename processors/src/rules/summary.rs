@@ -65,7 +65,7 @@ impl Template {
 }
 
 /// At most [`LONGEST`] characters.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}...", &text[..at]),
         None => text.to_owned(),

@@ -75,6 +75,9 @@ catalogue! {
     PROMOTABLE: Gauge, "millrace_cluster" "promotable_replicas", "replicas", ["cluster"], "processors", "Replicas whose server answers, that replicate, and that are less than a minute behind.";
     UNDECIDED: Gauge, "millrace_cluster" "undecided_seconds", "seconds", ["cluster"], "processors", "How long a primary has been down that its guard holds down, without a word of a decider.";
     RULES_BEYOND: Counter, "millrace_rules" "beyond_total", "numbers", [], "processors", "Numbers that no rule judged, because it had a thousand series of that cluster already.";
+    ANOMALIES_FIRING: Gauge, "millrace_anomalies" "firing", "anomalies", ["cluster", "instance"], "processors", "Anomalies of an instance that hold: what is unusual, and that nothing explains.";
+    ANOMALIES_SERIES: Gauge, "millrace_anomalies" "series", "series", [], "processors", "Series that are judged by their own past, five of each digest that is followed.";
+    ANOMALIES_BEYOND: Counter, "millrace_anomalies" "beyond_total", "rows", [], "processors", "Rows of digests that were not judged, because a thousand others of their instance have more load.";
     CANARY_SECONDS: Gauge, "millrace_canary" "write_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the last canary write took.";
     THREADS_RUNNING: Gauge, "mysql_global_status" "threads_running", "threads", ["cluster", "instance", "host"], "collectors", "Threads running in the server.";
     CONNECTIONS: Gauge, "mysql_global_status" "threads_connected", "connections", ["cluster", "instance", "host"], "collectors", "Connections open in the server.";

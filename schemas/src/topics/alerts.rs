@@ -59,6 +59,16 @@ pub struct Finding {
     pub notifies: bool,
 }
 
+/// Something is unusual by the windows alone, or is so no more: what would be found if nothing explains it. Who folds the journal
+/// knows whether something does, and makes a [`Finding`] of it where not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unusual {
+    /// What would be said.
+    pub finding: Finding,
+    /// The starts of the 10-s windows that showed it, the newest last.
+    pub windows: Vec<Timestamp>,
+}
+
 /// The name of a finding over its life.
 pub fn fingerprint(
     cluster: &ClusterId,

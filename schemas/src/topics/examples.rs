@@ -1,11 +1,13 @@
 //! One sample of every kind that every topic carries: for the golden files, the documentation and tests.
 //! Adding a kind without a sample fails a test.
 
+use std::time::Duration;
+
 use super::actions::{
     Action, ActionKind, Check, CreateInstance, Excluded, ExtraTransaction, FailOver, Order, Rejoin, Report, Step,
     StepOutcome, StepRequest, StepResult,
 };
-use super::alerts::{Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Word, fingerprint};
+use super::alerts::{Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Unusual, Word, fingerprint};
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Counting, Host, Instance, Item};
 use super::journal::{
@@ -25,6 +27,7 @@ use crate::sketch::Sketch;
 use crate::time::Timestamp;
 
 const AT: Timestamp = Timestamp(1_700_000_000_000_000);
+const WINDOW: Duration = Duration::from_secs(10);
 
 fn host(text: &str) -> HostId {
     HostId::parse(text).expect("a legal id")
@@ -167,6 +170,7 @@ pub fn facts() -> Vec<Fact> {
         Fact::PermitReturned(PermitReturned { permit, cluster, reason: "db1 is open and answers".to_owned() }),
         Fact::Load(Load { start: AT, width_seconds: 10, statements: 5_000, errors: 2, p50_us: 210, p99_us: 4_000 }),
         Fact::Finding(Box::new(finding())),
+        Fact::Unusual(Box::new(Unusual { finding: unusual(), windows: vec![AT, AT + WINDOW] })),
         Fact::Tick {},
     ]
     .into_iter()
@@ -239,6 +243,21 @@ fn finding() -> Finding {
         summary: "/var/lib/mysql of db1 is full in 5.5 hours if it goes on".to_owned(),
         value: Some(5.5),
         notifies: true,
+    }
+}
+
+fn unusual() -> Finding {
+    let labels = [("of".to_owned(), "statements".to_owned()), ("table".to_owned(), "orders".to_owned())].into();
+    let (cluster, about) = (ClusterId::parse("c1").expect("a legal id"), instance("db1"));
+    Finding {
+        fingerprint: fingerprint(&cluster, "Anomaly", Some(&about), &labels),
+        rule: "Anomaly".to_owned(),
+        labels,
+        severity: Severity::Info,
+        summary: "statements on orders of db1 take 2.1 times as long since 22:13:20".to_owned(),
+        value: Some(2.1),
+        notifies: false,
+        ..finding()
     }
 }
 

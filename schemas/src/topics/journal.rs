@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Topic;
 use super::actions::{Action, StepResult};
-use super::alerts::{Finding, Word};
+use super::alerts::{Finding, Unusual, Word};
 use crate::cluster::Process;
 use crate::cluster::{ClusterSpec, Mode};
 use crate::event::Payload;
@@ -58,6 +58,9 @@ pub enum Fact {
     /// Something is not as it should be, or is so again, from the processors that judge.
     #[serde(rename = "millrace.finding.v1")]
     Finding(Box<Finding>),
+    /// Something is unusual by the windows, from the processor that judges those; not a finding yet.
+    #[serde(rename = "millrace.unusual.v1")]
+    Unusual(Box<Unusual>),
     /// An operator's word about alerts.
     #[serde(rename = "millrace.alert-word.v1")]
     AlertWord(Word),
@@ -82,12 +85,15 @@ impl Payload for Fact {
         "millrace.permit-returned.v1",
         "millrace.load.v1",
         "millrace.finding.v1",
+        "millrace.unusual.v1",
         "millrace.alert-word.v1",
         "millrace.tick.v1",
     ];
 
     fn is_evidence(&self) -> bool {
-        !matches!(self, Self::Load(_) | Self::Tick {} | Self::Renewed(_) | Self::Finding(_) | Self::AlertWord(_))
+        let says_nothing_new =
+            matches!(self, Self::Load(_) | Self::Tick {} | Self::Renewed(_) | Self::Finding(_) | Self::Unusual(_));
+        !says_nothing_new && !matches!(self, Self::AlertWord(_))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{StepLine, Why};
 /// The width of a terminal that nobody has made wider.
 const COLUMNS: usize = 80;
 
-/// What a fact says, in a line; nothing for ticks, renewals and loads, which are no reasons.
+/// What a fact says, in a line; nothing for ticks, renewals, loads and what is only unusual, which are no reasons.
 pub fn describe(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::Heartbeat(heartbeat) => beat(heartbeat),
@@ -65,7 +65,7 @@ pub fn describe(fact: &Fact) -> Option<String> {
             Word::Acknowledge { fingerprint, by } => format!("{by} acknowledged the alert {fingerprint}"),
             Word::Test { rule, by, until, .. } => format!("{by} tests the alert {rule} until {until}"),
         },
-        Fact::Renewed(_) | Fact::Load(_) | Fact::Tick {} => return None,
+        Fact::Renewed(_) | Fact::Load(_) | Fact::Unusual(_) | Fact::Tick {} => return None,
     })
 }
 

@@ -1,0 +1,350 @@
+//! What is unusual together is told together: fifty statements of a table that lost its index are one finding, and an instance on
+//! which everything is slow is one too. Digests that are unusual enter; out come words when a group begins, when it has become another
+//! story, and when it is over. A group is remembered as long as it holds, and there are few of them.
+
+use std::collections::BTreeMap;
+
+use millrace_schemas::ids::DigestId;
+use millrace_schemas::topics::alerts::{AlertState, Severity};
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Digest, ERRORS_FLOOR, Finds, Of, SHARE_LEAST, Sums};
+use super::instance::{Measured, WIDTH};
+use super::series::Series;
+use super::words::{self, Story};
+use super::{Beside, Names};
+
+/// Three tables: where a fourth one is slow, it is not the tables.
+const TABLES_MOST: usize = 3;
+/// A tenth of the load, in parts of which none is felt: it is not the tables either.
+const SMALL_LEAST: f32 = 0.1;
+/// Twice as much, for people to be told of it where the settings want that: a deploy may well cost half as much again.
+const NOTIFY_FACTOR: f32 = 2.0;
+/// A minute between two words about the same.
+const RESTATE_AFTER: i64 = 60;
+/// Twice as much, or half, is another story.
+const MOVED: f32 = 2.0;
+/// Half an hour less a window: what has held for so long did not end, it is usual now.
+const SETTLED: i64 = 1_790;
+
+/// What a word is about; with the instance it is the name of the finding over its life.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum About {
+    /// Statements of the instance, whatever they do.
+    Statements,
+    /// Statements on a table.
+    Table(String),
+    /// A statement whose tables are not known.
+    Digest(DigestId),
+    /// Errors of the instance.
+    Errors,
+    /// How many statements the instance answers.
+    Queries,
+}
+
+impl About {
+    /// The labels of its finding.
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        match self {
+            Self::Statements => [label("of", "statements")].into(),
+            Self::Table(table) => [label("of", "statements"), label("table", table)].into(),
+            Self::Digest(digest) => [label("of", "statements"), label("digest", &digest.to_string())].into(),
+            Self::Errors => [label("of", "errors")].into(),
+            Self::Queries => [label("of", "queries")].into(),
+        }
+    }
+
+    /// The name of the group that a digest belongs to.
+    fn key(&self) -> String {
+        match self {
+            Self::Statements => "*".to_owned(),
+            Self::Table(table) => format!("t{table}"),
+            Self::Digest(digest) => format!("d{digest}"),
+            Self::Errors => "errors".to_owned(),
+            Self::Queries => "queries".to_owned(),
+        }
+    }
+}
+
+/// Something to be said of an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    pub(super) about: About,
+    /// It began or goes on, or is over.
+    pub state: AlertState,
+    /// The start of the first window that showed it.
+    pub since: i64,
+    /// How many times as much as usual.
+    pub factor: f32,
+    /// In one sentence.
+    pub summary: String,
+    pub(super) severity: Severity,
+    /// Whether the settings want somebody to be notified.
+    pub notifies: bool,
+    /// The starts of the windows that show it.
+    pub windows: Vec<i64>,
+}
+
+/// What holds of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Groups(BTreeMap<String, Group>);
+
+/// What a group says of the last window; none where that is calm.
+type Holds<'a> = Option<(About, i64, Story<'a>, bool)>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Group {
+    about: About,
+    since: i64,
+    told: i64,
+    /// The bits of the factor that was told.
+    factor: u32,
+    count: usize,
+    notifies: bool,
+    summary: String,
+}
+
+impl Groups {
+    /// What there is to say after a window.
+    pub(super) fn settle(
+        &mut self,
+        start: i64,
+        total: &Sums,
+        digests: &mut BTreeMap<DigestId, Digest>,
+        rows: &[Measured<'_>],
+        (queries, errors): (Series, Series),
+        beside: &Beside<'_>,
+    ) -> Vec<Word> {
+        let Beside { names, settings, .. } = *beside;
+        self.assign(digests, names);
+        let mut holds: BTreeMap<String, Holds<'_>> = BTreeMap::new();
+        let mut members: BTreeMap<&str, Vec<(DigestId, &Digest)>> = BTreeMap::new();
+        for (id, digest) in digests.iter() {
+            if let Some(group) = &digest.group {
+                members.entry(group).or_default().push((*id, digest));
+            }
+        }
+        for (key, members) in members {
+            let Some((about, windows, story)) = of_digests(key, &members, rows, names) else {
+                // Calm, and not yet for long enough.
+                if self.0.contains_key(key) {
+                    holds.insert(key.to_owned(), None);
+                }
+                continue;
+            };
+            // Errors are felt by whoever gets them, whatever time they take.
+            let least = if self.0.contains_key(key) { SHARE_LEAST / 2.0 } else { SHARE_LEAST };
+            if story.of != Of::Errors && story.share < least {
+                continue;
+            }
+            let share = settings.notify_share.is_some_and(|least| story.share >= least);
+            let loud = share && story.factor >= NOTIFY_FACTOR;
+            holds.insert(key.to_owned(), Some((about, windows, story, loud)));
+        }
+        if errors.is_unusual() {
+            let most = rows.iter().max_by_key(|row| (row.sums.errors, row.digest));
+            let story = || of_total(Of::Errors, &errors, total, most, names);
+            let now = errors.deviates().then(|| (About::Errors, errors.windows(), story(), settings.notify_errors));
+            holds.insert(About::Errors.key(), now);
+        }
+        if queries.is_unusual() {
+            let most = rows.iter().max_by_key(|row| (row.sums.count, row.digest));
+            let story = || of_total(Of::Calls, &queries, total, most, names);
+            let now = queries.deviates().then(|| (About::Queries, queries.windows(), story(), false));
+            holds.insert(About::Queries.key(), now);
+        }
+        let mut said = self.ended(start, &holds);
+        for (key, now) in holds {
+            let Some((about, windows, story, loud)) = now else { continue };
+            said.extend(self.goes_on(start, key, about, windows, &story, loud, beside.instance));
+        }
+        said
+    }
+
+    /// Gives each unusual digest its group, and takes it from those that are not unusual any more. What was not told yet may still
+    /// turn out to be a part of something larger.
+    fn assign(&self, digests: &mut BTreeMap<DigestId, Digest>, names: &dyn Names) {
+        let mut tables: BTreeMap<&str, f32> = BTreeMap::new();
+        let mut fresh: Vec<DigestId> = Vec::new();
+        for (id, digest) in digests.iter_mut() {
+            if !digest.is_unusual() {
+                digest.group = None;
+            } else if digest.deviates() && digest.group.as_ref().is_none_or(|key| !self.0.contains_key(key)) {
+                fresh.push(*id);
+                for table in names.tables(*id) {
+                    *tables.entry(table).or_default() += digest.share;
+                }
+            }
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        let mut keys: BTreeMap<DigestId, String> = BTreeMap::new();
+        let mut weights: BTreeMap<String, f32> = BTreeMap::new();
+        for id in fresh {
+            let own = names.tables(id);
+            let held = own.iter().map(|table| About::Table(table.clone()).key()).find(|key| self.0.contains_key(key));
+            let heaviest =
+                || own.iter().max_by(|a, b| tables[a.as_str()].total_cmp(&tables[b.as_str()]).then(b.cmp(a)));
+            let about = || heaviest().map_or(About::Digest(id), |table| About::Table(table.clone()));
+            let key = held.unwrap_or_else(|| about().key());
+            *weights.entry(key.clone()).or_default() += digests.get(&id).map_or(0.0, |digest| digest.share);
+            keys.insert(id, key);
+        }
+        let everything = About::Statements.key();
+        let told = self.0.keys().filter(|key| is_of_digests(key));
+        let felt = weights.iter().filter(|(key, share)| **share >= SHARE_LEAST && !self.0.contains_key(*key));
+        let small: f32 = weights.values().filter(|share| **share < SHARE_LEAST).sum();
+        let whole =
+            self.0.contains_key(&everything) || told.count() + felt.count() > TABLES_MOST || small >= SMALL_LEAST;
+        for (id, key) in keys {
+            let joins = self.0.contains_key(&key) || !whole;
+            if let Some(digest) = digests.get_mut(&id) {
+                digest.group = Some(if joins { key } else { everything.clone() });
+            }
+        }
+    }
+
+    /// Groups of which nothing holds any more.
+    fn ended<T>(&mut self, start: i64, holds: &BTreeMap<String, T>) -> Vec<Word> {
+        let mut said = Vec::new();
+        self.0.retain(|key, group| {
+            if holds.contains_key(key) {
+                return true;
+            }
+            let lasted = start - group.since;
+            said.push(Word {
+                about: group.about.clone(),
+                state: AlertState::Resolved,
+                since: group.since,
+                factor: f32::from_bits(group.factor),
+                summary: words::over(&group.summary, lasted, lasted >= SETTLED),
+                severity: severity(group.notifies),
+                notifies: group.notifies,
+                windows: vec![start],
+            });
+            false
+        });
+        said
+    }
+
+    /// A group holds: a word when it begins, and when it has become another story.
+    #[allow(clippy::too_many_arguments, reason = "each is another thing, and there is one caller")]
+    fn goes_on(
+        &mut self,
+        start: i64,
+        key: String,
+        about: About,
+        windows: i64,
+        story: &Story<'_>,
+        loud: bool,
+        of: &str,
+    ) -> Option<Word> {
+        let first = start - (windows - 1) * WIDTH;
+        let (since, notifies) = match self.0.get(&key) {
+            None => (first, loud),
+            Some(group) => {
+                let moved = |before: f32, now: f32| now >= before * MOVED || now * MOVED <= before;
+                let other =
+                    moved(f32::from_bits(group.factor), story.factor) || moved(group.count as f32, story.count as f32);
+                let louder = loud && !group.notifies;
+                let due = other && start - group.told >= RESTATE_AFTER;
+                if !louder && !due {
+                    return None;
+                }
+                (group.since, loud || group.notifies)
+            }
+        };
+        let summary = words::say(&about, since, story, of);
+        let factor = story.factor.to_bits();
+        let group = Group { about: about.clone(), since, told: start, factor, count: story.count, notifies, summary };
+        let word = Word {
+            about,
+            state: AlertState::Firing,
+            since,
+            factor: story.factor,
+            summary: group.summary.clone(),
+            severity: severity(notifies),
+            notifies,
+            windows: (0..windows).rev().map(|back| start - back * WIDTH).collect(),
+        };
+        self.0.insert(key, group);
+        Some(word)
+    }
+}
+
+/// What nobody is notified of is worth knowing, no more.
+fn severity(notifies: bool) -> Severity {
+    if notifies { Severity::Warning } else { Severity::Info }
+}
+
+fn is_of_digests(key: &str) -> bool {
+    key.starts_with(['*', 't', 'd'])
+}
+
+fn about_of(key: &str) -> Option<About> {
+    Some(match key.split_at_checked(1)? {
+        ("*", _) => About::Statements,
+        ("t", table) => About::Table(table.to_owned()),
+        (_, digest) => About::Digest(digest.parse().ok()?),
+    })
+}
+
+/// The story of digests that are unusual together: the worst of them, and how many there are.
+fn of_digests<'a>(
+    key: &str,
+    members: &[(DigestId, &Digest)],
+    rows: &'a [Measured<'_>],
+    names: &'a dyn Names,
+) -> Option<(About, i64, Story<'a>)> {
+    let weight = |digest: &Digest, finds: &Finds| digest.share * finds.factor.ln().abs();
+    let found = members.iter().filter_map(|(id, digest)| Some((*id, *digest, digest.finds()?)));
+    let (id, _, finds) = found.max_by(|(a, one, of_one), (b, other, of_other)| {
+        weight(one, of_one).total_cmp(&weight(other, of_other)).then(b.cmp(a))
+    })?;
+    let deviating = members.iter().filter(|(_, digest)| digest.deviates());
+    let share = deviating.map(|(_, digest)| digest.share).sum::<f32>().min(1.0);
+    let user = rows.iter().find(|row| row.digest == id).map_or("", |row| row.user);
+    let windows = members.iter().map(|(_, digest)| digest.windows()).max().unwrap_or(1);
+    let story = Story {
+        of: finds.of,
+        factor: finds.factor,
+        usual: finds.usual,
+        now: finds.now,
+        share,
+        count: members.len(),
+        digest: Some(id),
+        user,
+        text: names.text(id),
+    };
+    Some((about_of(key)?, windows, story))
+}
+
+/// The story of a total: what it was and is, and who has most of it.
+fn of_total<'a>(
+    of: Of,
+    series: &Series,
+    total: &Sums,
+    most: Option<&'a Measured<'a>>,
+    names: &'a dyn Names,
+) -> Story<'a> {
+    let floor = if of == Of::Errors { ERRORS_FLOOR } else { 0.0 };
+    let number = |at: f32| (at.exp() - floor).max(0.0);
+    let part = most.map_or(0.0, |row| match of {
+        Of::Errors => row.sums.errors as f32 / total.errors.max(1) as f32,
+        _ => row.sums.count as f32 / total.count.max(1) as f32,
+    });
+    Story {
+        of,
+        factor: series.deviation().exp(),
+        usual: number(series.level()),
+        now: number(series.level() + series.deviation()),
+        share: part,
+        count: 1,
+        digest: most.map(|row| row.digest),
+        user: most.map_or("", |row| row.user),
+        text: most.and_then(|row| names.text(row.digest)),
+    }
+}

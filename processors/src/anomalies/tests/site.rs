@@ -1,0 +1,111 @@
+//! One instance with both processors: windows and facts go in, findings come out.
+
+use millrace_schemas::cluster::Process;
+use millrace_schemas::event::{Event, Subject};
+use millrace_schemas::ids::{ClusterId, EventId, HostId, InstanceId};
+use millrace_schemas::marks::Sequence;
+use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::alerts::Finding;
+use millrace_schemas::topics::journal::{Fact, ProcessChanged};
+
+use super::super::{Beside, Gate, Instance, Measured, Names, Settings, Sums, said, seconds};
+use crate::fold::{Fold, Saved};
+
+pub(super) struct Site {
+    pub(super) instance: Instance,
+    pub(super) gate: Fold<Gate>,
+    settings: Settings,
+    offset: u64,
+    pid: u32,
+}
+
+pub(super) fn cluster() -> ClusterId {
+    ClusterId::parse("c1").expect("legal")
+}
+
+pub(super) fn db1() -> InstanceId {
+    InstanceId::parse("db1").expect("legal")
+}
+
+impl Site {
+    pub(super) fn new(settings: Settings) -> Self {
+        let gate = Fold::new(Gate { settings: settings.clone() }, 0);
+        Self { instance: Instance::default(), gate, settings, offset: 0, pid: 1 }
+    }
+
+    /// A closed window; what is found is told 12 s after its start, as the processor of windows closes it.
+    pub(super) fn window(
+        &mut self,
+        start: i64,
+        total: &Sums,
+        rows: &[Measured<'_>],
+        names: &dyn Names,
+    ) -> Vec<Finding> {
+        let beside = Beside { names, settings: &self.settings, instance: "db1" };
+        let words = self.instance.window(start, total, rows, &beside);
+        let subject = Subject::instance(cluster(), db1());
+        let said = said("anomalies.windows.1/windows/0", &subject, &db1(), start, words, seconds(start + 12));
+        said.into_iter().flat_map(|record| self.append(record, start + 12)).collect()
+    }
+
+    /// A fact of an instance, from then.
+    pub(super) fn fact(&mut self, instance: &InstanceId, at: i64, fact: Fact) -> Vec<Finding> {
+        self.offset += 1;
+        let event = Event {
+            id: EventId::derive(&["fact", &self.offset.to_string()]),
+            source: "agent/h1".to_owned(),
+            sequence: Sequence { incarnation: 1, counter: self.offset },
+            at: seconds(at),
+            appended: Timestamp::ZERO,
+            subject: Subject::instance(cluster(), instance.clone()),
+            cause: None,
+            payload: fact,
+        };
+        self.append(event.to_record(), at)
+    }
+
+    /// The process of the server is another one.
+    pub(super) fn restart(&mut self, at: i64) -> Vec<Finding> {
+        self.pid += 1;
+        let process = Process::Running { pid: self.pid };
+        let host = HostId::parse("h1").expect("legal");
+        let change = ProcessChanged { host, boot_us: 1, process, exited_boot_us: None };
+        self.fact(&db1(), at, Fact::ProcessChanged(change))
+    }
+
+    fn append(&mut self, new: NewRecord, at: i64) -> Vec<Finding> {
+        self.offset += 1;
+        let record = Record {
+            topic: new.topic,
+            partition: 0,
+            offset: self.offset,
+            appended: seconds(at),
+            key: new.key,
+            headers: new.headers,
+            value: new.value,
+        };
+        let folded = self.gate.fold(&record);
+        folded.out.iter().map(finding).collect()
+    }
+
+    /// Both states, as they are stored.
+    pub(super) fn save(&self) -> (Vec<u8>, Vec<Saved>) {
+        (serde_json::to_vec(&self.instance).expect("writes"), self.gate.save())
+    }
+
+    /// Another process takes them up.
+    pub(super) fn restored(&self) -> Self {
+        let (instance, gate) = self.save();
+        let mut other = Self::new(self.settings.clone());
+        other.instance = serde_json::from_slice(&instance).expect("reads");
+        other.gate.restore(&gate).expect("reads");
+        Self { offset: self.offset, pid: self.pid, ..other }
+    }
+}
+
+pub(super) fn finding(record: &NewRecord) -> Finding {
+    let event = Event::<Fact>::from_json(record.value.as_deref().expect("a value"), false).expect("an event");
+    let Fact::Finding(finding) = event.payload else { panic!("{:?}", event.payload) };
+    *finding
+}
