@@ -1,5 +1,6 @@
 //! Files for other programs, as another program reads them: the real window processor fills a lake, `DuckDB` counts its rows.
 
+use millrace::roles::lake::ROWS_MAX;
 use millrace_schemas::topics::slow_queries::{Slow, SlowQuery};
 use millrace_sinks::lake::place::Location;
 use millrace_test_servers::duckdb;
@@ -116,5 +117,52 @@ async fn what_duckdb_counts_in_the_lake_is_what_the_windows_are() {
     for (column, q) in [("p50_us", 0.5), ("p95_us", 0.95), ("p99_us", 0.99)] {
         assert_eq!(times[column].as_u64(), sketch.quantile(q), "{column}");
     }
+    up.stop().await;
+}
+
+/// Rows of a record of windows: as many as a busy instance has digests in 10 s.
+const ROWS: u16 = 400;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_rows_become_files_before_their_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path(), Vec::new());
+    settings.lakes = vec![config::Lake { roll_after: Duration::from_hours(1), ..lake(folder.path()) }];
+    let up = Up::start(&settings, Roles { sink: true, ..Roles::NONE }).expect("it starts");
+    let like = examples::rows().remove(0);
+    let begins = jiff::Timestamp::now().as_second() / 86_400 * 86_400;
+    let records = ROWS_MAX / usize::from(ROWS) + 2;
+    for at in 0..records {
+        let window = |digest: u16| {
+            let mut id = [9; 16];
+            id[..2].copy_from_slice(&digest.to_be_bytes());
+            let row = Row { second: begins + 10 * at as i64, digest: DigestId(id), ..like.clone() };
+            windows::Window { width_seconds: 10, revision: 1, closed: true, row }
+        };
+        let rows: Vec<_> = (0..ROWS).map(window).collect();
+        let value = Some(windows::encode(&rows).expect("encodes").into());
+        let record = NewRecord { topic: Topic::Windows, value, ..record(&[], at as u64) };
+        up.bus.append(vec![record]).await.expect("taken");
+    }
+    let until = Instant::now() + PATIENCE;
+    let count = || {
+        let files = format!("'{}/lake/windows/*/*/*.parquet'", folder.path().display());
+        if !folder.path().join("lake/windows").exists() {
+            return 0;
+        }
+        let answer = duckdb(&format!("SELECT count(*) AS n FROM {files}"));
+        let row: serde_json::Value = serde_json::from_str(&answer).expect("a row");
+        row["n"].as_u64().expect("a number") as usize
+    };
+    while count() == 0 {
+        assert!(Instant::now() < until, "no file before its time");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let there = count();
+    assert!(
+        there >= ROWS_MAX && there <= records * usize::from(ROWS),
+        "{there} rows of {}",
+        records * usize::from(ROWS)
+    );
     up.stop().await;
 }
