@@ -1,5 +1,6 @@
 //! Tests of the binary on real servers.
 
+mod anomalies;
 pub(crate) mod authority;
 mod away;
 mod beside;
