@@ -140,11 +140,9 @@ impl Site {
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();
         let (cluster, console) = (&self.cluster, wish.console);
-        let mut store =
-            self.store.as_ref().map_or_else(String::new, |store| format!("  the store; {}\n", store.page()));
-        if let Some(listeners) = &self.listeners {
-            store.push_str(&format!("  the Alertmanager: {}\n", listeners.page()));
-        }
+        let store = self.store.as_ref().map(|store| format!("  the store; {}\n", store.page()));
+        let listeners = self.listeners.as_ref().map(|one| format!("  the Alertmanager: {}\n", one.page()));
+        let store: String = store.into_iter().chain(listeners).collect();
         Ok(format!(
             "\neverything is left running in {}\n  the console: http://{console}\n{store}  {program} why {cluster} --console http://{console}\n  \
              {program} events journal --console http://{console}\n  {program} cluster list --config {}\npress Ctrl-C to stop and remove it",
