@@ -62,7 +62,7 @@ const ROLES: [Role; 8] = [
     Role {
         name: "process",
         writes: &["journal", "digests", "windows", "actions", "alerts", "routes", "dead", "state"],
-        reads: &["journal", "queries", "samples", "digests", "actions", "alerts", "routes", "state"],
+        reads: &["journal", "queries", "samples", "digests", "windows", "actions", "alerts", "routes", "state"],
         groups: &["millrace.windows.1", "millrace.digests.1", "millrace.refusals.1"],
         looks: true,
     },
@@ -76,7 +76,7 @@ const ROLES: [Role; 8] = [
     Role {
         name: "sink",
         writes: &["dead", "state"],
-        reads: &["journal", "queries", "samples", "digests", "windows", "actions", "alerts", "state"],
+        reads: &["journal", "queries", "samples", "slow-queries", "digests", "windows", "actions", "alerts", "state"],
         groups: &["millrace.channel.ops.v1"],
         looks: true,
     },
