@@ -2,7 +2,7 @@
 //! at which each would have been said. The processors are those that judge live. Everything that is there is folded, since a judgement
 //! rests on what came before; who asks for a span of time is shown what falls into it. Nothing is written anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use millrace_processors::Folds;
@@ -40,54 +40,87 @@ pub struct Tested {
     pub unreadable: u64,
 }
 
-/// What is recorded, each in the order of its partitions.
-#[derive(Debug, Default)]
+/// Records as they are read, each partition in its order.
+pub type Records = Box<dyn Iterator<Item = anyhow::Result<Record>>>;
+
+/// What is recorded. It is read once, in this order, and not kept: a bus may have a week of a fleet.
 pub struct Recorded {
     /// The texts and tables of digests.
-    pub digests: Vec<Record>,
-    /// Windows.
-    pub windows: Vec<Record>,
+    pub digests: Records,
     /// Samples.
-    pub samples: Vec<Record>,
+    pub samples: Records,
+    /// Windows.
+    pub windows: Records,
     /// The journal.
-    pub journal: Vec<Record>,
+    pub journal: Records,
+}
+
+/// Nothing was recorded.
+pub fn none() -> Records {
+    Box::new(std::iter::empty())
 }
 
 /// Folds it all.
-pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> Tested {
+pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyhow::Result<Tested> {
     let mut tested = Tested::default();
     let mut names = Dictionary::default();
-    recorded.digests.iter().for_each(|record| names.learn(record));
+    for record in recorded.digests {
+        names.learn(&record?);
+    }
     let mut samples = Folds::new(Sampled::new(Arc::clone(rules)));
-    for record in &recorded.samples {
-        let folded = samples.fold(record);
+    for record in recorded.samples {
+        let record = record?;
+        let folded = samples.fold(&record);
         tested.take(folded.out, &folded.fate, record.appended);
     }
-    // What is unusual is judged anew. Where no windows were kept, as in an archive, what was said of them then stands.
-    let anew = !recorded.windows.is_empty();
-    let mut windows: BTreeMap<u32, Anomalies> = BTreeMap::new();
-    let mut journal = recorded.journal;
-    journal.retain(|record| !(anew && was_unusual(record)));
-    for record in &recorded.windows {
-        let judge =
-            windows.entry(record.partition).or_insert_with(|| Anomalies::new(record.partition, settings.clone()));
-        let folded = judge.fold(record, &names);
+    let (mut judges, mut unusual): (BTreeMap<u32, Anomalies>, BTreeMap<u32, VecDeque<Record>>) = Default::default();
+    for record in recorded.windows {
+        let record = record?;
+        let partition = record.partition;
+        let judge = judges.entry(partition).or_insert_with(|| Anomalies::new(partition, settings.clone()));
+        let folded = judge.fold(&record, &names);
         tested.take(Vec::new(), &folded.fate, record.appended);
-        journal.extend(folded.out.into_iter().map(|new| landed(new, record)));
+        unusual.entry(partition).or_default().extend(folded.out.into_iter().map(|new| landed(new, &record)));
     }
-    journal.sort_by_key(|record| record.appended);
-    let (mut judged, mut gate) =
-        (Folds::new(Journal::new(Arc::clone(rules))), Folds::new(Gate { settings: settings.clone() }));
-    for (offset, record) in (0..).zip(&journal) {
-        // Records of two topics are one journal now, with offsets of its own.
-        let record = Record { offset, ..record.clone() };
+    // What is unusual is judged anew. Where no windows were kept, as in an archive, what was said of them then stands.
+    let anew = !judges.is_empty();
+    let mut judged = Judged {
+        rules: Folds::new(Journal::new(Arc::clone(rules))),
+        gate: Folds::new(Gate { settings: settings.clone() }),
+        offset: 0,
+    };
+    for record in recorded.journal {
+        let record = record?;
+        let before = unusual.entry(record.partition).or_default();
+        while let Some(one) = before.pop_front_if(|one| one.appended <= record.appended) {
+            judged.take(one, &mut tested);
+        }
+        if !(anew && was_unusual(&record)) {
+            judged.take(record, &mut tested);
+        }
+    }
+    unusual.into_values().flatten().for_each(|one| judged.take(one, &mut tested));
+    tested.said.sort_by_key(|said| said.at);
+    Ok(tested)
+}
+
+/// The processors of the journal.
+struct Judged {
+    rules: Folds<Journal>,
+    gate: Folds<Gate>,
+    /// Records of two topics are one journal now, with offsets of its own.
+    offset: u64,
+}
+
+impl Judged {
+    fn take(&mut self, record: Record, tested: &mut Tested) {
+        let record = Record { offset: self.offset, ..record };
+        self.offset += 1;
         let read = Event::from_record(&record);
-        let (by_rules, by_gate) = (judged.fold_read(&record, &read), gate.fold_read(&record, &read));
+        let (by_rules, by_gate) = (self.rules.fold_read(&record, &read), self.gate.fold_read(&record, &read));
         tested.take(by_rules.out, &by_rules.fate, record.appended);
         tested.take(by_gate.out, &Fate::Folded, record.appended);
     }
-    tested.said.sort_by_key(|said| said.at);
-    tested
 }
 
 /// A fact as it would lie in the journal, appended when the window came.
@@ -213,20 +246,21 @@ mod tests {
 
     #[test]
     fn rules_and_anomalies_fire_over_what_was_recorded_and_twice_is_the_same() {
+        let slow = |number: i64| if (100..120).contains(&number) { 9_000 } else { 2_000 };
+        let failed = |number: i64| if (40..70).contains(&number) { 400 } else { 0 };
         let recorded = || Recorded {
-            windows: (0..130)
-                .map(|number| window(number, if (100..120).contains(&number) { 9_000 } else { 2_000 }))
-                .collect(),
-            journal: (0..130).map(|number| load(number, if (40..70).contains(&number) { 400 } else { 0 })).collect(),
-            ..Recorded::default()
+            digests: none(),
+            samples: none(),
+            windows: Box::new((0..130).map(move |number| Ok(window(number, slow(number))))),
+            journal: Box::new((0..130).map(move |number| Ok(load(number, failed(number))))),
         };
         let rules = Arc::new(Rules::read("").expect("shipped"));
-        let tested = test(recorded(), &rules, &Settings::default());
+        let tested = test(recorded(), &rules, &Settings::default()).expect("readable");
         let names: Vec<(&str, AlertState)> =
             tested.said.iter().map(|said| (said.finding.rule.as_str(), said.finding.state)).collect();
         let expected = ["ErrorsHigh", "Anomaly"].map(|rule| [(rule, AlertState::Firing), (rule, AlertState::Resolved)]);
         assert_eq!(names, expected.concat(), "{:#?}", tested.said);
         assert_eq!(tested.said[2].at, at(START + 101 * 10 + 12));
-        assert_eq!(test(recorded(), &rules, &Settings::default()), tested);
+        assert_eq!(test(recorded(), &rules, &Settings::default()).expect("readable"), tested);
     }
 }

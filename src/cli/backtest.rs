@@ -18,7 +18,7 @@ use super::anomaly::{Columns, Row, read_row};
 use super::input::places;
 use super::output::{Form, answer, cut, printable};
 use super::site::Source;
-use crate::backtest::{Recorded, Said, test};
+use crate::backtest::{Recorded, Records, Said, none, test};
 use crate::config;
 use crate::journal::{SCHEMA_VERSION, appended_to, archived};
 
@@ -80,11 +80,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shown = |at: Timestamp| arguments.from.is_none_or(|from| at >= from) && arguments.to.is_none_or(|to| at < to);
     let (settings, mut all) = (arguments.source.anomalies()?, Vec::new());
     if let Some(bus) = arguments.source.open()? {
-        let read = |topic| appended_to(&bus, topic)?.collect::<anyhow::Result<Vec<_>>>();
+        let read = |topic| -> anyhow::Result<Records> { Ok(Box::new(appended_to(&bus, topic)?)) };
         all.push(Recorded {
             digests: read(Topic::Digests)?,
-            windows: read(Topic::Windows)?,
             samples: read(Topic::Samples)?,
+            windows: read(Topic::Windows)?,
             journal: read(Topic::Journal)?,
         });
     } else if arguments.paths.is_empty() {
@@ -94,14 +94,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     for path in &arguments.paths {
         if is_archive(path) {
-            let journal = archived(path)?.collect::<anyhow::Result<Vec<_>>>()?;
-            all.push(Recorded { journal, ..Recorded::default() });
+            let journal: Records = Box::new(archived(path)?);
+            all.push(Recorded { digests: none(), samples: none(), windows: none(), journal });
         } else {
             series(path, &mut told)?;
         }
     }
     for recorded in all {
-        let tested = test(recorded, &rules, &settings);
+        let tested = test(recorded, &rules, &settings)?;
         (told.records, told.unreadable) = (told.records + tested.records, told.unreadable + tested.unreadable);
         told.findings.extend(tested.said.into_iter().map(|Said { at, cluster, finding }| Shown {
             at,
