@@ -23,7 +23,7 @@ use super::cluster::Asking;
 use super::ledger::Ledger;
 use super::output::{answer, printable};
 use crate::config;
-use crate::console::view::AlertLine;
+use crate::console::view::{AlertLine, urgency};
 use crate::journal::{SCHEMA_VERSION, appended_to};
 
 /// 8 digits name one of 65,000 alerts alone, as a rule; fewer are accepted where they do.
@@ -191,10 +191,7 @@ fn open(asking: &Asking) -> anyhow::Result<Alerting> {
 fn list(asking: &Asking) -> anyhow::Result<()> {
     let ledger = open(asking)?;
     let mut alerts: Vec<Line<'_>> = firing(&ledger).collect();
-    alerts.sort_by_key(|line| {
-        let alert = line.alert;
-        (alert.quiet.is_some(), std::cmp::Reverse(alert.severity), std::cmp::Reverse(alert.starts_at))
-    });
+    alerts.sort_by_key(|line| urgency(line.alert));
     let silences: Vec<Silent<'_>> = ledger
         .clusters()
         .flat_map(|(cluster, state)| state.silences().map(move |silence| Silent { cluster, silence }))

@@ -23,7 +23,7 @@ use millrace_schemas::topics::routes::{Route, Routing};
 
 use crate::journal::why::describe;
 pub use load::{TopDigest, Trend};
-pub use table::{AlertLine, ReplicaLine};
+pub use table::{AlertLine, ReplicaLine, urgency};
 
 /// 200 actions: months of a healthy fleet, or a bad night.
 const SWITCHES_MAX: usize = 200;

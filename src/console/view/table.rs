@@ -9,7 +9,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{Alert, AlertState, Quiet, Severity, WATCHDOG};
 use serde::Serialize;
 
-use super::View;
+use super::{Said, View};
 
 /// A member of a cluster and how far it is behind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +51,11 @@ pub struct AlertLine {
     pub acknowledged_by: Option<String>,
     /// What it hides: rules with the instances that they are about.
     pub hides: Vec<String>,
+}
+
+/// What alerts are sorted by: those that people are told of before those that are quiet, the worst first, of those the newest.
+pub fn urgency(alert: &Alert) -> impl Ord + use<> {
+    (alert.quiet.is_some(), Reverse(alert.severity), Reverse(alert.starts_at))
 }
 
 impl AlertLine {
@@ -160,12 +165,9 @@ impl View {
     /// The alerts that fire: those that people are told of, the worst first, then the quiet ones. The watchdog, which always
     /// fires, is for channels alone.
     pub fn alerts(&self) -> Vec<AlertLine> {
-        let mut lines: Vec<AlertLine> = self
-            .said()
-            .filter(|said| said.alert.state == AlertState::Firing && said.alert.name != WATCHDOG)
-            .map(|said| AlertLine::of(&said.cluster, &said.alert))
-            .collect();
-        lines.sort_by_key(|line| (line.quiet.is_some(), Reverse(line.severity), Reverse(line.starts_at)));
-        lines
+        let fires = |said: &&Said| said.alert.state == AlertState::Firing && said.alert.name != WATCHDOG;
+        let mut firing: Vec<&Said> = self.said().filter(fires).collect();
+        firing.sort_by_key(|said| urgency(&said.alert));
+        firing.into_iter().map(|said| AlertLine::of(&said.cluster, &said.alert)).collect()
     }
 }
