@@ -69,6 +69,25 @@ fn find_further(text: &[u8], mut at: usize, kind: impl Kind) -> usize {
     text.len()
 }
 
+/// Where from `at` on something may begin that is no word, blank or operator: a digit with no word before it, a quote of any kind,
+/// a comment, a variable or a backslash; or the end of the text. Nothing of a word stands before `at`.
+#[inline(always)]
+pub(super) fn beginning(text: &[u8], mut at: usize) -> usize {
+    let mut word_before = 0;
+    while at < text.len() {
+        let bytes = Bytes::of(chunk(text, at));
+        let digits = bytes.within(0, b'0', b'9');
+        let words = bytes.word(digits).bits();
+        let marks = digits.bits() & !(words << 1 | word_before) | bytes.begins().bits();
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize;
+        }
+        word_before = words >> (WIDE - 1) & 1;
+        at += WIDE;
+    }
+    text.len()
+}
+
 /// Where the word that stands at `at` ends.
 #[inline(always)]
 pub(super) fn word_end(text: &[u8], at: usize) -> usize {
@@ -102,8 +121,7 @@ impl Kind for NoWord {
     #[inline(always)]
     fn marks(self, chunk: Chunk) -> u32 {
         let bytes = Bytes::of(chunk);
-        let named = bytes.within(0x20, b'a', b'z').or(bytes.within(0, b'0', b'9'));
-        !named.or(bytes.equal(b'_')).or(bytes.equal(b'$')).or(bytes).bits() & ALL
+        !bytes.word(bytes.within(0, b'0', b'9')).bits() & ALL
     }
 }
 
@@ -156,6 +174,21 @@ impl Bytes {
     fn within(self, with: u8, low: u8, high: u8) -> Bytes {
         let above = (self.0 | u8x16::splat(with)) - u8x16::splat(low);
         Bytes(above.min(u8x16::splat(high - low)).simd_eq(above))
+    }
+
+    /// Bytes of words, by their highest bit, where it is known which are digits.
+    #[inline(always)]
+    fn word(self, digits: Bytes) -> Bytes {
+        self.within(0x20, b'a', b'z').or(digits).or(self.equal(b'_')).or(self.equal(b'$')).or(self)
+    }
+
+    /// Bytes that begin something else than a word, a number or an operator. A bit that is set finds two of them at once, and `|` with
+    /// the backslash.
+    #[inline(always)]
+    fn begins(self) -> Bytes {
+        let with = |bit: u8, byte: u8| Bytes(self.0 | u8x16::splat(bit)).equal(byte);
+        let (quotes, hash) = (self.equal(b'\'').or(with(0x20, b'`')), with(0x01, b'#'));
+        quotes.or(hash).or(with(0x02, b'/')).or(with(0x20, b'|'))
     }
 
     #[inline(always)]

@@ -115,6 +115,25 @@ impl<'a> Lexer<'a> {
         (self.doubtful && self.first_escape < self.sql.len()).then_some(self.first_escape)
     }
 
+    /// What begins at `at` with a digit or one of the three quotes, and where it ends; nothing before it was read.
+    #[inline(always)]
+    pub(super) fn read_at(&mut self, at: usize, first: u8) -> (Lexeme, usize) {
+        self.at = at;
+        let lexeme = match first {
+            b'0'..=b'9' => self.number(at, first),
+            b'`' => self.name(first, Lexeme::Quoted),
+            _ => self.string(first),
+        };
+        (lexeme, self.at)
+    }
+
+    /// Where the comment ends that begins at `at`; none when it is code, or not closed.
+    #[inline(never)]
+    pub(super) fn plain_comment_at(&mut self, at: usize) -> Option<usize> {
+        self.at = at;
+        (self.code_opening().is_none() && self.skip_comment()).then_some(self.at)
+    }
+
     /// The first byte behind the blanks that follow the last token.
     pub(super) fn next_byte(&self) -> Option<u8> {
         self.sql[self.at..].iter().copied().find(|b| !b.is_ascii_whitespace())
@@ -217,13 +236,7 @@ impl<'a> Lexer<'a> {
 
     /// Skips a comment, or only the opening of one whose body is code. False when it is not closed.
     fn comment(&mut self) -> bool {
-        let opening = if self.peek(2) == b'!' {
-            3
-        } else if self.peek(2) == b'M' && self.peek(3) == b'!' {
-            4
-        } else {
-            return self.skip_comment();
-        };
+        let Some(opening) = self.code_opening() else { return self.skip_comment() };
         let digits = self.sql[self.at + opening..].iter().take(6).take_while(|b| b.is_ascii_digit());
         let (mut version, mut length) = (0_u32, 0);
         for digit in digits {
@@ -236,6 +249,15 @@ impl<'a> Lexer<'a> {
         self.at += opening + length;
         self.code_comments += 1;
         true
+    }
+
+    /// How long the opening of a comment is whose body is code.
+    fn code_opening(&self) -> Option<usize> {
+        match (self.peek(2), self.peek(3)) {
+            (b'!', _) => Some(3),
+            (b'M', b'!') => Some(4),
+            _ => None,
+        }
     }
 
     fn skip_comment(&mut self) -> bool {

@@ -357,6 +357,31 @@ proptest! {
     }
 }
 
+fn value() -> impl Strategy<Value = &'static str> {
+    let numbers = ["5", "40", "0x1f", "0b1", "0", "1.5", "7e3", "2e-1", ".5", "1.", "1a", "0x", "2x"];
+    let strings = ["'a'", "'b''c'", "'\\''", "'", "\"q\"", "x'1f'", "'#'", "?", "null", "a", "/* c */", "(1)", ""];
+    prop::sample::select([numbers, strings].concat())
+}
+
+proptest! {
+    /// What differs in its values, and in nothing else or hardly, has the id of its own text.
+    #[test]
+    fn shapes_of_other_values_change_no_id(
+        parts in prop::collection::vec((fragment(), [value(), value(), value()]), 0..10),
+        ansi_quotes: bool,
+        no_backslash_escapes: bool,
+    ) {
+        let syntax = Syntax { mode: SqlMode { ansi_quotes, no_backslash_escapes }, charset: Charset::default() };
+        let mut scanner = Scanner::reading(syntax);
+        for turn in 0..3 {
+            let sql: Vec<&str> = parts.iter().flat_map(|(fragment, values)| [fragment.as_str(), values[turn]]).collect();
+            let sql = sql.concat();
+            let digest = Scanner::reading(syntax).digest(sql.as_bytes());
+            prop_assert_eq!(scanner.id_of(sql.as_bytes()), digest.id, "{:?} is {:?}", sql, digest.text);
+        }
+    }
+}
+
 #[test]
 fn a_shape_says_all_that_a_text_depends_on() {
     let statements = [
@@ -378,6 +403,20 @@ fn a_shape_says_all_that_a_text_depends_on() {
         "SELECT a, bc FROM t",
         "INSERT INTO count (a) VALUES (1), (2), (3)",
         "INSERT INTO t VALUES (1, now()), (2, now())",
+        "SELECT x'41', 1",
+        "SELECT x\"41\", 1",
+        "SELECT _utf8 0x41",
+        "SELECT _utf8 041",
+        "SELECT t.5, 't'.5",
+        "SELECT 1.5.6",
+        "SELECT a/* 'b' */, 1",
+        "SELECT a /*!50000 , 1 */",
+        "SELECT /*Main*/ 1, 2, 3",
+        "SELECT `a 1`, `a 2`",
+        "SELECT `a 2`, `a 1`",
+        "SELECT a--1",
+        "SELECT a-- 1",
+        "SELECT @5, @@5, @a5, @'5'",
     ];
     let long = format!("SELECT {0} FROM {0}{0}{0}", "long_name_".repeat(30));
     let mut scanner = Scanner::new();
