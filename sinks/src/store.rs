@@ -1,6 +1,6 @@
 //! Writes points to a store of time series: one that takes the line protocol (InfluxDB 2 by `/api/v2/write`, InfluxDB 1 by `/write`,
-//! and what speaks like them), one that takes Prometheus' remote write, or Graphite's lines ([`crate::graphite`]). Encoded points enter; leaves that they are stored, that one
-//! is bad, or that the store is away. It never gives up a point itself.
+//! and what speaks like them), one that takes Prometheus' remote write, or Graphite's lines ([`crate::graphite`]). Encoded points enter;
+//! leaves that they are stored, that one is bad, or that the store is away. It never gives up a point itself.
 //!
 //! Two clients: the crate `influxdb2` writes by the v2 API, over plain HTTP ([`crate::influx`]). It cannot speak TLS here (it brings
 //! an old one of its own), drops the path of a base address, knows no v1, and does not tell `Retry-After`; for those there is the
@@ -69,12 +69,7 @@ impl Api {
         match self {
             Self::Remote => remote::encode(point, out).map(|()| 0),
             Self::Graphite { tagged } => graphite::encode(point, *tagged, out),
-            Self::V2 { .. } | Self::V1 { .. } => {
-                let mut text = String::new();
-                let replaced = line::encode(point, &mut text)?;
-                out.extend_from_slice(text.as_bytes());
-                Ok(replaced)
-            }
+            Self::V2 { .. } | Self::V1 { .. } => line::encode(point, out),
         }
     }
 

@@ -72,7 +72,7 @@ fn what_the_encoder_writes_is_what_the_store_has() {
     // Each label is another, so that each has a series; what is replaced has no twin.
     let labels =
         ["plain", "a b", "a,b", "a=b", "C:\\dir", "\"quoted\"", "é\u{1F600}", "#", "a\\b", "tail/", "x'y", "{}[]()|"];
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for (at, label) in (0..).zip(labels) {
         let labels = vec![("a", label.to_owned()), ("empty", String::new())];
         let fields = vec![("f", f64::from(at)), ("g", 1e-9)];
@@ -84,7 +84,7 @@ fn what_the_encoder_writes_is_what_the_store_has() {
         let point = Point { measurement: "exact", labels, fields: vec![("f", 99.0)], at: Timestamp(AT_MS * 1_000) };
         assert_eq!(line::encode(&point, &mut lines), Ok(replaced));
     }
-    influx.send(lines.as_bytes()).expect("every line is one");
+    influx.send(&lines).expect("every line is one");
     let stored = stored(&store, "exact_f");
     for (at, label) in (0..).zip(labels) {
         assert_eq!(stored.get(label), Some(&vec![f64::from(at)]), "{label:?} in {stored:?}");
@@ -104,7 +104,7 @@ fn whatever_a_label_is_the_store_reads_it_as_we_say() {
     let influx = Store::new(&store.url(), &v2(), "").expect("a way");
     let (mut runner, label) = (TestRunner::default(), "\\PC{1,30}|[a-c\\\\,= \n\t\"#{}]{1,15}");
     let mut expected = BTreeMap::new();
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for at in 0..MADE_UP {
         let label = label.new_tree(&mut runner).expect("one").current();
         // Labels that are carried alike are one series, whose last number counts: each has a moment of its own.
@@ -118,7 +118,7 @@ fn whatever_a_label_is_the_store_reads_it_as_we_say() {
         line::encode(&point, &mut lines).expect("legal");
         expected.entry(line::tests::carried(&label)).or_insert_with(Vec::new).push(at as f64);
     }
-    influx.send(lines.as_bytes()).expect("every line is one");
+    influx.send(&lines).expect("every line is one");
     let stored = stored(&store, "made_up_f");
     for (label, values) in &expected {
         assert_eq!(stored.get(label), Some(values), "{label:?}");

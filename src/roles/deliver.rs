@@ -1,16 +1,19 @@
-//! Appends what a processor made of its input until it is done: what was decided or counted is not forgotten because the bus was
-//! away for a moment. Who is told that it is not done must not store that it were.
+//! How a role waits for the bus, and sees meanwhile that it is to stop. Appends what a processor made of its input until it is done: what
+//! was decided or counted is not forgotten because the bus was away for a moment. Who is told that it is not done must not store that it were.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use millrace_schemas::record::{Bytes, NewRecord};
 
-use crate::bus::{Error, Landed, Receipt, SharedBus, too_large};
+use crate::bus::{Error, Landed, Receipt, SharedBus, Snapshot, too_large};
 
 /// 100 ms to 2 s between attempts while the bus is unavailable.
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(2);
+/// 100 ms: how long a role sleeps before it sees that it is to stop.
+const STOP_WITHIN: Duration = Duration::from_millis(100);
 
 /// 8 MiB an append: with the one before it a quarter of what a producer has room for. A record that finds none there is refused,
 /// and all of its append is sent again.
@@ -89,6 +92,31 @@ impl<'a> Outbox<'a> {
     }
 }
 
+/// Sleeps for `wait`, or until `stop`.
+pub(super) fn pause(stop: &AtomicBool, wait: Duration) {
+    let until = Instant::now() + wait;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(STOP_WITHIN.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// What was saved under the name of a processor, waited for while the bus is away; none when `stop` came first.
+pub(super) fn loaded(bus: &SharedBus, processor: &str, stop: &AtomicBool) -> anyhow::Result<Option<Vec<Snapshot>>> {
+    let mut wait = RETRY_FROM;
+    loop {
+        match bus.load(processor) {
+            Ok(saved) => return Ok(Some(saved)),
+            Err(Error::Unavailable(_)) if stop.load(Ordering::Relaxed) => return Ok(None),
+            Err(error @ Error::Unavailable(_)) => {
+                tracing::warn!(%error, processor, "what it saved cannot be loaded yet");
+            }
+            Err(error) => return Err(error).with_context(|| format!("what {processor} saved cannot be loaded")),
+        }
+        pause(stop, wait);
+        wait = (wait * 2).min(RETRY_TO);
+    }
+}
+
 /// Appends `records`, in order and in one append. False when `stop` came first; then it is not known whether they were.
 /// One that no bus takes is refused alone, which the bus counts: it would be refused for ever, and the others with it.
 #[must_use]
@@ -118,14 +146,13 @@ fn until_done(bus: &SharedBus, records: &[NewRecord], what: &str, stop: &AtomicB
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-    use std::time::Instant;
 
     use millrace_schemas::record::{Bytes, Headers, VALUE_BYTES_MAX};
     use millrace_schemas::topics::Topic;
 
     use super::*;
     use crate::bus::memory::{Faults, MemoryBus};
-    use crate::bus::{Assignment, Bus, Reader, Snapshot};
+    use crate::bus::{Assignment, Bus, Reader};
 
     fn record(bytes: usize) -> NewRecord {
         NewRecord {

@@ -19,7 +19,7 @@ use millrace_schemas::topics::Topic;
 use millrace_sinks::lake::place::Failed;
 use millrace_sinks::lake::{File, Gathered, LOOK_BACK, Place, TOPICS};
 
-use super::deliver::Stopped;
+use super::deliver::{Stopped, loaded, pause};
 use super::lag::Lag;
 use super::process::dead;
 use crate::bus::{Assignment, Error, From, Polled, SharedBus, Snapshot, failpoint};
@@ -30,8 +30,6 @@ const WAIT: Duration = Duration::from_millis(500);
 /// 1 s to 1 min between attempts while the place is away: files are written by the hour.
 const RETRY_FROM: Duration = Duration::from_secs(1);
 const RETRY_TO: Duration = Duration::from_mins(1);
-/// 100 ms: how long it sleeps before it sees that it is to stop.
-const STOP_WITHIN: Duration = Duration::from_millis(100);
 /// 100,000 rows of all partitions together, at 1.1 KB each, as measured, some 110 MiB: then the partition that has most becomes files
 /// before its time.
 pub const ROWS_MAX: usize = 100_000;
@@ -72,7 +70,8 @@ pub fn run(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     let place = Place::open(&settings.location).with_context(|| format!("the store {}", settings.name))?;
-    let Some(saved) = restored(bus, settings, stop)? else { return Ok(()) };
+    let Some(saved) = loaded(bus, &processor(&settings.name), stop)? else { return Ok(()) };
+    let saved = restored(saved);
     let mut lake = Lake { settings, bus, metrics, lag, stop, place, saved, parts: BTreeMap::new() };
     let from = TOPICS.map(|topic| (topic, lake.begin(topic)));
     let mut reader = bus.reader(Assignment::Manual(from.to_vec())).context("the lake's sink cannot read")?;
@@ -104,23 +103,13 @@ pub fn processor(name: &str) -> String {
 
 type Saved = BTreeMap<(Topic, u32), (u64, Option<u64>)>;
 
-/// What was saved; none when `stop` came first.
-fn restored(bus: &SharedBus, settings: &config::Lake, stop: &AtomicBool) -> anyhow::Result<Option<Saved>> {
+/// Positions by what was saved.
+fn restored(saved: Vec<Snapshot>) -> Saved {
     let read = |one: Snapshot| {
         let planned = std::str::from_utf8(&one.value).ok().and_then(|text| text.parse().ok());
         Some(((one.entity.parse().ok()?, one.partition), (one.next, planned)))
     };
-    loop {
-        match bus.load(&processor(&settings.name)) {
-            Ok(saved) => return Ok(Some(saved.into_iter().filter_map(read).collect())),
-            Err(error @ Error::Unavailable(_)) if !stop.load(Ordering::Relaxed) => {
-                tracing::warn!(%error, store = settings.name, "the positions of the store cannot be loaded yet");
-                std::thread::sleep(WAIT);
-            }
-            Err(Error::Unavailable(_)) => return Ok(None),
-            Err(error) => return Err(error).context("the positions of the store cannot be loaded"),
-        }
-    }
+    saved.into_iter().filter_map(read).collect()
 }
 
 /// Done, or it was to stop before.
@@ -266,7 +255,7 @@ impl Lake<'_> {
                     }
                 }
             }
-            self.pause(wait);
+            pause(self.stop, wait);
             wait = (wait * 2).min(RETRY_TO);
             if self.is_stopping() {
                 return Ok(Err(Stopped));
@@ -284,17 +273,10 @@ impl Lake<'_> {
                 Err(_) if self.is_stopping() => return Ok(Err(Stopped)),
                 Err(error @ Error::Unavailable(_)) => {
                     tracing::warn!(%error, store = self.name(), "a position is not saved yet");
-                    self.pause(RETRY_FROM);
+                    pause(self.stop, RETRY_FROM);
                 }
                 Err(error) => return Err(error).context("a position of the lake cannot be saved"),
             }
-        }
-    }
-
-    fn pause(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        while Instant::now() < until && !self.is_stopping() {
-            std::thread::sleep(STOP_WITHIN.min(until.saturating_duration_since(Instant::now())));
         }
     }
 }

@@ -98,38 +98,46 @@ impl Budgets {
         let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
         let windows = windows::decode(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
         let closed = windows.into_iter().filter(|window| window.closed && window.width_seconds == WIDTH_SECONDS);
-        let mut by_window: BTreeMap<(InstanceId, i64), Vec<Row>> = BTreeMap::new();
+        // A record has few windows, with their rows beside each other.
+        let mut by_window: Vec<Vec<Row>> = Vec::new();
         for Window { row, .. } in closed {
-            by_window.entry((row.instance.clone(), row.second)).or_default().push(row);
+            let same = |rows: &&mut Vec<Row>| (rows[0].second, &rows[0].instance) == (row.second, &row.instance);
+            match by_window.iter_mut().rev().find(same) {
+                Some(rows) => rows.push(row),
+                None => by_window.push(vec![row]),
+            }
         }
-        let parts = by_window.into_iter();
-        Ok(parts.flat_map(|((instance, start), rows)| self.window(cluster, &instance, start, rows, texts)).collect())
+        by_window.sort_by(|one, other| (&one[0].instance, one[0].second).cmp(&(&other[0].instance, other[0].second)));
+        Ok(by_window.into_iter().flat_map(|rows| self.window(cluster, rows, texts)).collect())
     }
 
+    /// The points of a window: of its rows, of which there is one at least.
     fn window(
         &mut self,
         cluster: &str,
-        instance: &InstanceId,
-        start: i64,
         mut rows: Vec<Row>,
         texts: &BTreeMap<DigestId, (String, String)>,
     ) -> Vec<Point> {
+        let (instance, start) = (rows[0].instance.clone(), rows[0].second);
         let told = self.told.entry((cluster.to_owned(), instance.clone())).or_default();
         if told.start != start {
             *told = Told { start, ..Told::default() };
         }
         let place = Place { cluster, instance: instance.as_str(), host: "" };
         let at = Timestamp((start + i64::from(WIDTH_SECONDS)) * 1_000_000);
-        let mut lines = Lines::default();
-        rows.sort_by_cached_key(|row| (Reverse(row.rt_sum_us), row.digest, row.schema.clone(), row.user.clone()));
-        let mut points = Vec::new();
+        let key = |row: &'_ Row| (Reverse(row.rt_sum_us), row.digest);
+        rows.sort_by(|one, other| {
+            let names = || (&one.schema, &one.user).cmp(&(&other.schema, &other.user));
+            key(one).cmp(&key(other)).then_with(names)
+        });
+        let mut points = Vec::with_capacity(rows.len() + 2);
         for row in rows {
             if row.digest == TOTAL {
-                add(&mut lines, &LOAD, &place, &[], &row);
+                points.push(point(&LOAD, &place, &[], &row, at));
             } else if row.digest != DigestId::OTHER && told.digests < self.digests {
                 told.digests += 1;
                 let digest = row.digest.to_string();
-                add(&mut lines, &BY_DIGEST, &place, &[&row.schema, &row.user, &digest], &row);
+                points.push(point(&BY_DIGEST, &place, &[&row.schema, &row.user, &digest], &row, at));
                 if let Some((kind, text)) = texts.get(&row.digest).filter(|_| start.rem_euclid(RESTATE_SECONDS) == 0) {
                     points.push(info(row.digest, kind, text, at));
                 }
@@ -138,10 +146,11 @@ impl Budgets {
             }
         }
         if let Some((row, folded)) = &told.other {
-            add(&mut lines, &BY_DIGEST, &place, &["", "", OTHER], row);
+            points.push(point(&BY_DIGEST, &place, &["", "", OTHER], row, at));
+            let mut lines = Lines::default();
             lines.add(&BY_DIGEST_FOLDED, place.labels(&BY_DIGEST_FOLDED, &[]), *folded as f64);
+            points.extend(lines.at(at));
         }
-        points.extend(lines.at(at));
         points
     }
 }
@@ -159,8 +168,9 @@ impl Told {
     }
 }
 
-/// The numbers of a row, in the order of [`LOAD`] and [`BY_DIGEST`]. A row without response times has no quantiles.
-fn add(lines: &mut Lines, metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: &Row) {
+/// The numbers of a row, in the order of [`LOAD`] and [`BY_DIGEST`], which have a measurement and labels in common each. A row without
+/// response times has no quantiles.
+fn point(metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: &Row, at: Timestamp) -> Point {
     let quantile = |q| row.rt_last.quantile(q).map(|us| us as f64 / 1e6);
     let numbers = [
         Some(row.count as f64),
@@ -174,9 +184,19 @@ fn add(lines: &mut Lines, metrics: &[&'static Metric; 10], place: &Place<'_>, ow
         quantile(0.95),
         quantile(0.99),
     ];
-    for (metric, number) in metrics.iter().zip(numbers) {
-        if let Some(number) = number {
-            lines.add(metric, place.labels(metric, own), number);
+    let fields = metrics.iter().zip(numbers).filter_map(|(metric, number)| Some((metric.field, number?))).collect();
+    Point { measurement: metrics[0].measurement, labels: place.labels(metrics[0], own), fields, at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_one_point_has_one_measurement_and_the_same_labels() {
+        for metrics in [LOAD, BY_DIGEST] {
+            let heads: Vec<_> = metrics.iter().map(|metric| (metric.measurement, metric.labels)).collect();
+            assert!(heads.iter().all(|head| head == &heads[0]), "{heads:?}");
         }
     }
 }

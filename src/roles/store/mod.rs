@@ -3,33 +3,37 @@
 //! every break of the store it reads again from there. So nothing is lost and, by the times of the points, nothing doubled. While
 //! the store is away it waits for ever; a line that the store refuses goes to `dead`, with its record.
 
+mod carrier;
 mod positions;
 mod shipment;
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use millrace_schemas::event::Unreadable;
 use millrace_schemas::metrics::{
-    Registry, STORE_BAD_LINES, STORE_FAILED, STORE_LATE, STORE_LINES, STORE_REFUSED_POINTS, STORE_REPLACED,
-    STORE_REWINDS, STORE_UNKNOWN_SERIES, STORE_UNREADABLE,
+    Registry, STORE_BAD_LINES, STORE_LATE, STORE_LINES, STORE_REFUSED_POINTS, STORE_REPLACED, STORE_REWINDS,
+    STORE_UNKNOWN_SERIES, STORE_UNREADABLE,
 };
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
 use millrace_sinks::graphite;
 use millrace_sinks::points::Points;
-use millrace_sinks::store::{Failed, Left, Store as Way};
+use millrace_sinks::store::Store as Way;
 use millrace_sinks::witness::Witness;
 use reqwest::Url;
 
-use super::deliver::{Outbox, Stopped};
+use super::deliver::{Outbox, Stopped, loaded, pause};
 use super::lag::Lag;
 use super::process::dead;
-use crate::bus::{Assignment, Error, Polled, SharedBus, failpoint};
+use crate::bus::{Assignment, Polled, Reader, SharedBus};
 use crate::config;
+use carrier::{Carried, Carrier};
 use positions::Positions;
 use shipment::Shipment;
 
@@ -40,8 +44,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// 250 ms to 10 s between attempts while the store is away: a store of a site comes back in minutes.
 const RETRY_FROM: Duration = Duration::from_millis(250);
 const RETRY_TO: Duration = Duration::from_secs(10);
-/// 100 ms: how long it sleeps before it sees that it is to stop.
-const STOP_WITHIN: Duration = Duration::from_millis(100);
 /// 10,000 records whose refused lines were told are remembered, so that reading again does not tell them again.
 const TOLD_MAX: usize = 10_000;
 /// 1 KiB of a refused line tells which one it is; the record has all of it.
@@ -62,7 +64,6 @@ struct Store<'a> {
     metrics: &'a Registry,
     lag: &'a Lag,
     stop: &'a AtomicBool,
-    way: Way,
     witness: Witness,
     points: Points,
     positions: Positions,
@@ -90,12 +91,14 @@ pub fn run(
     let url = Url::parse(&settings.url).context("the store's address")?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let witness = Witness::new(host, url.port_or_known_default().unwrap_or(graphite::PORT));
-    let Some(positions) = restored(bus, settings, stop)? else { return Ok(()) };
+    let Some(saved) = loaded(bus, &processor(settings), stop)? else { return Ok(()) };
+    let positions = Positions::restored(&saved);
+    let carrier = Carrier { name: &settings.name, metrics, stop, way };
     let points = Points::new(settings.series);
     let (stood, saved, told) = (Instant::now(), Instant::now(), BTreeSet::new());
-    let mut store = Store { settings, bus, metrics, lag, stop, way, witness, points, positions, stood, saved, told };
+    let mut store = Store { settings, bus, metrics, lag, stop, witness, points, positions, stood, saved, told };
     while store.await_store() {
-        match store.ship()? {
+        match store.ship(&carrier)? {
             End::Stopped => break,
             End::Broke => {
                 metrics.add(&STORE_REWINDS, &[&settings.name], 1);
@@ -111,21 +114,6 @@ pub fn run(
 /// The name under which the positions of a store are kept.
 pub fn processor(settings: &config::Store) -> String {
     format!("store.{}.v1", settings.name)
-}
-
-/// The positions that were saved; none when `stop` came first.
-fn restored(bus: &SharedBus, settings: &config::Store, stop: &AtomicBool) -> anyhow::Result<Option<Positions>> {
-    loop {
-        match bus.load(&processor(settings)) {
-            Ok(saved) => return Ok(Some(Positions::restored(&saved))),
-            Err(error @ Error::Unavailable(_)) if !stop.load(Ordering::Relaxed) => {
-                tracing::warn!(%error, store = settings.name, "the positions of the store cannot be loaded yet");
-                std::thread::sleep(WAIT);
-            }
-            Err(Error::Unavailable(_)) => return Ok(None),
-            Err(error) => return Err(error).context("the positions of the store cannot be loaded"),
-        }
-    }
 }
 
 impl Store<'_> {
@@ -152,52 +140,62 @@ impl Store<'_> {
                     "the store cannot be reached; it is waited for"
                 );
             }
-            self.pause(wait);
+            pause(self.stop, wait);
             wait = (wait * 2).min(RETRY_TO);
         }
         false
     }
 
-    fn pause(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        while Instant::now() < until && !self.is_stopping() {
-            std::thread::sleep(STOP_WITHIN.min(until.saturating_duration_since(Instant::now())));
-        }
-    }
-
-    /// Reads from what is safe, and ships, until the store breaks.
-    fn ship(&mut self) -> anyhow::Result<End> {
+    /// Reads from what is safe, and ships, until the store breaks. While one shipment is on its way the next one is made: making
+    /// one takes about as long as a store takes for it.
+    fn ship(&mut self, carrier: &Carrier) -> anyhow::Result<End> {
         let assignment = Assignment::Manual(self.positions.begin());
         let mut reader = self.bus.reader(assignment).context("the store's sink cannot read")?;
         let mut shipment = Shipment::new(&self.settings.api);
         self.points.begin();
-        while !self.is_stopping() {
-            let now = Instant::now();
-            if !self.witness.ran_on() {
-                return Ok(End::Broke);
-            }
-            self.stood = now;
-            match reader.poll(WAIT.min(shipment.linger())) {
-                Ok(polled) => {
-                    for item in polled {
-                        self.take(item, &mut shipment);
+        std::thread::scope(|scope| {
+            let mut underway: Option<ScopedJoinHandle<'_, (Shipment, Option<Carried>)>> = None;
+            while !self.is_stopping() {
+                let now = Instant::now();
+                if !self.witness.ran_on() {
+                    return Ok(End::Broke);
+                }
+                self.stood = now;
+                self.read(reader.as_mut(), &mut shipment);
+                let is_due = shipment.is_due();
+                if let Some(came) = underway.take_if(|it| is_due || it.is_finished()) {
+                    let (shipment, carried) = came.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    if let Some(end) = self.arrived(&shipment, carried) {
+                        return Ok(end);
                     }
                 }
-                Err(error) => {
-                    tracing::warn!(%error, store = self.name(), "what is stored cannot be read");
-                    std::thread::sleep(WAIT);
+                if is_due {
+                    let full = std::mem::replace(&mut shipment, Shipment::new(&self.settings.api));
+                    underway = Some(scope.spawn(move || {
+                        let carried = carrier.carry(&full);
+                        (full, carried)
+                    }));
+                }
+                if self.saved.elapsed() >= SAVE_EVERY {
+                    self.save();
                 }
             }
-            if shipment.is_due()
-                && let Some(end) = self.send(&std::mem::replace(&mut shipment, Shipment::new(&self.settings.api)))
-            {
-                return Ok(end);
+            Ok(End::Stopped)
+        })
+    }
+
+    fn read(&mut self, reader: &mut dyn Reader, shipment: &mut Shipment) {
+        match reader.poll(WAIT.min(shipment.linger())) {
+            Ok(polled) => {
+                for item in polled {
+                    self.take(item, shipment);
+                }
             }
-            if self.saved.elapsed() >= SAVE_EVERY {
-                self.save();
+            Err(error) => {
+                tracing::warn!(%error, store = self.name(), "what is stored cannot be read");
+                std::thread::sleep(WAIT);
             }
         }
-        Ok(End::Stopped)
     }
 
     fn take(&mut self, item: Polled, shipment: &mut Shipment) {
@@ -245,37 +243,9 @@ impl Store<'_> {
         self.told.insert((record.topic, record.partition, record.offset))
     }
 
-    /// Sends all of a shipment. Says so when reading has to end.
-    fn send(&mut self, shipment: &Shipment) -> Option<End> {
-        let (mut bad, mut late, mut broke) = (Vec::new(), 0, false);
-        for (first, lines) in shipment.requests() {
-            let mut wait = RETRY_FROM;
-            loop {
-                let mut left = Left::default();
-                match self.way.deliver(&lines, &mut left) {
-                    Ok(()) => {
-                        failpoint::at_step("store.sent", self.name(), || {});
-                        late += left.late;
-                        bad.extend(left.bad.into_iter().map(|(at, words)| (first + at, words)));
-                        break;
-                    }
-                    Err(failed @ (Failed::Bad(_) | Failed::Late { .. })) => {
-                        unreachable!("it is halved until one line is left: {failed}")
-                    }
-                    Err(Failed::Away { why, after }) => {
-                        self.metrics.add(&STORE_FAILED, &[self.name()], 1);
-                        if !std::mem::replace(&mut broke, true) {
-                            tracing::warn!(store = self.name(), "lines are not stored yet: {why}");
-                        }
-                        self.pause(after.unwrap_or(wait));
-                        wait = (wait * 2).min(RETRY_TO);
-                    }
-                }
-                if self.is_stopping() {
-                    return Some(End::Stopped);
-                }
-            }
-        }
+    /// A shipment came back. Says so when reading has to end.
+    fn arrived(&mut self, shipment: &Shipment, carried: Option<Carried>) -> Option<End> {
+        let Some(Carried { bad, late, broke }) = carried else { return Some(End::Stopped) };
         if self.tell(shipment, &bad).is_err() {
             return Some(End::Stopped);
         }

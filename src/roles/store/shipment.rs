@@ -23,11 +23,12 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Shipment {
     api: Api,
-    lines: Vec<Vec<u8>>,
+    /// All lines, one behind the other, and where each ends.
+    text: Vec<u8>,
+    ends: Vec<usize>,
     /// Which record each line is of.
     owners: Vec<usize>,
     records: Vec<Record>,
-    bytes: usize,
     since: Option<Instant>,
     reached: BTreeMap<(Topic, u32), (u64, Timestamp)>,
 }
@@ -44,8 +45,8 @@ pub(super) struct Encoded {
 impl Shipment {
     /// Nothing yet, for a store that speaks `api`.
     pub(super) fn new(api: &Api) -> Self {
-        let (lines, owners, records, reached) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-        Self { api: api.clone(), lines, owners, records, bytes: 0, since: None, reached }
+        let (text, ends, owners, records) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { api: api.clone(), text, ends, owners, records, since: None, reached: BTreeMap::new() }
     }
 
     /// A record was read that gives nothing.
@@ -59,12 +60,10 @@ impl Shipment {
         self.pass(&record);
         let mut encoded = Encoded::default();
         for point in points {
-            let mut text = Vec::new();
-            match self.api.encode(point, &mut text) {
+            match self.api.encode(point, &mut self.text) {
                 Ok(replaced) => {
                     encoded.replaced += replaced;
-                    self.bytes += text.len();
-                    self.lines.push(text);
+                    self.ends.push(self.text.len());
                     self.owners.push(self.records.len());
                 }
                 Err(Refused::NotANumber(_) | Refused::NoField) => encoded.refused += 1,
@@ -83,7 +82,7 @@ impl Shipment {
 
     /// True when it should go at once.
     pub(super) fn is_full(&self) -> bool {
-        self.lines.len() >= LINES_MAX || self.bytes >= BYTES_MAX
+        self.ends.len() >= LINES_MAX || self.text.len() >= BYTES_MAX
     }
 
     /// How long it can still wait.
@@ -95,7 +94,8 @@ impl Shipment {
     pub(super) fn requests(&self) -> Vec<(usize, Vec<&[u8]>)> {
         let mut requests: Vec<(usize, Vec<&[u8]>)> = Vec::new();
         let mut bytes = 0;
-        for (at, line) in self.lines.iter().enumerate() {
+        for at in 0..self.ends.len() {
+            let line = self.encoded(at);
             if bytes + line.len() > BYTES_MAX || requests.last().is_none_or(|(_, lines)| lines.len() >= LINES_MAX) {
                 requests.push((at, Vec::new()));
                 bytes = 0;
@@ -110,12 +110,16 @@ impl Shipment {
 
     /// How many lines there are.
     pub(super) fn lines(&self) -> usize {
-        self.lines.len()
+        self.ends.len()
+    }
+
+    fn encoded(&self, at: usize) -> &[u8] {
+        &self.text[at.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[at]]
     }
 
     /// A line as a person reads it, and its record.
     pub(super) fn line(&self, at: usize) -> (String, &Record) {
-        (self.api.show(&self.lines[at]), &self.records[self.owners[at]])
+        (self.api.show(self.encoded(at)), &self.records[self.owners[at]])
     }
 
     /// What was reached when all of it is stored, for positions, and with the append times for the lag.
