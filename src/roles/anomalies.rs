@@ -1,11 +1,10 @@
-//! Judges what is unusual: reads `windows` and `journal` by hand, and `digests`, whose texts and tables never change, from the start;
-//! appends what is unusual and what is found, and stores snapshots with the offsets that they stand for. A thread of its own: no
-//! decision waits for a judgement. What it was told of digests is not stored: the topic is compacted, and read again.
+//! Judges what is unusual: reads `windows` and `journal`, and `digests`, whose texts and tables never change, from the start; appends what
+//! is unusual and what is found. What it was told of digests is not stored: the topic is compacted, and read again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use millrace_processors::Folds;
@@ -18,22 +17,14 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::Entry;
 
-use super::deliver::{Outbox, Stopped};
+use super::judge::{AGAIN_AFTER, Judges, WAIT, judge};
 use super::lag::Lag;
 use super::process::{restored, snapshots, told};
 use crate::bus::{Assignment, From, Polled, SharedBus, Snapshot};
 
-/// 200 ms: a finding within a quarter of a second of the window that shows it.
-const WAIT: Duration = Duration::from_millis(200);
-/// 100 ms between attempts to read while the bus is unavailable.
-const AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// 5 s between snapshots of some instances.
-const STORE_EVERY: Duration = Duration::from_secs(5);
 /// 60 times five seconds: each instance is stored once in five minutes. A state has some hundred kilobytes, and what is read again
 /// after a restart says the same under the same ids.
 const TURNS: usize = 60;
-/// 5 s between looks at what is counted.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// 100,000 digests: two thousand of each of fifty instances; the sentence about one that is beyond names no table.
 const DIGESTS_MAX: usize = 100_000;
 /// 200 bytes of a text are shown, and a little more in case characters are long.
@@ -93,11 +84,13 @@ impl Names for Dictionary {
 }
 
 /// Both processors, and what they must know of digests.
-struct Judges {
+struct Both {
     settings: Settings,
     windows: BTreeMap<u32, Anomalies>,
     journal: Folds<Gate>,
     names: Dictionary,
+    /// Up to where digests were read before.
+    learnt: BTreeMap<u32, u64>,
     /// The instance that was stored last.
     stored: Option<(u32, InstanceId)>,
     /// What the metrics showed last.
@@ -113,57 +106,19 @@ pub fn run(
     lag: &Lag,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let mut judges = Judges {
+    let mut judges = Both {
         settings: settings.clone(),
         windows: windows_of(bus, settings)?,
         journal: restored(bus, Gate { settings: settings.clone() })?,
         names: Dictionary::default(),
+        learnt: BTreeMap::new(),
         stored: None,
         shown: BTreeMap::new(),
         beyond: 0,
     };
     // First of all: what is said of a digest names its tables, before and after a restart.
-    let digests = judges.names.read(bus, stop)?;
-    let next = judges.windows.iter().map(|(partition, windows)| (*partition, windows.next())).collect();
-    let from = vec![
-        (Topic::Digests, From::Offsets(digests)),
-        (Topic::Windows, From::Offsets(next)),
-        (Topic::Journal, From::Offsets(judges.journal.next())),
-    ];
-    let mut reader = bus.reader(Assignment::Manual(from)).context("anomalies cannot read windows and journal")?;
-    let mut outbox = Outbox::new(bus, "anomalies", stop);
-    let (mut stored, mut measured) = (Instant::now(), Instant::now());
-    while !stop.load(Ordering::Relaxed) {
-        let polled = match reader.poll(WAIT) {
-            Ok(polled) => polled,
-            Err(error) => {
-                tracing::warn!(%error, "windows and journal cannot be read");
-                std::thread::sleep(AGAIN_AFTER);
-                continue;
-            }
-        };
-        for item in &polled {
-            if let Polled::Record(record) = item
-                && let Err(Stopped) = outbox.put(judges.fold(record, metrics))
-            {
-                return Ok(()); // not stored: who takes them up finds it again
-            }
-        }
-        if let Err(Stopped) = outbox.settle() {
-            return Ok(());
-        }
-        lag.note_all(&polled);
-        if measured.elapsed() >= MEASURE_EVERY {
-            measured = Instant::now();
-            judges.measure(metrics);
-        }
-        if stored.elapsed() >= STORE_EVERY {
-            stored = Instant::now();
-            judges.store(bus, TURNS);
-        }
-    }
-    judges.store(bus, 1);
-    Ok(())
+    judges.learnt = judges.names.read(bus, stop)?;
+    judge(judges, bus, metrics, lag, stop)
 }
 
 /// What was stored of the windows, taken up.
@@ -183,8 +138,20 @@ fn windows_of(bus: &SharedBus, settings: &Settings) -> anyhow::Result<BTreeMap<u
     Ok(windows)
 }
 
-impl Judges {
-    /// Folds a record; what comes out is to be appended.
+impl Judges for Both {
+    const WHAT: &'static str = "anomalies";
+    /// 5 s: each time some instances.
+    const STORE_EVERY: Duration = Duration::from_secs(5);
+
+    fn begin(&self) -> Vec<(Topic, From)> {
+        let next = self.windows.iter().map(|(partition, windows)| (*partition, windows.next())).collect();
+        vec![
+            (Topic::Digests, From::Offsets(self.learnt.clone())),
+            (Topic::Windows, From::Offsets(next)),
+            (Topic::Journal, From::Offsets(self.journal.next())),
+        ]
+    }
+
     fn fold(&mut self, record: &Record, metrics: &Registry) -> Vec<NewRecord> {
         match record.topic {
             Topic::Digests => {
@@ -227,8 +194,9 @@ impl Judges {
         self.beyond = self.beyond.max(beyond);
     }
 
-    /// Stores the journal's states, and those of one in `turns` instances: those whose turn it is.
-    fn store(&mut self, bus: &SharedBus, turns: usize) {
+    /// Stores the journal's states, and those of the instances whose turn it is.
+    fn store(&mut self, bus: &SharedBus, last: bool) {
+        let turns = if last { 1 } else { TURNS };
         let of = |(partition, judge): (&u32, &Anomalies)| {
             let partition = *partition;
             judge.instances().map(|instance| (partition, instance.clone())).collect::<Vec<_>>()

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod anomalies;
 mod deliver;
 pub mod execute;
+mod judge;
 pub mod lag;
 pub mod lake;
 pub mod notify;

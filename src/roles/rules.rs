@@ -1,12 +1,10 @@
-//! Judges by rules: reads `samples` and `journal` by hand, folds each with a processor of its own, appends what is found, and stores
-//! snapshots with the offsets that they stand for. A thread of its own: no decision waits for a judgement.
+//! Judges by rules: reads `samples` and `journal`, each with a processor of its own, and appends what is found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use anyhow::Context as _;
 use millrace_processors::Folds;
 use millrace_processors::fold::Processor;
 use millrace_processors::rules::{Journal, Rules, Sampled};
@@ -14,23 +12,13 @@ use millrace_schemas::metrics::{Metric, RULES_BEYOND, Registry};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
 
-use super::deliver::{Outbox, Stopped};
+use super::judge::{Judges, judge};
 use super::lag::Lag;
 use super::process::{restored, snapshots, told};
-use crate::bus::{Assignment, From, Polled, SharedBus};
-
-/// 200 ms: a finding within a quarter of a second of what it is about.
-const WAIT: Duration = Duration::from_millis(200);
-/// 100 ms between attempts to read while the bus is unavailable.
-const AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// 30 s between snapshots: what is read again after a restart gives the same findings under the same ids, and the states of a
-/// fleet are some megabytes.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
-/// 5 s between looks at what follows for the metrics: a third of the time between two scrapes.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
+use crate::bus::{From, SharedBus};
 
 /// Both processors.
-struct Judges {
+struct Both {
     samples: Folds<Sampled>,
     journal: Folds<Journal>,
     /// What the metrics showed last: what is not known any more is taken back.
@@ -46,55 +34,26 @@ pub fn run(
     lag: &Lag,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let mut judges = Judges {
+    let judges = Both {
         samples: restored(bus, Sampled::new(Arc::clone(rules)))?,
         journal: restored(bus, Journal::new(Arc::clone(rules)))?,
         shown: BTreeMap::new(),
         beyond: 0,
     };
-    let from = vec![
-        (Topic::Samples, From::Offsets(judges.samples.next())),
-        (Topic::Journal, From::Offsets(judges.journal.next())),
-    ];
-    let mut reader = bus.reader(Assignment::Manual(from)).context("the rules cannot read samples and journal")?;
-    let mut outbox = Outbox::new(bus, "findings", stop);
-    let mut stored = Instant::now();
-    let mut measured = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
-        let polled = match reader.poll(WAIT) {
-            Ok(polled) => polled,
-            Err(error) => {
-                tracing::warn!(%error, "samples and journal cannot be read");
-                std::thread::sleep(AGAIN_AFTER);
-                continue;
-            }
-        };
-        for item in &polled {
-            if let Polled::Record(record) = item
-                && let Err(Stopped) = outbox.put(judges.fold(record, metrics))
-            {
-                return Ok(()); // not stored: who takes them up finds it again
-            }
-        }
-        if let Err(Stopped) = outbox.settle() {
-            return Ok(());
-        }
-        lag.note_all(&polled);
-        if measured.elapsed() >= MEASURE_EVERY {
-            measured = Instant::now();
-            judges.measure(metrics);
-        }
-        if stored.elapsed() >= SNAPSHOT_EVERY {
-            stored = Instant::now();
-            judges.store(bus);
-        }
-    }
-    judges.store(bus);
-    Ok(())
+    judge(judges, bus, metrics, lag, stop)
 }
 
-impl Judges {
-    /// Folds a record; what comes out is to be appended. What cannot be read in the journal, who decides sends to `dead`.
+impl Judges for Both {
+    const WHAT: &'static str = "rules";
+    /// 30 s: what is read again after a restart gives the same findings under the same ids, and the states of a fleet are some
+    /// megabytes.
+    const STORE_EVERY: Duration = Duration::from_secs(30);
+
+    fn begin(&self) -> Vec<(Topic, From)> {
+        vec![(Topic::Samples, From::Offsets(self.samples.next())), (Topic::Journal, From::Offsets(self.journal.next()))]
+    }
+
+    /// What cannot be read in the journal, who decides sends to `dead`.
     fn fold(&mut self, record: &Record, metrics: &Registry) -> Vec<NewRecord> {
         match record.topic {
             Topic::Samples => told(self.samples.fold(record), Sampled::NAME, record, metrics, true),
@@ -127,7 +86,7 @@ impl Judges {
         self.beyond = samples + journal;
     }
 
-    fn store(&self, bus: &SharedBus) {
+    fn store(&mut self, bus: &SharedBus, _: bool) {
         let samples = self.samples.next().into_keys().flat_map(|partition| snapshots(&self.samples, partition));
         let journal = self.journal.next().into_keys().flat_map(|partition| snapshots(&self.journal, partition));
         if let Err(error) = bus.save(samples.chain(journal).collect()) {
