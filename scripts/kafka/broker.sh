@@ -36,6 +36,19 @@ set_log_aside() { # N
     if [ -e "$log" ]; then mv "$log" "$log.before"; fi
 }
 
+# Ends with who has a port that broker N is to listen on: Java would only say that some address is in use.
+need_free_ports() { # N
+    local port inode holder
+    for port in $(sed -n 's/^listeners=//p' "$dir/broker-$1/server.properties" | grep -o ':[0-9]\+' | tr -d :); do
+        inode=$(awk -v port="$(printf ':%04X' "$port")" \
+            '$4 == "0A" && substr($2, length($2) - 4) == port { print $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null) || true
+        [ -n "$inode" ] || continue
+        holder=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | cut -d/ -f3 | head -n 1) || true
+        [ -z "$holder" ] || holder="process $holder ($(tr '\0' '\n' <"/proc/$holder/cmdline" | sed -n '1p;$p' | paste -sd ' '))"
+        die 2 "broker $1 of $dir needs port $port, and ${holder:-a process of another user} listens on it; end that, or take other ports with --port BASE in a new folder"
+    done
+}
+
 # Becomes broker N: the process id stays, so a parent of this script is the broker's parent. OPTIONs go to Java.
 run_brokers() { # N [OPTION...]
     local n=${1:?kafka: run needs the number of a broker} place heap
@@ -43,6 +56,7 @@ run_brokers() { # N [OPTION...]
     shift
     place=$dir/broker-$n
     [ -z "$(broker_pid "$n")" ] || die 2 "broker $n of $dir runs already, as process $(broker_pid "$n")"
+    need_free_ports "$n"
     heap=$(sed -n 's/^KAFKA_HEAP=//p' "$dir/kafka.env")
     set_log_aside "$n"
     echo $$ >"$place/pid"
@@ -59,6 +73,7 @@ start_broker() { # N [OPTION...]
     local n=$1
     shift
     if [ -n "$(broker_pid "$n")" ]; then return; fi
+    need_free_ports "$n"
     # The old id must not be taken for the new one's.
     rm -f "$dir/broker-$n/pid"
     set_log_aside "$n"
