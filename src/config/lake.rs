@@ -38,28 +38,32 @@ pub(super) fn read(name: Option<String>, section: &mut Section<'_, '_>, problems
     let credentials_file = section.path("credentials-file", problems);
     let roll_after = section.duration_in("roll-after", ROLLS, problems).unwrap_or(ROLL_AFTER);
     let location = match location? {
-        Location::S3(bucket) => Location::S3(Bucket { endpoint, region, credentials_file, ..bucket }),
-        Location::Folder(_) if endpoint.is_some() || region.is_some() || credentials_file.is_some() => {
+        Place::Bucket { name, prefix } => Location::S3(Bucket { name, prefix, endpoint, region, credentials_file }),
+        Place::Folder(_) if endpoint.is_some() || region.is_some() || credentials_file.is_some() => {
             problems.note(at, "store.url is a folder: endpoint, region and credentials-file are of s3:// alone");
             return None;
         }
-        folder @ Location::Folder(_) => folder,
+        Place::Folder(folder) => Location::Folder(folder),
     };
     Some(Lake { name: name?, location, roll_after })
 }
 
-fn located(text: &str) -> Result<Location, String> {
+/// What an address says.
+enum Place {
+    Folder(PathBuf),
+    Bucket { name: String, prefix: String },
+}
+
+fn located(text: &str) -> Result<Place, String> {
     let example = "\"file:///var/lib/millrace/lake\" and \"s3://bucket/prefix\" are examples";
     let url = Url::parse(text).map_err(|error| format!("\"{text}\": {error}; {example}"))?;
     match (url.scheme(), url.host_str()) {
         ("file", None) if url.path().len() > 1 => {
             let folder = url.to_file_path().map_err(|()| format!("\"{text}\" is no folder; {example}"))?;
-            Ok(Location::Folder(folder))
+            Ok(Place::Folder(folder))
         }
         ("s3", Some(bucket)) if url.username().is_empty() && url.password().is_none() => {
-            let prefix = url.path().trim_matches('/').to_owned();
-            let (endpoint, region, credentials_file): (_, _, Option<PathBuf>) = (None, None, None);
-            Ok(Location::S3(Bucket { name: bucket.to_owned(), prefix, endpoint, region, credentials_file }))
+            Ok(Place::Bucket { name: bucket.to_owned(), prefix: url.path().trim_matches('/').to_owned() })
         }
         ("s3", Some(_)) => Err("credentials are in a file or the environment, never here".to_owned()),
         _ => Err(format!("\"{text}\" is no place for files; {example}")),
