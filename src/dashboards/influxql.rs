@@ -48,8 +48,8 @@ const STORED: [&str; 7] = [
 
 fn is_stored(selection: &Selection) -> bool {
     let metric = selection.metric;
-    let by_source =
-        ["windows", "digests", "journal", "/proc"].contains(&metric.source) || metric.source.starts_with("SHOW ");
+    let by_source = ["windows", "digests", "journal", "alerts", "/proc"].contains(&metric.source)
+        || metric.source.starts_with("SHOW ");
     by_source || STORED.iter().any(|name| metric.name.starts_with(name))
 }
 

@@ -44,6 +44,7 @@ fn selected(selection: &Selection, keep: &[&str], variables: &[&str]) -> String 
         How::Peak => format!("max_over_time({series}[$__range])"),
         How::Last => format!("last_over_time({series}[$__range])"),
     };
+    let read = if selection.repeated { format!("max by ({}) ({read})", labels.join(", ")) } else { read };
     let across = selection.across.name();
     let one = match keep {
         [] => format!("{across}({read})"),
@@ -75,7 +76,7 @@ fn value(number: &Value, keep: &[&str], variables: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::query::{now, per_second, rate, status};
+    use super::super::query::{Across, now, per_second, rate, status};
     use super::*;
 
     #[test]
@@ -99,6 +100,10 @@ mod tests {
                 .by(&["host", "mode"])
                 .top(3),
             "topk(3, sum by (host, mode) (rate(millrace_host_cpu_seconds_total{mode!~\"idle|iowait\"}[$__rate_interval])))",
+        );
+        check(
+            now("millrace_alerts_firing").repeated().across(Across::Sum).by(&["cluster"]),
+            "sum by (cluster) (max by (cluster, severity, quiet) (millrace_alerts_firing{cluster=~\"$cluster\"}))",
         );
         check(
             now("millrace_host_swap_free_bytes").per(now("millrace_host_swap_bytes")).rest(),

@@ -76,6 +76,8 @@ pub struct Selection {
     pub equals: Option<u32>,
     /// A variable of the board that does not narrow it.
     pub without: Option<&'static str>,
+    /// Every process of a fleet that does this work says all of it: what they say of one thing is one number.
+    pub repeated: bool,
 }
 
 /// A number.
@@ -112,7 +114,7 @@ fn of(name: &str, how: How, across: Across) -> Query {
     let metric = named(name).unwrap_or_else(|| panic!("{name} is not in the catalogue of metrics"));
     let counter = metric.kind == Type::Counter;
     assert_eq!(counter, how == How::Rate, "{name}: a counter is shown by its rate, and nothing else has one");
-    let selection = Selection { metric, how, across, only: Vec::new(), equals: None, without: None };
+    let selection = Selection { metric, how, across, only: Vec::new(), equals: None, without: None, repeated: false };
     let place: &[&str] = &["instance", "host"];
     let keep = place.iter().copied().find(|label| metric.labels.contains(label)).into_iter().collect();
     Query { value: Value::Of(selection), keep, top: None, name: String::new(), unit: None, labels_only: false }
@@ -194,6 +196,13 @@ impl Query {
     #[must_use]
     pub fn without(mut self, variable: &'static str) -> Self {
         self.selection().without = Some(variable);
+        self
+    }
+
+    /// Several processes say the same, each the whole of it: it counts once.
+    #[must_use]
+    pub fn repeated(mut self) -> Self {
+        self.selection().repeated = true;
         self
     }
 

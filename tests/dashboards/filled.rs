@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 
 /// Queries without a number, by a part of them, and why: all of these count what should not happen, or what this fleet has not.
-const NOTHING: [(&str, &str); 12] = [
+const NOTHING: [(&str, &str); 16] = [
     ("millrace_bus_refused_records_total", "no append fails"),
     ("millrace_refused_records_total", "no signatures are asked for"),
     ("millrace_fold_dead_records_total", "every record can be read"),
@@ -37,6 +37,10 @@ const NOTHING: [(&str, &str); 12] = [
     ("millrace_windows_dropped_rows_total", "no row is late"),
     ("millrace_store_failed_requests_total", "the stores are up"),
     ("millrace_store_bad_lines_total", "no line is refused"),
+    ("millrace_channel_failed_messages_total", "the channel takes every message"),
+    ("millrace_channel_dead_total", "the channel refuses nothing"),
+    ("millrace_channel_passed_over_total", "no alert waits for an hour"),
+    ("millrace_channel_bundled_total", "there are fewer alerts than the rate of the channel"),
     ("millrace_statements_folded", "there are fewer digests than the budget"),
     ("digest=\"other\"", "there are fewer digests than the budget"),
     ("\"folded\"::field", "there are fewer digests than the budget"),
@@ -74,6 +78,7 @@ impl Fleet {
              [[agent.instance]]\nid = \"m1\"\ncluster = \"watched\"\nport = {1}\nuser = \"{2}\"\n{password}\
              [[cluster]]\nid = \"watched\"\nflavour = \"mariadb\"\nprimary = \"m1\"\n\
              [console]\nlisten = \"{console}\"\n\
+             [[channel]]\nname = \"people\"\nkind = \"command\"\nprogram = \"/bin/true\"\n\
              [[store]]\nname = \"victoria\"\nurl = \"{3}\"\nkind = \"influx-v2\"\norg = \"o\"\nbucket = \"b\"\n\
              [[store]]\nname = \"influx\"\nurl = \"{4}\"\nkind = \"influx-v1\"\ndatabase = \"millrace\"\n",
             site.dir.display(),

@@ -1,5 +1,6 @@
 //! The boards. One file each, in the order of the list.
 
+mod alerts;
 mod fleet;
 mod host;
 mod innodb;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Board> {
         innodb::board(),
         statements::board(),
         host::board(),
+        alerts::board(),
         own::board(),
     ]
 }
@@ -31,5 +33,6 @@ pub(super) mod uid {
     pub(in super::super) const INNODB: &str = "millrace-innodb";
     pub(in super::super) const STATEMENTS: &str = "millrace-statements";
     pub(in super::super) const HOST: &str = "millrace-host";
+    pub(in super::super) const ALERTS: &str = "millrace-alerts";
     pub(in super::super) const OWN: &str = "millrace-itself";
 }
