@@ -7,7 +7,7 @@ use millrace_mysql::keys::Key;
 use millrace_mysql::numbers::Numbers;
 use millrace_mysql::status::{Channel, replica::Receiver};
 use millrace_schemas::metrics::{
-    DEADLOCKS, KEY_USED, Metric, OLDEST_TRANSACTION, REPLICATION, VARIABLES, named, series, status_place,
+    DEADLOCKS, KEY_USED, Metric, OLDEST_TRANSACTION, REPLICATION, THREAD_STATES, VARIABLES, named, series, status_place,
 };
 
 /// Numbers by the text of their series.
@@ -46,6 +46,13 @@ pub fn add_innodb(values: &mut Values, innodb: &Numbers) {
             _ => continue,
         };
         values.insert(series::text(metric, &[]), *value);
+    }
+}
+
+/// Adds what threads do.
+pub fn add_states(values: &mut Values, states: &BTreeMap<String, u64>) {
+    for (state, threads) in states {
+        values.insert(series::text(THREAD_STATES, &[state]), *threads as f64);
     }
 }
 
@@ -143,10 +150,12 @@ mod tests {
         ];
         add_status(&mut values, &status.map(|(name, value)| (name.to_owned(), value)).into());
         add_settings(&mut values, &vec![("max_connections".to_owned(), 151.0), ("nobody_looks".to_owned(), 1.0)]);
+        add_states(&mut values, &BTreeMap::from([("user_sleep".to_owned(), 3)]));
         add_channels(&mut values, &[channel()]);
         let check = |series: &str, expected| assert_eq!(values.get(series).copied(), expected, "{series}");
         check("mysql_global_status_commands_total{command=\"select\"}", Some(4.0));
         check("mysql_global_status_threads_running", Some(2.0));
+        check("mysql_info_schema_threads{state=\"user_sleep\"}", Some(3.0));
         check("mysql_global_status_rpl_semi_sync_master_clients", Some(2.0));
         check("mysql_global_variables_max_connections", Some(151.0));
         let of_channel = |field| format!("mysql_slave_status_{field}{{channel_name=\"a\",connection_name=\"a\"}}");
@@ -154,7 +163,7 @@ mod tests {
         check(&of_channel("slave_sql_running"), Some(1.0));
         check(&of_channel("seconds_behind_master"), None);
         check(&of_channel("relay_log_space"), Some(70.0));
-        assert_eq!(values.len(), 4 + 10, "{values:?}");
+        assert_eq!(values.len(), 5 + 10, "{values:?}");
         assert!(values.keys().all(|text| series::parse(text).is_ok()));
     }
 

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millrace_mysql::status::{Status, replica::Receiver as Thread};
-use millrace_mysql::{Error, Session, numbers, status};
+use millrace_mysql::{Error, Session, numbers, status, threads};
+use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
 
 use crate::log_in::LogIn;
-use crate::numbers::{Values, add_innodb, add_settings, add_status, settings};
+use crate::numbers::{Values, add_innodb, add_settings, add_states, add_status, settings};
 
 /// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
 const SET_BYTES_MAX: usize = 400;
+
+/// 30 samples, 5 min, without a look at threads after one that failed: a server where it is slow or not allowed is not asked each time.
+const STATES_REST: u32 = 30;
 
 /// Samples one server.
 #[derive(Debug)]
@@ -22,6 +26,10 @@ pub struct Sampler {
     session: Option<Session>,
     /// When the last sample was taken, and its count of questions.
     last: Option<(Instant, u64)>,
+    /// What it is, as the last sample said.
+    flavour: Option<Flavour>,
+    /// So many samples do not look at its threads.
+    states_rest: u32,
 }
 
 /// A sample: the state for the journal, and everything that was read.
@@ -36,7 +44,7 @@ pub struct Sample {
 impl Sampler {
     /// Connects at the first sample.
     pub fn new(log_in: Arc<LogIn>) -> Self {
-        Self { log_in, session: None, last: None }
+        Self { log_in, session: None, last: None, flavour: None, states_rest: 0 }
     }
 
     /// The age of the newest heartbeat row of `cluster`, over the session of the last sample.
@@ -65,9 +73,24 @@ impl Sampler {
             }
             Ok(())
         };
-        let read = read.await;
+        let read: Result<(), Error> = read.await;
+        if let (Ok(()), Some(flavour)) = (&read, self.flavour) {
+            self.states(&mut session, flavour, &mut values).await;
+        }
         self.session = Some(session);
         Some(read.map(|()| values))
+    }
+
+    /// Adds what the threads do. Last, because a session that was too slow for it answers nothing else, and the next sample has another.
+    async fn states(&mut self, session: &mut Session, flavour: Flavour, values: &mut Values) {
+        if self.states_rest > 0 {
+            self.states_rest -= 1;
+            return;
+        }
+        match threads::states(session, flavour).await {
+            Ok(states) => add_states(values, &states),
+            Err(_) => self.states_rest = STATES_REST,
+        }
     }
 
     /// Asks the server. After an error, or when it was dropped while it waited, the next sample connects anew; an account that
@@ -79,6 +102,7 @@ impl Sampler {
         };
         let status = status::read(&mut session).await?;
         self.session = Some(session);
+        self.flavour = Some(status.server.dialect.flavour);
         let now = Instant::now();
         let questions = status.counters.get("questions");
         let rate = self.last.zip(questions).and_then(|((then, before), count)| {

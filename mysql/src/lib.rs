@@ -15,6 +15,7 @@ pub mod sessions;
 pub mod settings;
 pub mod slow_log;
 pub mod status;
+pub mod threads;
 
 pub use connect::{Account, Address, Session, Target};
 pub use error::Error;

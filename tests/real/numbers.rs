@@ -34,6 +34,9 @@ async fn the_numbers_of_real_servers_are_told_every_ten_seconds() {
                 "CREATE TABLE full.empty (id INT PRIMARY KEY)",
             ])
             .await;
+        let idle = Session::open(&server.target("idle")).await.expect("it answers");
+        let mut asleep = Session::open(&server.target("asleep")).await.expect("it answers");
+        let asleep = tokio::spawn(async move { asleep.rows_within("SELECT SLEEP(300)", PATIENCE).await });
         let beside = Beside::start(&server, "", "");
         let samples = samples(&beside).await;
         keys_are_known(&beside, flavour).await;
@@ -52,6 +55,8 @@ async fn the_numbers_of_real_servers_are_told_every_ten_seconds() {
             assert!((told - own).abs() < f64::EPSILON, "{flavour} {variable}: {told}, and the server says {own}");
         }
         assert!(get("mysql_global_status_threads_running") >= 1.0);
+        assert!(get("mysql_info_schema_threads{state=\"user_sleep\"}") >= 1.0);
+        assert!(get("mysql_info_schema_threads{state=\"idle\"}") >= 1.0);
         assert!(get("mysql_global_status_uptime") <= 3_600.0);
         assert!(get("mysql_global_status_commands_total{command=\"show_status\"}") >= 1.0);
         assert!(get("mysql_global_status_handlers_total{handler=\"commit\"}") >= 0.0);
@@ -61,6 +66,8 @@ async fn the_numbers_of_real_servers_are_told_every_ten_seconds() {
         assert!(get("millrace_innodb_deadlocks_total") >= 0.0);
         assert!(get("millrace_host_datadir_free_bytes") > 0.0);
         beats_in_time(&beside, flavour);
+        asleep.abort();
+        idle.close().await;
     }
 }
 

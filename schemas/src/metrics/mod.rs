@@ -41,6 +41,7 @@ mod statements;
 mod status;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ pub use registry::Registry;
 pub use replication::REPLICATION;
 pub use statements::*;
 pub use status::STATUS;
+pub use threads::THREAD_STATES;
 pub use variables::VARIABLES;
 
 use crate::flavour::Flavour;
@@ -118,7 +120,13 @@ impl Metric {
 
 /// Every metric, in the order of the reference page.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    let tables = STATUS.iter().chain(families::FAMILIES).chain(VARIABLES).chain(REPLICATION).chain(host::SAMPLED);
+    let tables = STATUS
+        .iter()
+        .chain(families::FAMILIES)
+        .chain(VARIABLES)
+        .chain(REPLICATION)
+        .chain(threads::THREADS)
+        .chain(host::SAMPLED);
     CATALOGUE.iter().chain(STATEMENTS).copied().chain(tables)
 }
 

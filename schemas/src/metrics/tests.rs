@@ -13,9 +13,16 @@ fn wrong(metric: &Metric) -> Vec<String> {
         text.chars().all(legal) && text.starts_with(|first: char| first.is_ascii_lowercase()) && !text.ends_with('_')
     };
     let known = own
-        || ["mysql_global_status_", "mysql_global_variables_", "mysql_slave_status_", "mysql_up", "mysql_version_info"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        || [
+            "mysql_global_status_",
+            "mysql_global_variables_",
+            "mysql_slave_status_",
+            "mysql_info_schema_",
+            "mysql_up",
+            "mysql_version_info",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
     let faults = [
         (name != format!("{measurement}_{field}"), "its measurement and field do not spell it"),
         (!plain(measurement) || !plain(field), "not of small letters, digits and underscores"),

@@ -121,6 +121,19 @@ fn connections() -> Vec<Panel> {
             vec![rate("mysql_global_status_connection_errors_total").by(&["error"]).called("{error}")],
         ),
         Panel::lines(
+            "Process states",
+            Unit::Count,
+            "Threads by what they do, without those that wait for their client. Many that wait for a lock: look for who holds it; many that close or open tables: the table cache is too small.",
+            vec![now("mysql_info_schema_threads").only("state", Only::Unlike("idle")).by(&["state"]).called("{state}")],
+        )
+        .stacked(),
+        Panel::bars(
+            "Process states, now",
+            Unit::Count,
+            "What most threads do now, the idle ones among them. Thousands that are idle: clients open connections and do not close them.",
+            now("mysql_info_schema_threads").by(&["state"]).top(TOP).called("{state}"),
+        ),
+        Panel::lines(
             "Prepared statements",
             Unit::Count,
             "Prepared statements that are open, and their limit. A line that only rises: a client prepares and never closes.",
