@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use millrace_schemas::event::{Event, Unreadable};
 use millrace_schemas::ids::{ClusterId, DigestId, HostId, InstanceId};
-use millrace_schemas::metrics::{DIGEST_INFO, Metric};
+use millrace_schemas::metrics::{DIGEST_INFO, DIGEST_TABLES, Metric};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
@@ -27,13 +27,13 @@ pub const TOPICS: [Topic; 5] = [Topic::Digests, Topic::Samples, Topic::Windows, 
 /// 200 bytes of a statement tell which one it is.
 const TEXT_BYTES: usize = 200;
 
-/// 100,000 digests' texts, some 30 MB: of a statement beyond them no text is restated.
+/// 100,000 digests' texts and tables, some 50 MB: of a statement beyond them none are restated.
 const TEXTS_MAX: usize = 100_000;
 
 /// Makes points. It keeps texts of digests and, per instance, what of its newest window was over the budget.
 #[derive(Debug)]
 pub struct Points {
-    texts: BTreeMap<DigestId, (String, String)>,
+    texts: Texts,
     windows: windows::Budgets,
     /// Numbers whose series this version does not know, so far.
     pub unknown: u64,
@@ -63,7 +63,7 @@ impl Place<'_> {
 impl Points {
     /// `series` is what the statements of one instance may have at one moment.
     pub fn new(series: usize) -> Self {
-        Self { texts: BTreeMap::new(), windows: windows::Budgets::new(series), unknown: 0 }
+        Self { texts: Texts::new(), windows: windows::Budgets::new(series), unknown: 0 }
     }
 
     /// Records from before come again: what was told of windows is told anew.
@@ -108,22 +108,40 @@ impl Points {
         }
         let event = Event::<Entry>::from_record(record)?;
         let Entry::Digest(entry) = event.payload;
-        let DigestEntry { digest, text, kind, .. } = entry;
-        let text = beginning(&text).to_owned();
-        let point = info(digest, &kind, &text, record.appended);
+        let DigestEntry { digest, text, kind, tables, .. } = entry;
+        let about = About { kind, text: beginning(&text).to_owned(), tables: beginning(&tables.join(", ")).to_owned() };
+        let points = about.points(digest, record.appended);
         if self.texts.len() < TEXTS_MAX || self.texts.contains_key(&digest) {
-            self.texts.insert(digest, (kind, text));
+            self.texts.insert(digest, about);
         }
-        Ok(vec![point])
+        Ok(points)
     }
 }
 
-/// What a digest is, at one moment.
-fn info(digest: DigestId, kind: &str, text: &str, at: Timestamp) -> Point {
-    let mut lines = Lines::default();
-    let nowhere = Place { cluster: "", instance: "", host: "" };
-    lines.add(&DIGEST_INFO, nowhere.labels(&DIGEST_INFO, &[&digest.to_string(), kind, text]), 1.0);
-    lines.at(at).remove(0)
+/// What digests are.
+type Texts = BTreeMap<DigestId, About>;
+
+/// What a digest is: its kind, and the beginnings of its text and of the list of its tables.
+#[derive(Debug)]
+struct About {
+    kind: String,
+    text: String,
+    /// Empty until the parser has looked at the text, and of what names none.
+    tables: String,
+}
+
+impl About {
+    /// The same at one moment.
+    fn points(&self, digest: DigestId, at: Timestamp) -> Vec<Point> {
+        let mut lines = Lines::default();
+        let nowhere = Place { cluster: "", instance: "", host: "" };
+        let digest = digest.to_string();
+        lines.add(&DIGEST_INFO, nowhere.labels(&DIGEST_INFO, &[&digest, &self.kind, &self.text]), 1.0);
+        if !self.tables.is_empty() {
+            lines.add(&DIGEST_TABLES, nowhere.labels(&DIGEST_TABLES, &[&digest, &self.tables]), 1.0);
+        }
+        lines.at(at)
+    }
 }
 
 /// The first bytes of a text, up to a whole character.

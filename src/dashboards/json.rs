@@ -16,6 +16,8 @@ const COLUMNS: u32 = 24;
 const STEP_MIN: &str = "30s";
 /// 15 s: a window is in the store some 4 s after its end, and before that the newest step would look like a drop.
 const NOW_DELAY: &str = "15s";
+/// 60 points are what the width of a column shows, and a table may have hundreds of such lines.
+const TREND_POINTS: u32 = 60;
 /// What every board carries, so that they find each other.
 const TAG: &str = "millrace";
 
@@ -28,11 +30,15 @@ pub(super) fn unsayable(panel: &Panel, variables: &[&str], edition: Edition) -> 
     if edition == Edition::Prometheus {
         return None;
     }
-    panel.queries.iter().find_map(|query| influxql::statement(query, variables, shape(panel.look)).err())
+    panel.queries.iter().find_map(|query| influxql::statement(query, variables, shape(panel.look, query)).err())
 }
 
-fn shape(look: Look) -> Shape {
-    if matches!(look, Look::Table | Look::Bars | Look::Label) { Shape::Rows } else { Shape::Series }
+fn shape(look: Look, query: &Query) -> Shape {
+    if shows_rows(look) && !query.trend { Shape::Rows } else { Shape::Series }
+}
+
+fn shows_rows(look: Look) -> bool {
+    matches!(look, Look::Table | Look::Bars | Look::Label)
 }
 
 /// The dashboard.
@@ -211,6 +217,9 @@ fn one(panel: &Panel, variables: &[&str], edition: Edition, id: usize, place: &V
     if panel.look == Look::Table {
         value["transformations"] = transformations(panel, edition);
     }
+    if panel.queries.iter().any(|query| query.trend) {
+        value["maxDataPoints"] = json!(TREND_POINTS);
+    }
     value
 }
 
@@ -220,7 +229,7 @@ fn letter(at: usize) -> String {
 }
 
 fn target(panel: &Panel, query: &Query, variables: &[&str], edition: Edition, at: usize) -> Value {
-    let rows = shape(panel.look) == Shape::Rows;
+    let rows = shape(panel.look, query) == Shape::Rows;
     match edition {
         Edition::Prometheus => json!({
             "refId": letter(at),
@@ -229,11 +238,11 @@ fn target(panel: &Panel, query: &Query, variables: &[&str], edition: Edition, at
             "legendFormat": query.legend(|label| format!("{{{{{label}}}}}")),
             "instant": rows,
             "range": !rows,
-            "format": if panel.look == Look::Table { "table" } else { "time_series" },
+            "format": if panel.look == Look::Table && rows { "table" } else { "time_series" },
             "editorMode": "code",
         }),
         Edition::Influxql => {
-            let query_text = influxql::statement(query, variables, shape(panel.look));
+            let query_text = influxql::statement(query, variables, shape(panel.look, query));
             json!({
                 "refId": letter(at),
                 "datasource": source(edition),
@@ -314,6 +323,11 @@ fn overrides(panel: &Panel) -> Vec<Value> {
             json!({ "matcher": column(&query.name), "properties": [property] })
         })
         .collect();
+    for query in panel.queries.iter().filter(|query| query.trend) {
+        let cell = json!({ "type": "sparkline", "hideValue": true, "lineWidth": 1, "fillOpacity": 10 });
+        let property = json!({ "id": "custom.cellOptions", "value": cell });
+        all.push(json!({ "matcher": column(&query.name), "properties": [property] }));
+    }
     if let Some(to) = panel.link {
         let links = json!([link(to, &format!("${{__data.fields.{}}}", to.label))]);
         all.push(json!({
@@ -324,31 +338,46 @@ fn overrides(panel: &Panel) -> Vec<Value> {
     all
 }
 
-/// Makes one table of the answers: their rows are joined by the labels that they have in common.
+/// Makes one table of the answers: their rows are joined by the labels that they have in common. A way through time is made a cell of
+/// its row first.
 fn transformations(panel: &Panel, edition: Edition) -> Value {
+    // Each answer has its own time, by which rows would not be joined.
+    let mut timeless = json!({ "id": "filterFieldsByName", "options": { "exclude": { "names": ["Time"] } } });
+    let trend = panel.queries.iter().position(|query| query.trend).map(letter);
+    let mut steps = Vec::new();
+    if let Some(letter) = &trend {
+        timeless["filter"] = json!({ "id": "invertMatch", "options": { "id": "byRefId", "options": letter } });
+        steps.push(json!({ "id": "timeSeriesTable", "options": { letter: { "stat": "lastNotNull" } } }));
+    }
+    steps.insert(0, timeless);
+    steps.extend(joined(panel, edition));
+    Value::Array(steps)
+}
+
+/// Rows of all answers in one table, with columns as they are to be called.
+fn joined(panel: &Panel, edition: Edition) -> [Value; 2] {
     let (mut names, mut hidden) = (serde_json::Map::new(), serde_json::Map::new());
     for (at, query) in panel.queries.iter().enumerate() {
         let column = match edition {
+            _ if query.trend => format!("Trend #{}", letter(at)),
             Edition::Prometheus if panel.queries.len() == 1 => "Value".to_owned(),
             Edition::Prometheus => format!("Value #{}", letter(at)),
             Edition::Influxql => query.name.clone(),
         };
         if query.labels_only {
             hidden.insert(column, json!(true));
-        } else if edition == Edition::Prometheus {
+        } else if edition == Edition::Prometheus || query.trend {
             names.insert(column, json!(query.name));
         }
     }
-    json!([
-        // Each answer has its own time, by which rows would not be joined.
-        { "id": "filterFieldsByName", "options": { "exclude": { "names": ["Time"] } } },
-        { "id": "merge", "options": {} },
-        { "id": "organize", "options": { "excludeByName": hidden, "renameByName": names, "indexByName": {} } },
-    ])
+    [
+        json!({ "id": "merge", "options": {} }),
+        json!({ "id": "organize", "options": { "excludeByName": hidden, "renameByName": names, "indexByName": {} } }),
+    ]
 }
 
 fn options(panel: &Panel, edition: Edition) -> Value {
-    let values = edition == Edition::Influxql && shape(panel.look) == Shape::Rows;
+    let values = edition == Edition::Influxql && shows_rows(panel.look);
     let reduced = json!({
         "calcs": ["lastNotNull"],
         "values": values,

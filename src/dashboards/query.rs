@@ -108,6 +108,8 @@ pub struct Query {
     pub unit: Option<super::Unit>,
     /// The value itself is not shown, only the labels that it keeps.
     pub labels_only: bool,
+    /// In a table: not one value, but its way through the time that is shown, as a small line.
+    pub trend: bool,
 }
 
 fn of(name: &str, how: How, across: Across) -> Query {
@@ -117,7 +119,15 @@ fn of(name: &str, how: How, across: Across) -> Query {
     let selection = Selection { metric, how, across, only: Vec::new(), equals: None, without: None, repeated: false };
     let place: &[&str] = &["instance", "host"];
     let keep = place.iter().copied().find(|label| metric.labels.contains(label)).into_iter().collect();
-    Query { value: Value::Of(selection), keep, top: None, name: String::new(), unit: None, labels_only: false }
+    Query {
+        value: Value::Of(selection),
+        keep,
+        top: None,
+        name: String::new(),
+        unit: None,
+        labels_only: false,
+        trend: false,
+    }
 }
 
 /// The newest value of a gauge.
@@ -238,6 +248,13 @@ impl Query {
     #[must_use]
     pub fn labels_only(mut self) -> Self {
         self.labels_only = true;
+        self
+    }
+
+    /// Shows the way of the value through the time that is shown.
+    #[must_use]
+    pub fn trend(mut self) -> Self {
+        self.trend = true;
         self
     }
 

@@ -123,6 +123,11 @@ fn against_schemas(board: &Board) -> Vec<String> {
         let what = format!("{} {}", board.name, panel["title"]);
         let kind = panel["type"].as_str().expect("a kind");
         all.extend(errors(&schema(kind, Some("Options")), &what, &panel["options"]));
+        for property in panel["fieldConfig"]["overrides"].as_array().expect("overrides").iter().flat_map(|one| {
+            one["properties"].as_array().expect("properties").iter().filter(|one| one["id"] == "custom.cellOptions")
+        }) {
+            all.extend(errors(&schema("table", Some("TableSparklineCellOptions")), &what, &property["value"]));
+        }
         let custom = &panel["fieldConfig"]["defaults"]["custom"];
         if ["timeseries", "table"].contains(&kind) {
             all.extend(errors(&schema(kind, Some("FieldConfig")), &what, custom));

@@ -28,6 +28,7 @@ catalogue! {
     BY_DIGEST_P99: Gauge, "millrace_statements" "p99_seconds", "seconds", ["cluster", "instance", "schema", "user", "digest"], "windows", "Response time that 99 of 100 statements of a digest did not exceed, in 10 s.";
     BY_DIGEST_FOLDED: Gauge, "millrace_statements" "folded", "digests", ["cluster", "instance"], "windows", "Rows of a window that are together in the digest 'other', because there were more than the budget of series allows.";
     DIGEST_INFO: Gauge, "millrace_digest" "info", "boolean", ["digest", "kind", "text"], "digests", "1: what a digest is, with the first 200 bytes of its text.";
+    DIGEST_TABLES: Gauge, "millrace_digest_tables" "info", "boolean", ["digest", "tables"], "digests", "1: the tables that a digest names, with the first 200 bytes of their list; absent until the parser has looked at it.";
     INSTANCE_ROLE: Gauge, "millrace" "instance_role", "boolean", ["cluster", "instance", "host", "role"], "journal", "1 for what an instance is now, 0 for the others: primary (it is open), replica (it has a source), closed.";
     VERSION_INFO: Gauge, "mysql" "version_info", "boolean", ["cluster", "instance", "host", "version"], "journal", "1: the version that a server runs.";
     REPLICA_SOURCE: Gauge, "millrace" "replica_source", "boolean", ["cluster", "instance", "host", "source"], "journal", "1: the source that a replica has now.";

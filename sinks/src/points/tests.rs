@@ -145,8 +145,8 @@ fn a_closed_window_gives_the_instance_and_each_digest() {
 
 #[test]
 fn what_is_over_the_budget_is_folded_exactly_and_the_same_each_time() {
-    // Room for two digests: the whole, `other` and their number are 21 series, and each digest has 10 and its text.
-    let budget = 21 + 2 * 11;
+    // Room for two digests: the whole, `other` and their number are 21 series, and each digest has 10, its text and its tables.
+    let budget = 21 + 2 * 12;
     let rows = || {
         let small = (1..=5).map(|at| row(digest(at), u64::from(at), 1_000));
         small.chain([row(TOTAL, 15, 1_000), Row { folded: 7, ..row(DigestId::OTHER, 100, 1) }]).collect::<Vec<_>>()
@@ -191,7 +191,9 @@ fn a_digest_is_told_with_the_beginning_of_its_text_and_restated_with_its_windows
     let kind = long.kind.clone();
     let got = points.of(&record(Entry::Digest(long))).expect("readable");
     let name = format!("millrace_digest_info digest={} kind={kind} text={}", entry.digest, "x".repeat(199));
-    assert_eq!(series(&got), BTreeMap::from([(name.clone(), (1.0, AT.0 + 5))]), "whole characters only");
+    let tables = format!("millrace_digest_tables_info digest={} tables=t", entry.digest);
+    let both = [name.clone(), tables].map(|name| (name, (1.0, AT.0 + 5)));
+    assert_eq!(series(&got), BTreeMap::from(both), "whole characters only");
     let mut restated = |start: i64| {
         let points = points.of(&window(start, vec![row(entry.digest, 1, 1)])).expect("readable");
         series(&points).get(&name).copied()

@@ -18,7 +18,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::windows::{self, TOTAL, Window};
 
-use super::{Lines, Place, info};
+use super::{Lines, Place, Texts};
 use crate::line::Point;
 
 /// What a window says of an instance; of a digest it says the same in the same order.
@@ -76,11 +76,11 @@ pub(super) struct Budgets {
 }
 
 impl Budgets {
-    /// Room for `series` series of an instance: with each digest come its text, and with all of them the instance as a whole,
-    /// `other`, and how many were folded.
+    /// Room for `series` series of an instance: with each digest come its text and its tables, and with all of them the instance as
+    /// a whole, `other`, and how many were folded.
     pub(super) fn new(series: usize) -> Self {
         let others = LOAD.len() + BY_DIGEST.len() + 1;
-        Self { digests: series.saturating_sub(others) / (BY_DIGEST.len() + 1), told: BTreeMap::new() }
+        Self { digests: series.saturating_sub(others) / (BY_DIGEST.len() + 2), told: BTreeMap::new() }
     }
 
     /// Nothing has been told.
@@ -88,11 +88,7 @@ impl Budgets {
         self.told.clear();
     }
 
-    pub(super) fn points(
-        &mut self,
-        record: &Record,
-        texts: &BTreeMap<DigestId, (String, String)>,
-    ) -> Result<Vec<Point>, Unreadable> {
+    pub(super) fn points(&mut self, record: &Record, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
         let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
         let cluster = record.headers.get("cluster").ok_or_else(|| malformed("no header says the cluster"))?;
         let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
@@ -112,12 +108,7 @@ impl Budgets {
     }
 
     /// The points of a window: of its rows, of which there is one at least.
-    fn window(
-        &mut self,
-        cluster: &str,
-        mut rows: Vec<Row>,
-        texts: &BTreeMap<DigestId, (String, String)>,
-    ) -> Vec<Point> {
+    fn window(&mut self, cluster: &str, mut rows: Vec<Row>, texts: &Texts) -> Vec<Point> {
         let (instance, start) = (rows[0].instance.clone(), rows[0].second);
         let told = self.told.entry((cluster.to_owned(), instance.clone())).or_default();
         if told.start != start {
@@ -138,9 +129,8 @@ impl Budgets {
                 told.digests += 1;
                 let digest = row.digest.to_string();
                 points.push(point(&BY_DIGEST, &place, &[&row.schema, &row.user, &digest], &row, at));
-                if let Some((kind, text)) = texts.get(&row.digest).filter(|_| start.rem_euclid(RESTATE_SECONDS) == 0) {
-                    points.push(info(row.digest, kind, text, at));
-                }
+                let restated = texts.get(&row.digest).filter(|_| start.rem_euclid(RESTATE_SECONDS) == 0);
+                points.extend(restated.into_iter().flat_map(|about| about.points(row.digest, at)));
             } else {
                 told.fold(row);
             }

@@ -32,12 +32,14 @@ fn all() -> Vec<Panel> {
              a p99 far above its neighbours is a statement that sometimes waits; errors belong to whoever sends it.",
             vec![
                 each(whole_per_second("millrace_statements_seconds")).called("Load"),
+                each(per_second("millrace_statements_seconds")).called("Over time").trend(),
                 each(whole("millrace_statements_queries")).called("Calls"),
                 each(peak("millrace_statements_p99_seconds")).called("Highest p99").unit(Unit::Seconds),
                 each(whole("millrace_statements_rows_sent")).called("Rows sent"),
                 each(whole("millrace_statements_rows_affected")).called("Rows affected"),
                 each(whole("millrace_statements_errors")).called("Errors"),
                 last("millrace_digest_info").without("digest").by(&["digest", "kind", "text"]).called("is").labels_only(),
+                last("millrace_digest_tables_info").without("digest").by(&["digest", "tables"]).called("on").labels_only(),
             ],
         )
         .to(uid::STATEMENTS, "digest"),
@@ -87,8 +89,12 @@ fn one() -> Vec<Panel> {
         Panel::table(
             "What it is",
             Unit::Count,
-            "The digest's kind and the first 200 bytes of its text. Literals are masked: what is shown is what all its statements have in common.",
-            vec![last("millrace_digest_info").by(&["digest", "kind", "text"]).called("is").labels_only()],
+            "The digest's kind, its tables and the first 200 bytes of its text. Literals are masked: what is shown is what all its statements have in common. \
+             A table that nobody expects there is a client of another service.",
+            vec![
+                last("millrace_digest_info").by(&["digest", "kind", "text"]).called("is").labels_only(),
+                last("millrace_digest_tables_info").by(&["digest", "tables"]).called("on").labels_only(),
+            ],
         ),
         Panel::lines(
             "Calls",

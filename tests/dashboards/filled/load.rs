@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_millis(30);
 
 /// What is sent in turn; the last one fails.
 const STATEMENTS: [&str; 7] = [
-    "SELECT SLEEP(0.6)", // over the limit of the slow logs
+    "SELECT SLEEP(0.6) FROM (SELECT COUNT(*) FROM panels) one", // over the limit of the slow logs
     "INSERT INTO panels(text) VALUES('a text')",
     "SELECT * FROM panels ORDER BY text DESC, id LIMIT 5",
     "UPDATE panels SET text = 'another' ORDER BY id DESC LIMIT 1",
