@@ -401,12 +401,7 @@ impl Outgoing<'_> {
 }
 
 fn parse_sequence(text: &str) -> Result<Sequence, String> {
-    let number = |part: &str| u64::from_str_radix(part, 16).ok();
-    text.split_once('-')
-        .and_then(|(incarnation, counter)| {
-            Some(Sequence { incarnation: number(incarnation)?, counter: number(counter)? })
-        })
-        .ok_or_else(|| format!("the header 'sequence' is '{text}', not INCARNATION-COUNTER"))
+    Sequence::parse(text).ok_or_else(|| format!("the header 'sequence' is '{text}', not INCARNATION-COUNTER"))
 }
 
 #[cfg(test)]

@@ -208,12 +208,7 @@ impl Spoken {
 }
 
 fn parse_sequence(text: &str) -> Result<Sequence, Unreadable> {
-    let number = |part: &str| u64::from_str_radix(part, 16).ok();
-    text.split_once('-')
-        .and_then(|(incarnation, counter)| {
-            Some(Sequence { incarnation: number(incarnation)?, counter: number(counter)? })
-        })
-        .ok_or_else(|| Unreadable::Malformed(format!("sequence '{text}' is not INCARNATION-COUNTER")))
+    Sequence::parse(text).ok_or_else(|| Unreadable::Malformed(format!("sequence '{text}' is not INCARNATION-COUNTER")))
 }
 
 fn parse_subject(text: &str) -> Result<Subject, Unreadable> {

@@ -19,6 +19,15 @@ pub struct Sequence {
     pub counter: u64,
 }
 
+impl Sequence {
+    /// Reads `INCARNATION-COUNTER`, hexadecimal, as events and batches carry it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |part: &str| u64::from_str_radix(part, 16).ok();
+        let (incarnation, counter) = text.split_once('-')?;
+        Some(Self { incarnation: number(incarnation)?, counter: number(counter)? })
+    }
+}
+
 /// What has been had from one producer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod heartbeat;
+mod slow;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -22,10 +23,14 @@ use millrace_schemas::topics::samples::Taken;
 use crate::line::Point;
 
 /// The topics that points are made of.
-pub const TOPICS: [Topic; 5] = [Topic::Digests, Topic::Samples, Topic::Windows, Topic::Journal, Topic::Alerts];
+pub const TOPICS: [Topic; 6] =
+    [Topic::Digests, Topic::Samples, Topic::Windows, Topic::Queries, Topic::Journal, Topic::Alerts];
 
 /// 200 bytes of a statement tell which one it is.
 const TEXT_BYTES: usize = 200;
+
+/// One of five series of an instance's statements is for slow ones: they are few, and what is beyond is in `other`, exactly.
+const SLOW_SHARE: usize = 5;
 
 /// 100,000 digests' texts and tables, some 50 MB: of a statement beyond them none are restated.
 const TEXTS_MAX: usize = 100_000;
@@ -35,6 +40,7 @@ const TEXTS_MAX: usize = 100_000;
 pub struct Points {
     texts: Texts,
     windows: windows::Budgets,
+    slow: slow::Budget,
     /// Numbers whose series this version does not know, so far.
     pub unknown: u64,
 }
@@ -63,7 +69,9 @@ impl Place<'_> {
 impl Points {
     /// `series` is what the statements of one instance may have at one moment.
     pub fn new(series: usize) -> Self {
-        Self { texts: Texts::new(), windows: windows::Budgets::new(series), unknown: 0 }
+        let slow = series / SLOW_SHARE;
+        let windows = windows::Budgets::new(series - slow);
+        Self { texts: Texts::new(), windows, slow: slow::Budget::new(slow), unknown: 0 }
     }
 
     /// Records from before come again: what was told of windows is told anew.
@@ -76,6 +84,7 @@ impl Points {
         match record.topic {
             Topic::Samples => self.sample(record),
             Topic::Windows => self.windows.points(record, &self.texts),
+            Topic::Queries => self.slow.points(record, &self.texts),
             Topic::Journal => Ok(match Event::<Fact>::from_record(record) {
                 Ok(event) => heartbeat::points(&event),
                 Err(Unreadable::UnknownKind(_) | Unreadable::UnknownEvidence(_)) => Vec::new(),

@@ -233,6 +233,8 @@ pub const HOSTS: Variable =
 /// The host of the instance.
 pub const HOST_OF_INSTANCE: Variable =
     Variable { within: &["cluster", "instance"], many: false, hidden: true, ..HOSTS };
+/// One digest that was slow.
+pub const SLOW_DIGEST: Variable = Variable { metric: "millrace_slow_queries", ..DIGEST };
 /// One digest.
 pub const DIGEST: Variable = Variable {
     name: "digest",

@@ -48,7 +48,7 @@ const STORED: [&str; 7] = [
 
 fn is_stored(selection: &Selection) -> bool {
     let metric = selection.metric;
-    let by_source = ["windows", "digests", "journal", "alerts", "/proc"].contains(&metric.source)
+    let by_source = ["windows", "slow logs", "digests", "journal", "alerts", "/proc"].contains(&metric.source)
         || metric.source.starts_with("SHOW ");
     by_source || STORED.iter().any(|name| metric.name.starts_with(name))
 }
@@ -150,7 +150,11 @@ impl Statement<'_> {
         let same = |one: &&&Selection| {
             one.metric.measurement == all[0].metric.measurement && one.only == all[0].only && one.equals.is_none()
         };
-        if all.len() > 1 && !all.iter().all(|one| same(&one) && self.is_alone(one)) {
+        // A sum of sums is the sum of all, whatever is added up.
+        let adds_up = |one: &Selection| {
+            one.across == Across::Sum && matches!(one.how, How::PerSecond | How::Whole | How::WholePerSecond)
+        };
+        if all.len() > 1 && !all.iter().all(|one| same(&one) && (adds_up(one) || self.is_alone(one))) {
             return Err(Unsayable::TwoMeasurements);
         }
         let part = |value: &Value| self.computed(value).map(|text| format!("({text})"));

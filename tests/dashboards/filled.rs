@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 const SCRAPE_EVERY: Duration = Duration::from_secs(5);
 
 /// Queries without a number, by a part of them, and why: all of these count what should not happen, or what this fleet has not.
-const NOTHING: [(&str, &str); 16] = [
+const NOTHING: [(&str, &str); 17] = [
     ("millrace_bus_refused_records_total", "no append fails"),
     ("millrace_refused_records_total", "no signatures are asked for"),
     ("millrace_fold_dead_records_total", "every record can be read"),
@@ -42,6 +42,7 @@ const NOTHING: [(&str, &str); 16] = [
     ("millrace_channel_passed_over_total", "no alert waits for an hour"),
     ("millrace_channel_bundled_total", "there are fewer alerts than the rate of the channel"),
     ("millrace_statements_folded", "there are fewer digests than the budget"),
+    ("millrace_slow_folded", "there are fewer digests than the budget"),
     ("digest=\"other\"", "there are fewer digests than the budget"),
     ("\"folded\"::field", "there are fewer digests than the budget"),
     ("\"digest\" = 'other'", "there are fewer digests than the budget"),

@@ -18,5 +18,6 @@ mod rules;
 mod sampled;
 pub(crate) mod site;
 mod slow_log;
+mod slow_stored;
 mod slow_table;
 mod watching;

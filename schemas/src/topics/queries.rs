@@ -222,6 +222,19 @@ pub enum BadBatch {
     },
 }
 
+/// What stands between the agent and the instance in the name of who counts slow statements.
+const SLOW_LOG: &str = "/slow-log/";
+
+/// Who counts the slow statements of an instance: it numbers for itself, apart from the other sources of the agent.
+pub fn slow_log_producer(agent: &str, instance: &InstanceId) -> String {
+    format!("{agent}{SLOW_LOG}{instance}")
+}
+
+/// Whether a batch is of slow statements, by its producer, so that who wants them need not read the others.
+pub fn is_of_slow_log(producer: &str) -> bool {
+    producer.contains(SLOW_LOG)
+}
+
 static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(Schema::new(fields("second"))));
 
 /// What each batch of ours says first.

@@ -7,6 +7,7 @@ mod innodb;
 mod instance;
 mod own;
 mod replication;
+mod slow;
 mod statements;
 
 use super::board::Board;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Board> {
         replication::board(),
         innodb::board(),
         statements::board(),
+        slow::board(),
         host::board(),
         alerts::board(),
         own::board(),
@@ -32,6 +34,7 @@ pub(super) mod uid {
     pub(in super::super) const REPLICATION: &str = "millrace-replication";
     pub(in super::super) const INNODB: &str = "millrace-innodb";
     pub(in super::super) const STATEMENTS: &str = "millrace-statements";
+    pub(in super::super) const SLOW: &str = "millrace-slow";
     pub(in super::super) const HOST: &str = "millrace-host";
     pub(in super::super) const ALERTS: &str = "millrace-alerts";
     pub(in super::super) const OWN: &str = "millrace-itself";

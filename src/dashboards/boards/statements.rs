@@ -90,12 +90,13 @@ fn one() -> Vec<Panel> {
             "What it is",
             Unit::Count,
             "The digest's kind, its tables and the first 200 bytes of its text. Literals are masked: what is shown is what all its statements have in common. \
-             A table that nobody expects there is a client of another service.",
+             A click shows those that were slow; a table that nobody expects there is a client of another service.",
             vec![
                 last("millrace_digest_info").by(&["digest", "kind", "text"]).called("is").labels_only(),
                 last("millrace_digest_tables_info").by(&["digest", "tables"]).called("on").labels_only(),
             ],
-        ),
+        )
+        .to(uid::SLOW, "digest"),
         Panel::lines(
             "Calls",
             Unit::PerSecond,

@@ -169,8 +169,7 @@ impl Slowly {
         let rows = self.rows.take();
         match queries::encode(&rows) {
             Ok(value) => {
-                // It numbers for itself, apart from the other sources.
-                let producer = format!("{}/slow-log/{instance}", agent.speaker.source());
+                let producer = queries::slow_log_producer(agent.speaker.source(), instance);
                 let at = (agent.speaker.incarnation(), self.number);
                 self.number += 1;
                 let record = batch(&self.place.cluster, instance, &producer, at, value);

@@ -1,0 +1,268 @@
+//! Rows of slow statements enter, points leave: what each digest was slow at, second by second, by schema and user. They lie in `queries`
+//! among the counts of all statements, whose batches are not even unpacked here. Digests with most time have series of their own, the
+//! rest of a batch is in `other`, exactly.
+//!
+//! An agent may send a second in two batches. Both must be there in the end, and each once however often it is read: so a point lies
+//! in the second in which its statements ended, at a millisecond that its batch alone has there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use millrace_schemas::event::Unreadable;
+use millrace_schemas::ids::{DigestId, InstanceId};
+use millrace_schemas::marks::Sequence;
+use millrace_schemas::metrics::{
+    Metric, SLOW_DIGEST_ERRORS, SLOW_DIGEST_EXAMINED, SLOW_DIGEST_FOLDED, SLOW_DIGEST_HIGHEST, SLOW_DIGEST_LOCK,
+    SLOW_DIGEST_QUERIES, SLOW_DIGEST_SECONDS, SLOW_DIGEST_SENT,
+};
+use millrace_schemas::record::Record;
+use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::queries::{self, Row, Source, is_of_slow_log};
+
+use super::{Lines, Place, Texts};
+use crate::line::Point;
+
+/// What a second says of a digest.
+const BY_DIGEST: [&Metric; 7] = [
+    &SLOW_DIGEST_QUERIES,
+    &SLOW_DIGEST_ERRORS,
+    &SLOW_DIGEST_SECONDS,
+    &SLOW_DIGEST_HIGHEST,
+    &SLOW_DIGEST_LOCK,
+    &SLOW_DIGEST_EXAMINED,
+    &SLOW_DIGEST_SENT,
+];
+
+/// The name of what is folded.
+const OTHER: &str = "other";
+
+/// 1,000 batches of an instance have a place of their own in a second: an agent sends one to five in it. Stores keep milliseconds.
+const PLACES: u64 = 1_000;
+
+/// Sums by second and instance, and in it by digest, schema and user.
+type Sums = BTreeMap<(i64, InstanceId), BTreeMap<(DigestId, String, String), Row>>;
+
+/// The budget of each instance.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Digests that have series of their own in one second.
+    digests: usize,
+}
+
+impl Budget {
+    /// Room for `series` series of an instance, `other` and how many rows were folded among them.
+    pub(super) fn new(series: usize) -> Self {
+        Self { digests: series.saturating_sub(BY_DIGEST.len() + 1) / BY_DIGEST.len() }
+    }
+
+    pub(super) fn points(self, record: &Record, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
+        let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
+        let header =
+            |name: &str| record.headers.get(name).ok_or_else(|| malformed(&format!("no header says the {name}")));
+        if !is_of_slow_log(header("producer")?) {
+            return Ok(Vec::new());
+        }
+        let cluster = header("cluster")?;
+        let sequence = header("sequence")?;
+        let sequence = Sequence::parse(sequence)
+            .ok_or_else(|| malformed(&format!("the header 'sequence' is '{sequence}', not INCARNATION-COUNTER")))?;
+        let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
+        let rows = queries::decode(value).map_err(|error| malformed(&error.to_string()))?;
+        let mut sums = Sums::new();
+        for row in rows.into_iter().filter(|row| row.source == Source::SlowLog) {
+            add(&mut sums, row);
+        }
+        let place = sequence.incarnation.wrapping_add(sequence.counter) % PLACES;
+        let second = |((second, instance), rows): ((i64, InstanceId), BTreeMap<_, Row>)| {
+            let at = Timestamp(second.saturating_mul(1_000_000).saturating_add(place as i64 * 1_000));
+            self.second(cluster, &instance, at, rows.into_values().collect(), texts)
+        };
+        Ok(sums.into_iter().flat_map(second).collect())
+    }
+
+    fn second(
+        self,
+        cluster: &str,
+        instance: &InstanceId,
+        at: Timestamp,
+        mut rows: Vec<Row>,
+        texts: &Texts,
+    ) -> Vec<Point> {
+        let place = Place { cluster, instance: instance.as_str(), host: "" };
+        let (mut lines, mut points) = (Lines::default(), Vec::new());
+        let (mut other, mut about): (Option<(Row, u64)>, _) = (None, BTreeSet::new());
+        rows.sort_by_key(|row| (row.digest == DigestId::OTHER, Reverse(row.rt_sum_us)));
+        for (at_most, row) in (1..).zip(rows) {
+            if row.digest != DigestId::OTHER && at_most <= self.digests {
+                tell(&mut lines, &place, [&row.schema, &row.user, &row.digest.to_string()], &row);
+                // A digest may be slow once a day: who looks then finds its text.
+                let about = texts.get(&row.digest).filter(|_| about.insert(row.digest)).into_iter();
+                points.extend(about.flat_map(|about| about.points(row.digest, at)));
+                continue;
+            }
+            let rows = u64::from(row.folded.max(1));
+            match &mut other {
+                Some((sum, folded)) => {
+                    sum.add_counts(&row, 1);
+                    *folded += rows;
+                }
+                None => other = Some((row, rows)),
+            }
+        }
+        if let Some((row, folded)) = &other {
+            tell(&mut lines, &place, ["", "", OTHER], row);
+            lines.add(&SLOW_DIGEST_FOLDED, place.labels(&SLOW_DIGEST_FOLDED, &[]), *folded as f64);
+        }
+        points.extend(lines.at(at));
+        points
+    }
+}
+
+/// Adds a row as the statements that it stands for: a server may log one of so many.
+fn add(sums: &mut Sums, mut row: Row) {
+    let one = row.clone();
+    row.add_counts(&one, u64::from(row.sample_factor.max(1)) - 1);
+    let digests = sums.entry((row.second, row.instance.clone())).or_default();
+    match digests.entry((row.digest, row.schema.clone(), row.user.clone())) {
+        std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(row)),
+        std::collections::btree_map::Entry::Occupied(mut entry) => {
+            let sum = entry.get_mut();
+            sum.add_counts(&row, 1);
+            sum.folded = sum.folded.saturating_add(row.folded);
+        }
+    }
+}
+
+/// The numbers of a row, in the order of [`BY_DIGEST`].
+fn tell(lines: &mut Lines, place: &Place<'_>, own: [&str; 3], row: &Row) {
+    let seconds = |us: u64| us as f64 / 1e6;
+    let numbers = [
+        Some(row.count as f64),
+        Some(row.errors as f64),
+        Some(seconds(row.rt_sum_us)),
+        Some(seconds(row.rt_max_us)),
+        row.lock_us.map(seconds),
+        row.rows_examined.map(|rows| rows as f64),
+        Some(row.rows_sent as f64),
+    ];
+    for (metric, number) in BY_DIGEST.iter().zip(numbers) {
+        if let Some(number) = number {
+            lines.add(metric, place.labels(metric, &own), number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_schemas::record::{Bytes, Headers};
+    use millrace_schemas::topics::{Topic, examples};
+
+    use super::super::About;
+    use super::*;
+
+    const SECOND: i64 = 1_700_000_000;
+
+    fn row(second: i64, digest: u8, count: u64, factor: u32) -> Row {
+        let like = examples::rows().remove(0);
+        Row {
+            second,
+            source: Source::SlowLog,
+            sample_factor: factor,
+            digest: DigestId([digest; 16]),
+            count,
+            errors: 0,
+            rows_sent: count,
+            rows_examined: Some(10 * count),
+            lock_us: Some(count * 250_000),
+            rt_sum_us: count * 2_000_000,
+            rt_max_us: 3_000_000 + u64::from(digest),
+            ..like
+        }
+    }
+
+    fn batch(producer: &str, counter: u64, rows: &[Row]) -> Record {
+        let headers = [("cluster", "c1"), ("producer", producer), ("sequence", &format!("{:016x}-{counter:016x}", 7))];
+        let headers: Headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let value = Some(Bytes::from(queries::encode(rows).expect("encodes")));
+        let (topic, key, appended) = (Topic::Queries, "db1".to_owned(), Timestamp(0));
+        Record { topic, partition: 0, offset: 0, appended, key, headers, value }
+    }
+
+    /// Each number by its metric, digest and time.
+    fn told(record: &Record, series: usize) -> BTreeMap<(String, String, i64), f64> {
+        let points = Budget::new(series).points(record, &Texts::new()).expect("readable");
+        let fields = points.iter().flat_map(|point| {
+            let digest = point.labels.iter().find(|(label, _)| *label == "digest").map_or("", |(_, value)| value);
+            point.fields.iter().map(move |(field, value)| ((*field, digest, point.at.0), *value))
+        });
+        fields.map(|((field, digest, at), value)| ((field.to_owned(), digest.to_owned(), at), value)).collect()
+    }
+
+    fn producer() -> String {
+        queries::slow_log_producer("agent/h1", &InstanceId::parse("db1").expect("legal"))
+    }
+
+    #[test]
+    fn a_second_gives_each_digest_once_with_what_the_server_left_out() {
+        let rows = [row(SECOND, 3, 2, 1), row(SECOND, 3, 1, 5), row(SECOND + 1, 3, 1, 1), row(SECOND, 4, 1, 1)];
+        let told = told(&batch(&producer(), 2, &rows), 2_000);
+        let (three, four) = (DigestId([3; 16]).to_string(), DigestId([4; 16]).to_string());
+        let at = SECOND * 1_000_000 + 9_000;
+        let check = |field: &str, digest: &String, at: i64, expected: f64| {
+            assert_eq!(told.get(&(field.to_owned(), digest.clone(), at)), Some(&expected), "{field} in {told:?}");
+        };
+        check("queries", &three, at, 7.0);
+        check("seconds", &three, at, 14.0);
+        check("lock_seconds", &three, at, 1.75);
+        check("rows_examined", &three, at, 70.0);
+        check("rows_sent", &three, at, 7.0);
+        check("highest_seconds", &three, at, 3.000_003);
+        check("errors", &three, at, 0.0);
+        check("queries", &three, at + 1_000_000, 1.0);
+        check("queries", &four, at, 1.0);
+        assert_eq!(told.len(), 21);
+    }
+
+    #[test]
+    fn two_batches_of_one_second_are_both_there_and_one_that_is_read_again_is_once() {
+        let read = |counter| told(&batch(&producer(), counter, &[row(SECOND, 3, 1, 1)]), 2_000);
+        let mut store = BTreeMap::new();
+        for counter in [0, 1, 1, 0, 999] {
+            store.extend(read(counter));
+        }
+        let queries = store.iter().filter(|((field, ..), _)| field == "queries").map(|(_, value)| value).sum::<f64>();
+        assert!((queries - 3.0).abs() < 1e-9, "{store:?}");
+        let in_it = |at: i64| at.div_euclid(1_000_000) == SECOND;
+        assert!(store.keys().all(|(_, _, at)| in_it(*at)));
+    }
+
+    #[test]
+    fn what_is_over_the_budget_is_folded_exactly() {
+        let other = Row { digest: DigestId::OTHER, folded: 7, ..row(SECOND, 0, 100, 1) };
+        let rows: Vec<Row> = (1..=5).map(|at| row(SECOND, at, u64::from(at), 1)).chain([other]).collect();
+        // `other` and what is folded are 8 series, each digest has 7.
+        let told = told(&batch(&producer(), 0, &rows), 8 + 2 * 7);
+        let of = |field: &str| -> Vec<(&str, f64)> {
+            let of = told.iter().filter(|((name, ..), _)| name == field);
+            of.map(|((_, digest, _), value)| (digest.as_str(), *value)).collect()
+        };
+        let (four, five) = (DigestId([4; 16]).to_string(), DigestId([5; 16]).to_string());
+        assert_eq!(of("queries"), [(four.as_str(), 4.0), (five.as_str(), 5.0), ("other", 106.0)]);
+        assert_eq!(of("folded"), [("", 10.0)]);
+        assert_eq!(told.len(), 8 + 2 * 7);
+    }
+
+    #[test]
+    fn the_text_of_a_digest_comes_with_it_and_others_batches_are_not_looked_at() {
+        let about = About { kind: "select".to_owned(), text: "SELECT ?".to_owned(), tables: String::new() };
+        let texts = Texts::from([(DigestId([3; 16]), about)]);
+        let two = [row(SECOND, 3, 1, 1), Row { user: "other".to_owned(), ..row(SECOND, 3, 1, 1) }];
+        let points = Budget::new(400).points(&batch(&producer(), 0, &two), &texts).expect("readable");
+        let infos: Vec<_> = points.iter().filter(|point| point.measurement == "millrace_digest").collect();
+        assert_eq!((infos.len(), points.len()), (1, 3));
+        let garbage = Record { value: Some(Bytes::from_static(b"{")), ..batch("agent/h1/wire", 0, &[]) };
+        assert_eq!(Budget::new(400).points(&garbage, &texts).expect("not looked at"), []);
+        let mine = Record { value: Some(Bytes::from_static(b"{")), ..batch(&producer(), 0, &[]) };
+        assert!(matches!(Budget::new(400).points(&mine, &texts), Err(Unreadable::Malformed(_))));
+    }
+}
