@@ -6,9 +6,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use millrace_schemas::ids::{ClusterId, Epoch, InstanceId};
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::journal::ServerState;
 use serde::{Deserialize, Serialize};
 
-use super::view::{AlertLine, ReplicaLine, TopDigest};
+use super::view::{AlertLine, ReplicaLine, TopDigest, View};
 use super::{Console, wall};
 use crate::journal;
 
@@ -39,7 +40,15 @@ struct Cluster {
     primary: Option<InstanceId>,
     sentence: String,
     therefore: String,
-    members: Vec<ReplicaLine>,
+    members: Vec<Member>,
+}
+
+/// A member, with what its server said of itself in the last heartbeat; null while it does not answer.
+#[derive(Debug, Serialize)]
+struct Member {
+    #[serde(flatten)]
+    line: ReplicaLine,
+    server: Option<ServerState>,
 }
 
 pub(super) async fn metrics(State(console): State<Console>) -> Response {
@@ -64,7 +73,7 @@ pub(super) async fn state(State(console): State<Console>) -> Response {
             primary: state.primary.clone(),
             sentence: why.sentence,
             therefore: why.therefore,
-            members: view.members(id),
+            members: view.members(id).into_iter().map(|line| member(&view, line)).collect(),
         }
     });
     let shown = Shown {
@@ -78,6 +87,11 @@ pub(super) async fn state(State(console): State<Console>) -> Response {
         digests: view.top_digests(DIGESTS),
     };
     Json(shown).into_response()
+}
+
+fn member(view: &View, line: ReplicaLine) -> Member {
+    let server = view.beat(&line.instance).and_then(|beat| beat.heartbeat.server.clone());
+    Member { line, server }
 }
 
 /// How an explanation is asked for.

@@ -16,6 +16,7 @@ mod resume;
 mod rotation;
 mod rules;
 mod sampled;
+mod shown;
 pub(crate) mod site;
 mod slow_log;
 mod slow_stored;
