@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use millrace_processors::Folds;
-use millrace_processors::anomalies::{Anomalies, Gate, Settings};
+use millrace_processors::anomalies::{self, Anomalies, Gate, Settings};
+use millrace_processors::fold::Processor as _;
 use millrace_processors::fold::Fate;
 use millrace_processors::rules::{Journal, Rules, Sampled};
 use millrace_schemas::event::Event;
@@ -67,13 +68,20 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
     for record in recorded.digests {
         names.learn(&record?);
     }
+    // What is unusual is judged anew. Where no windows or samples were kept, as in an archive, what was said of them then stands.
+    let (mut judges, mut unusual): (BTreeMap<u32, Anomalies>, BTreeMap<u32, VecDeque<Record>>) = Default::default();
+    let mut anew = Vec::new();
     let mut samples = Folds::new(Sampled::new(Arc::clone(rules)));
+    let mut signals = Folds::new(anomalies::Sampled { settings: settings.clone() });
     for record in recorded.samples {
         let record = record?;
-        let folded = samples.fold(&record);
+        let read = Event::from_record(&record);
+        let folded = samples.fold_read(&record, &read);
         tested.take(folded.out, &folded.fate, record.appended);
+        let found = signals.fold_read(&record, &read).out.into_iter().map(|new| landed(new, &record));
+        unusual.entry(record.partition).or_default().extend(found);
+        anew = vec![anomalies::Sampled::NAME];
     }
-    let (mut judges, mut unusual): (BTreeMap<u32, Anomalies>, BTreeMap<u32, VecDeque<Record>>) = Default::default();
     for record in recorded.windows {
         let record = record?;
         let partition = record.partition;
@@ -82,8 +90,11 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
         tested.take(Vec::new(), &folded.fate, record.appended);
         unusual.entry(partition).or_default().extend(folded.out.into_iter().map(|new| landed(new, &record)));
     }
-    // What is unusual is judged anew. Where no windows were kept, as in an archive, what was said of them then stands.
-    let anew = !judges.is_empty();
+    if !judges.is_empty() {
+        anew.push(anomalies::NAME);
+    }
+    // Samples were read before windows.
+    unusual.values_mut().for_each(|found| found.make_contiguous().sort_by_key(|one| one.appended));
     let mut judged = Judged {
         rules: Folds::new(Journal::new(Arc::clone(rules))),
         gate: Folds::new(Gate { settings: settings.clone() }),
@@ -95,7 +106,7 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
         while let Some(one) = before.pop_front_if(|one| one.appended <= record.appended) {
             judged.take(one, &mut tested);
         }
-        if !(anew && was_unusual(&record)) {
+        if !was_unusual(&record, &anew) {
             judged.take(record, &mut tested);
         }
     }
@@ -123,7 +134,7 @@ impl Judged {
     }
 }
 
-/// A fact as it would lie in the journal, appended when the window came.
+/// A fact as it would lie in the journal, appended when the window or the sample came.
 fn landed(new: NewRecord, window: &Record) -> Record {
     Record {
         topic: new.topic,
@@ -136,9 +147,11 @@ fn landed(new: NewRecord, window: &Record) -> Record {
     }
 }
 
-/// True for what was said of windows while it ran.
-fn was_unusual(record: &Record) -> bool {
-    Event::<Fact>::from_record(record).is_ok_and(|event| matches!(event.payload, Fact::Unusual(_)))
+/// True for what one of these processors said while it ran.
+fn was_unusual(record: &Record, by: &[&str]) -> bool {
+    Event::<Fact>::from_record(record).is_ok_and(|event| {
+        matches!(event.payload, Fact::Unusual(_)) && by.iter().any(|name| event.source.starts_with(name))
+    })
 }
 
 impl Tested {

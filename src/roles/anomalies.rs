@@ -1,5 +1,5 @@
-//! Judges what is unusual: reads `windows` and `journal`, and `digests`, whose texts and tables never change, from the start; appends what
-//! is unusual and what is found. What it was told of digests is not stored: the topic is compacted, and read again.
+//! Judges what is unusual: reads `windows`, `samples` and `journal`, and `digests`, whose texts and tables never change, from the start;
+//! appends what is unusual and what is found. What it was told of digests is not stored: the topic is compacted, and read again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use millrace_processors::Folds;
-use millrace_processors::anomalies::{Anomalies, Gate, NAME, Names, Settings};
+use millrace_processors::anomalies::{Anomalies, Gate, NAME, Names, Sampled, Settings};
 use millrace_processors::fold::{Processor, Saved};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{DigestId, InstanceId};
@@ -83,10 +83,11 @@ impl Names for Dictionary {
     }
 }
 
-/// Both processors, and what they must know of digests.
-struct Both {
+/// The processors, and what they must know of digests.
+struct All {
     settings: Settings,
     windows: BTreeMap<u32, Anomalies>,
+    samples: Folds<Sampled>,
     journal: Folds<Gate>,
     names: Dictionary,
     /// Up to where digests were read before.
@@ -106,9 +107,10 @@ pub fn run(
     lag: &Lag,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let mut judges = Both {
+    let mut judges = All {
         settings: settings.clone(),
         windows: windows_of(bus, settings)?,
+        samples: restored(bus, Sampled { settings: settings.clone() })?,
         journal: restored(bus, Gate { settings: settings.clone() })?,
         names: Dictionary::default(),
         learnt: BTreeMap::new(),
@@ -138,7 +140,7 @@ fn windows_of(bus: &SharedBus, settings: &Settings) -> anyhow::Result<BTreeMap<u
     Ok(windows)
 }
 
-impl Judges for Both {
+impl Judges for All {
     const WHAT: &'static str = "anomalies";
     /// 5 s: each time some instances.
     const STORE_EVERY: Duration = Duration::from_secs(5);
@@ -148,6 +150,7 @@ impl Judges for Both {
         vec![
             (Topic::Digests, From::Offsets(self.learnt.clone())),
             (Topic::Windows, From::Offsets(next)),
+            (Topic::Samples, From::Offsets(self.samples.next())),
             (Topic::Journal, From::Offsets(self.journal.next())),
         ]
     }
@@ -164,6 +167,8 @@ impl Judges for Both {
                 // Nobody else sends windows that cannot be read to `dead`: they are for people, and few read them.
                 told(judge.fold(record, &self.names), NAME, record, metrics, true)
             }
+            // What of samples cannot be read, who judges them by rules sends to `dead`.
+            Topic::Samples => told(self.samples.fold(record), Sampled::NAME, record, metrics, false),
             Topic::Journal => told(self.journal.fold(record), Gate::NAME, record, metrics, false),
             _ => Vec::new(),
         }
@@ -189,12 +194,13 @@ impl Judges for Both {
         self.shown = shown;
         let counted = self.windows.values().map(Anomalies::counted);
         let (series, beyond) = counted.fold((0, 0), |(all, left), (series, beyond)| (all + series, left + beyond));
-        metrics.set(&ANOMALIES_SERIES, &[], series as f64);
+        let sampled: usize = self.samples.clusters().map(|(_, state)| state.series()).sum();
+        metrics.set(&ANOMALIES_SERIES, &[], (series + sampled) as f64);
         metrics.add(&ANOMALIES_BEYOND, &[], beyond.saturating_sub(self.beyond));
         self.beyond = self.beyond.max(beyond);
     }
 
-    /// Stores the journal's states, and those of the instances whose turn it is.
+    /// Stores the states of journal and samples, and those of the instances whose turn it is.
     fn store(&mut self, bus: &SharedBus, last: bool) {
         let turns = if last { 1 } else { TURNS };
         let of = |(partition, judge): (&u32, &Anomalies)| {
@@ -209,7 +215,8 @@ impl Judges for Both {
             Some(Snapshot { processor: Anomalies::stored_as(), partition, entity, next, value })
         });
         let journal = self.journal.next().into_keys().flat_map(|partition| snapshots(&self.journal, partition));
-        match bus.save(windows.chain(journal).collect()) {
+        let samples = self.samples.next().into_keys().flat_map(|partition| snapshots(&self.samples, partition));
+        match bus.save(windows.chain(samples).chain(journal).collect()) {
             Ok(()) => self.stored = due.last().map(|one| (*one).clone()),
             Err(error) => tracing::warn!(%error, "the snapshots of anomalies were not stored; a restart reads more"),
         }

@@ -22,7 +22,7 @@ use crate::rules::rule::Unit;
 use crate::rules::summary::{cut, number};
 
 /// 64 members: clusters have three to twenty.
-const MEMBERS: usize = 64;
+pub(super) const MEMBERS: usize = 64;
 /// 500 anomalies of a cluster at once: more than anybody reads, and alerts show no more.
 const HELD_MOST: usize = 500;
 /// 1,000 silences, as many as alerts remember.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{Digest, ERRORS_FLOOR, Finds, Of, SHARE_LEAST, Sums};
 use super::instance::{Measured, WIDTH};
 use super::series::Series;
+use super::signals::Signal;
 use super::words::{self, Story};
 use super::{Beside, Names};
 
@@ -40,6 +41,8 @@ pub(super) enum About {
     Errors,
     /// How many statements the instance answers.
     Queries,
+    /// A number that is sampled.
+    Signal(Signal),
 }
 
 impl About {
@@ -52,17 +55,19 @@ impl About {
             Self::Digest(digest) => [label("of", "statements"), label("digest", &digest.to_string())].into(),
             Self::Errors => [label("of", "errors")].into(),
             Self::Queries => [label("of", "queries")].into(),
+            Self::Signal(signal) => [label("of", signal.name())].into(),
         }
     }
 
-    /// The name of the group that a digest belongs to.
-    fn key(&self) -> String {
+    /// The name of its group.
+    pub(super) fn key(&self) -> String {
         match self {
             Self::Statements => "*".to_owned(),
             Self::Table(table) => format!("t{table}"),
             Self::Digest(digest) => format!("d{digest}"),
             Self::Errors => "errors".to_owned(),
             Self::Queries => "queries".to_owned(),
+            Self::Signal(signal) => signal.name().to_owned(),
         }
     }
 }
@@ -91,8 +96,30 @@ pub struct Word {
 #[serde(transparent)]
 pub(super) struct Groups(BTreeMap<String, Group>);
 
-/// What a group says of the last window; none where that is calm.
-type Holds<'a> = Option<(About, i64, Story<'a>, bool)>;
+/// What is to be said of a group after a window.
+pub(super) struct Now<'a> {
+    pub(super) about: About,
+    /// How many windows showed it, where that has just been found.
+    pub(super) windows: i64,
+    /// How many times as much as usual.
+    pub(super) factor: f32,
+    /// How many digests.
+    pub(super) count: usize,
+    /// Whether the settings want somebody to be notified.
+    pub(super) loud: bool,
+    /// The sentence, by when it began.
+    pub(super) say: Box<dyn Fn(i64) -> String + 'a>,
+}
+
+impl<'a> Now<'a> {
+    fn of(about: About, windows: i64, story: Story<'a>, loud: bool, of: &'a str) -> Self {
+        let (factor, count, named) = (story.factor, story.count, about.clone());
+        Self { about, windows, factor, count, loud, say: Box::new(move |since| words::say(&named, since, &story, of)) }
+    }
+}
+
+/// Groups that hold, by their keys; none where the last window was calm.
+pub(super) type Holds<'a> = BTreeMap<String, Option<Now<'a>>>;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Group {
@@ -117,9 +144,9 @@ impl Groups {
         (queries, errors): (Series, Series),
         beside: &Beside<'_>,
     ) -> Vec<Word> {
-        let Beside { names, settings, .. } = *beside;
+        let Beside { names, settings, instance } = *beside;
         self.assign(digests, names);
-        let mut holds: BTreeMap<String, Holds<'_>> = BTreeMap::new();
+        let mut holds = Holds::new();
         let mut members: BTreeMap<&str, Vec<(DigestId, &Digest)>> = BTreeMap::new();
         for (id, digest) in digests.iter() {
             if let Some(group) = &digest.group {
@@ -141,24 +168,28 @@ impl Groups {
             }
             let share = settings.notify_share.is_some_and(|least| story.share >= least);
             let loud = share && story.factor >= NOTIFY_FACTOR;
-            holds.insert(key.to_owned(), Some((about, windows, story, loud)));
+            holds.insert(key.to_owned(), Some(Now::of(about, windows, story, loud, instance)));
         }
         if errors.is_unusual() {
             let most = rows.iter().max_by_key(|row| (row.sums.errors, row.digest));
             let story = || of_total(Of::Errors, &errors, total, most, names);
-            let now = errors.deviates().then(|| (About::Errors, errors.windows(), story(), settings.notify_errors));
-            holds.insert(About::Errors.key(), now);
+            let now = || Now::of(About::Errors, errors.windows(), story(), settings.notify_errors, instance);
+            holds.insert(About::Errors.key(), errors.deviates().then(now));
         }
         if queries.is_unusual() {
             let most = rows.iter().max_by_key(|row| (row.sums.count, row.digest));
             let story = || of_total(Of::Calls, &queries, total, most, names);
-            let now = queries.deviates().then(|| (About::Queries, queries.windows(), story(), false));
-            holds.insert(About::Queries.key(), now);
+            let now = || Now::of(About::Queries, queries.windows(), story(), false, instance);
+            holds.insert(About::Queries.key(), queries.deviates().then(now));
         }
+        self.tell(start, holds)
+    }
+
+    /// The words about what holds: what ended, what began, and what has become another story.
+    pub(super) fn tell(&mut self, start: i64, holds: Holds<'_>) -> Vec<Word> {
         let mut said = self.ended(start, &holds);
         for (key, now) in holds {
-            let Some((about, windows, story, loud)) = now else { continue };
-            said.extend(self.goes_on(start, key, about, windows, &story, loud, beside.instance));
+            said.extend(now.and_then(|now| self.goes_on(start, key, now)));
         }
         said
     }
@@ -231,24 +262,14 @@ impl Groups {
     }
 
     /// A group holds: a word when it begins, and when it has become another story.
-    #[allow(clippy::too_many_arguments, reason = "each is another thing, and there is one caller")]
-    fn goes_on(
-        &mut self,
-        start: i64,
-        key: String,
-        about: About,
-        windows: i64,
-        story: &Story<'_>,
-        loud: bool,
-        of: &str,
-    ) -> Option<Word> {
+    fn goes_on(&mut self, start: i64, key: String, now: Now<'_>) -> Option<Word> {
+        let Now { about, windows, factor, count, loud, say } = now;
         let first = start - (windows - 1) * WIDTH;
         let (since, notifies) = match self.0.get(&key) {
             None => (first, loud),
             Some(group) => {
                 let moved = |before: f32, now: f32| now >= before * MOVED || now * MOVED <= before;
-                let other =
-                    moved(f32::from_bits(group.factor), story.factor) || moved(group.count as f32, story.count as f32);
+                let other = moved(f32::from_bits(group.factor), factor) || moved(group.count as f32, count as f32);
                 let louder = loud && !group.notifies;
                 let due = other && start - group.told >= RESTATE_AFTER;
                 if !louder && !due {
@@ -257,21 +278,27 @@ impl Groups {
                 (group.since, loud || group.notifies)
             }
         };
-        let summary = words::say(&about, since, story, of);
-        let factor = story.factor.to_bits();
-        let group = Group { about: about.clone(), since, told: start, factor, count: story.count, notifies, summary };
-        let word = Word {
+        let summary = say(since);
+        let group = Group {
+            about: about.clone(),
+            since,
+            told: start,
+            factor: factor.to_bits(),
+            count,
+            notifies,
+            summary: summary.clone(),
+        };
+        self.0.insert(key, group);
+        Some(Word {
             about,
             state: AlertState::Firing,
             since,
-            factor: story.factor,
-            summary: group.summary.clone(),
+            factor,
+            summary,
             severity: severity(notifies),
             notifies,
             windows: (0..windows).rev().map(|back| start - back * WIDTH).collect(),
-        };
-        self.0.insert(key, group);
-        Some(word)
+        })
     }
 }
 

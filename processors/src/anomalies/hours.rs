@@ -1,6 +1,8 @@
 //! The hours of a week, as an instance had them: how many statements it answered at the most and at the least. What was there at the
 //! same hour of yesterday or of the week before is a rhythm, and no event. 168 hours in 336 bytes.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 /// The hours of a week, and of a day.
@@ -50,6 +52,32 @@ impl Hours {
         })
     }
 
+    /// As text: the hours in hexadecimal digits, four each, and what is not over yet.
+    pub(super) fn to_text(&self) -> String {
+        let (least, most) = self.now;
+        let mut text = format!("{} {least} {most} {} ", self.hour, self.before);
+        for (least, most) in &self.week {
+            let _ = write!(text, "{least:02x}{most:02x}");
+        }
+        text
+    }
+
+    /// Reads what [`Self::to_text`] wrote; of anything else nothing is known.
+    pub(super) fn from_text(text: &str) -> Self {
+        Self::parsed(text).unwrap_or_default()
+    }
+
+    fn parsed(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let hour = parts.next()?.parse().ok()?;
+        let mut step = || parts.next()?.parse::<u8>().ok();
+        let (now, before) = ((step()?, step()?), step()?);
+        let digits = parts.next()?;
+        let hex = |from: usize| u8::from_str_radix(digits.get(from..from + 2)?, 16).ok();
+        let week = (0..digits.len()).step_by(4).map(|at| Some((hex(at)?, hex(at + 2)?))).collect::<Option<Vec<_>>>()?;
+        (week.is_empty() || week.len() == WEEK as usize).then_some(Self { week, hour, now, before })
+    }
+
     /// An hour is over; those in which nothing was heard are not known.
     fn close(&mut self, hour: i64) {
         if self.week.is_empty() {
@@ -90,6 +118,11 @@ mod tests {
         check(176, 9.0, false);
         check(176, 6.1, true);
         check(176, 4.0, false);
+        assert_eq!(Hours::from_text(&hours.to_text()), hours);
+        assert_eq!(Hours::from_text(&Hours::default().to_text()), Hours::default());
+        for damaged in ["", "x", "1 2 3 4 zz", "1 2 3 4 0102"] {
+            assert_eq!(Hours::from_text(damaged), Hours::default(), "{damaged}");
+        }
     }
 
     #[test]

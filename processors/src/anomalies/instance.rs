@@ -18,9 +18,9 @@ pub(super) const DIGESTS: usize = 1_000;
 /// The width of the windows that are judged.
 pub(super) const WIDTH: i64 = 10;
 /// A minute without a window: nothing is known of what was unusual before.
-const HOLE: i64 = 60;
+pub(super) const HOLE: i64 = 60;
 /// Six windows end whatever holds.
-const HOLE_PASSES: usize = 6;
+pub(super) const HOLE_PASSES: usize = 6;
 /// 200 statements in ten seconds: an instance with fewer is busy with itself, and any of its users may double them.
 const QUERIES_LEAST: u64 = 200;
 /// Three times as many statements as usual, or a third, also for the hour of the day.

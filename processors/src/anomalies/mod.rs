@@ -1,6 +1,6 @@
-//! Anomalies: what is unusual, and whether that is worth a word. Two thin processors, since order holds within a topic only. The one
-//! over `windows` (here) judges each digest and each instance by its own past, and says in the journal what is unusual. The one over
-//! `journal` (`gate.rs`) knows of restarts, changed roles and maintenance, compares replicas with each other, and says what is found.
+//! Anomalies: what is unusual, and whether that is worth a word. Three thin processors, since order holds within a topic only. The one
+//! over `windows` (here) judges each digest and each instance by its own past, and says in the journal what is unusual. So does the one
+//! over `samples` (`sampled.rs`) of what is no matter of statements. The one over `journal` (`gate.rs`) knows of restarts, changed roles and maintenance, compares replicas with each other, and says what is found.
 //! In: closed 10-s windows, and the texts and tables of digests, which never change. Nothing here wakes anybody unless it is asked to.
 
 mod digest;
@@ -10,7 +10,9 @@ mod hours;
 mod instance;
 mod peers;
 mod pending;
+mod sampled;
 mod series;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -33,6 +35,7 @@ pub use digest::Sums;
 pub use gate::Gate;
 pub use groups::Word;
 pub use instance::{Instance, Measured};
+pub use sampled::{Sampled, SampledState};
 
 use crate::anomaly::Sensitivity;
 use crate::fold::{Fate, Folded, Saved};

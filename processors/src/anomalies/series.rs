@@ -18,7 +18,7 @@ const SPREAD: f32 = 1.25;
 /// 4 %: what a server does is never steadier than that for long, whatever the last half hour was.
 const SPREAD_LEAST: f32 = 0.04;
 /// One window counts for at most six deviations: with a lock that lasted for one of them, the other must be far out itself.
-const HIT_MOST: f32 = 6.0;
+pub(super) const HIT_MOST: f32 = 6.0;
 /// Less than two deviations are no hit, however large the factor: the series is that noisy.
 const HIT_LEAST: f32 = 2.0;
 /// 12 windows, two minutes: the level that an event has reached.

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what was measured is told")]
 
 mod life;
+mod numbers;
 mod quality;
 mod site;
 mod traffic;

@@ -9,6 +9,7 @@ use millrace_schemas::time::Timestamp;
 use super::digest::Of;
 use super::groups::About;
 use super::instance::WIDTH;
+use super::signals::Signal;
 use crate::rules::rule::Unit;
 use crate::rules::summary::{cut, duration, number};
 
@@ -73,6 +74,31 @@ pub(super) fn say(about: &About, since: i64, story: &Story<'_>, of: &str) -> Str
         ),
     };
     cut(&format!("{what}; {}", who(about, story)))
+}
+
+/// The sentence of a number that is sampled.
+pub(super) fn say_signal(signal: Signal, since: i64, factor: f32, (usual, now): (f32, f32), of: &str) -> String {
+    let since = clock(since);
+    let times = number(f64::from(factor), Unit::Times);
+    let whole = |value: f32, unit: Unit| number(f64::from(value.round()), unit);
+    let rate = |what: &'static str| {
+        format!("{} instead of {}", whole(now, Unit::PerSecond(what)), whole(usual, Unit::PerSecond(what)))
+    };
+    let share = |percent: f32| number(f64::from(percent.round()) / 100.0, Unit::Share);
+    cut(&match signal {
+        Signal::Transactions => format!("{of} commits {times} as often since {since}: {}", rate("transactions")),
+        Signal::Threads => format!("{now:.0} threads run on {of} since {since}, usually {usual:.0}"),
+        Signal::Lag => {
+            let delay = |seconds| whole(seconds, Unit::Seconds);
+            format!("{of} is {} behind its source since {since}, usually {}", delay(now), delay(usual))
+        }
+        Signal::Processors => {
+            let (now, usual) = (share(now), share(usual));
+            format!("{now} of the processors of the host of {of} are busy since {since}, usually {usual}")
+        }
+        Signal::Files => format!("{of} reads and writes its files {times} as often since {since}: {}", rate("calls")),
+        Signal::Connections => format!("{of} has {now:.0} connections since {since}, usually {usual:.0}"),
+    })
 }
 
 /// Who has most of it.
@@ -174,6 +200,13 @@ mod tests {
             "statements of db1 come 2.1 times as often since 22:13:20 UTC: 1260 calls a second instead of 600 calls a second; 31% of \
              all, digest abababab of user app",
         );
+        let signal = |signal, factor, usual, now| say_signal(signal, 1_700_000_000, factor, (usual, now), "db1");
+        assert_eq!(
+            signal(Signal::Transactions, 3.2, 100.2, 320.6),
+            "db1 commits 3.2 times as often since 22:13:20 UTC: 321 transactions a second instead of 100 transactions a second"
+        );
+        assert_eq!(signal(Signal::Threads, 4.0, 9.6, 55.0), "55 threads run on db1 since 22:13:20 UTC, usually 10");
+        assert_eq!(signal(Signal::Lag, 9.0, 0.0, 45.0), "db1 is 45 s behind its source since 22:13:20 UTC, usually 0 s");
         assert_eq!(over("it was so", 310, false), "over after 5 min: it was so");
         assert_eq!(over("it was so", 1_800, true), "usual by now, after 30 min: it was so");
     }

@@ -1,4 +1,4 @@
-//! One instance with both processors: windows and facts go in, findings come out.
+//! One instance with its processors: windows, samples and facts go in, findings come out.
 
 use millrace_schemas::cluster::Process;
 use millrace_schemas::event::{Event, Subject};
@@ -9,11 +9,14 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::Finding;
 use millrace_schemas::topics::journal::{Fact, ProcessChanged};
 
+use super::super::signals::{Reading, Signals};
 use super::super::{Beside, Gate, Instance, Measured, Names, Settings, Sums, said, seconds};
+use super::numbers::Numbers;
 use crate::fold::{Fold, Saved};
 
 pub(super) struct Site {
     pub(super) instance: Instance,
+    pub(super) signals: Signals,
     pub(super) gate: Fold<Gate>,
     settings: Settings,
     offset: u64,
@@ -31,7 +34,7 @@ pub(super) fn db1() -> InstanceId {
 impl Site {
     pub(super) fn new(settings: Settings) -> Self {
         let gate = Fold::new(Gate { settings: settings.clone() }, 0);
-        Self { instance: Instance::default(), gate, settings, offset: 0, pid: 1 }
+        Self { instance: Instance::default(), signals: Signals::default(), gate, settings, offset: 0, pid: 1 }
     }
 
     /// A closed window; what is found is told 12 s after its start, as the processor of windows closes it.
@@ -47,6 +50,15 @@ impl Site {
         let subject = Subject::instance(cluster(), db1());
         let said = said("anomalies.windows.1/windows/0", &subject, &db1(), start, words, seconds(start + 12));
         said.into_iter().flat_map(|record| self.append(record, start + 12)).collect()
+    }
+
+    /// A sample; what it says of those before it is told at once.
+    pub(super) fn sample(&mut self, reading: &Reading) -> Vec<Finding> {
+        let (start, words) = self.signals.sample(&Numbers::host(), reading, &self.settings, "db1");
+        let subject = Subject::instance(cluster(), db1());
+        let said = said("anomalies.samples.1/samples/0", &subject, &db1(), start, words, reading.taken);
+        let at = reading.taken.0.div_euclid(1_000_000);
+        said.into_iter().flat_map(|record| self.append(record, at)).collect()
     }
 
     /// A fact of an instance, from then.
@@ -91,14 +103,14 @@ impl Site {
 
     /// Both states, as they are stored.
     pub(super) fn save(&self) -> (Vec<u8>, Vec<Saved>) {
-        (serde_json::to_vec(&self.instance).expect("writes"), self.gate.save())
+        (serde_json::to_vec(&(&self.instance, &self.signals)).expect("writes"), self.gate.save())
     }
 
     /// Another process takes them up.
     pub(super) fn restored(&self) -> Self {
         let (instance, gate) = self.save();
         let mut other = Self::new(self.settings.clone());
-        other.instance = serde_json::from_slice(&instance).expect("reads");
+        (other.instance, other.signals) = serde_json::from_slice(&instance).expect("reads");
         other.gate.restore(&gate).expect("reads");
         Self { offset: self.offset, pid: self.pid, ..other }
     }

@@ -41,13 +41,13 @@ impl Dice {
     }
 
     /// About normal: four even numbers, which reach to 3.5 deviations; tails are made elsewhere, on purpose.
-    fn normal(&mut self) -> f64 {
+    pub(in crate::anomalies) fn normal(&mut self) -> f64 {
         let bits = self.next();
         let sum: u64 = (0..4).map(|at| (bits >> (16 * at)) & 0xffff).sum();
         (sum as f64 / 65_536.0 - 2.0) * 1.732
     }
 
-    fn poisson(&mut self, mean: f64) -> u64 {
+    pub(in crate::anomalies) fn poisson(&mut self, mean: f64) -> u64 {
         if mean > 12.0 {
             return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
         }
@@ -62,21 +62,21 @@ impl Dice {
 
 /// When a batch job runs: second of the day or the hour, how long, and only on this weekday.
 #[derive(Clone, Copy, Debug)]
-struct Job {
+pub(in crate::anomalies) struct Job {
     every: i64,
     at: i64,
     lasts: i64,
 }
 
 /// The jobs: each night at two, each hour at a quarter past, each Sunday at four.
-const JOBS: [Job; 3] = [
+pub(in crate::anomalies) const JOBS: [Job; 3] = [
     Job { every: DAY, at: 2 * 3_600, lasts: 1_800 },
     Job { every: 3_600, at: 900, lasts: 180 },
     Job { every: WEEK, at: 6 * DAY + 4 * 3_600, lasts: 7_200 },
 ];
 
 impl Job {
-    fn runs(self, second: i64) -> bool {
+    pub(in crate::anomalies) fn runs(self, second: i64) -> bool {
         (second - MONDAY - self.at).rem_euclid(self.every) < self.lasts
     }
 }
