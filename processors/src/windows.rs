@@ -21,7 +21,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::{Fact, Load};
 use millrace_schemas::topics::queries::{self, Seen, Source};
-use millrace_schemas::topics::windows::{Revision, WIDTHS, encode_one};
+use millrace_schemas::topics::windows::{FINAL, Revision, WIDTHS, encode_one};
 use serde::{Deserialize, Serialize};
 
 use crate::fold::{Fate, Folded};
@@ -360,6 +360,7 @@ impl Outgoing<'_> {
         let headers = Headers::from([
             ("cluster".to_owned(), self.cluster.to_string()),
             ("content-type".to_owned(), "application/vnd.apache.arrow.stream".to_owned()),
+            (FINAL.to_owned(), of.closed.to_string()),
             ("producer".to_owned(), self.producer.to_owned()),
             ("sequence".to_owned(), format!("{:016x}-{:016x}", self.sequence.incarnation, self.sequence.counter)),
         ]);

@@ -49,7 +49,12 @@ pub struct State {
     held: BTreeMap<EventId, Held>,
     peers: Peers,
     cluster: Option<ClusterId>,
+    /// When something is due next, as far as was known at the last look: asked for with each record, and walked to once.
+    next: Timestamp,
 }
+
+/// Nothing is due, whatever time it is.
+const NEVER: Timestamp = Timestamp(i64::MAX);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -129,9 +134,8 @@ impl Processor for Gate {
     }
 
     fn wake(&self, state: &State) -> Option<Timestamp> {
-        let explained = state.held.values().filter_map(|held| held.until);
-        let unheard = state.held.values().map(|held| held.heard).chain(state.said.values().map(|said| said.heard));
-        explained.chain(unheard.map(|heard| heard + UNHEARD)).min()
+        let waits = !state.held.is_empty() || !state.said.is_empty();
+        (waits && state.next != NEVER).then_some(state.next)
     }
 
     fn tick(&self, state: &mut State, now: Timestamp, out: &mut Out<'_>) {
@@ -161,6 +165,7 @@ impl Processor for Gate {
         for finding in gone {
             state.say(finding, None, out);
         }
+        state.next = state.due();
     }
 
     fn resume(&self, _: &mut State, _: Timestamp) {}
@@ -170,6 +175,11 @@ impl Processor for Gate {
 
 impl Gate {
     fn unusual(&self, state: &mut State, instance: &InstanceId, found: &Finding, cause: EventId, out: &mut Out<'_>) {
+        self.weigh(state, instance, found, cause, out);
+        state.next = state.due();
+    }
+
+    fn weigh(&self, state: &mut State, instance: &InstanceId, found: &Finding, cause: EventId, out: &mut Out<'_>) {
         let id = found.fingerprint;
         if found.state == AlertState::Resolved {
             state.held.remove(&id);
@@ -315,6 +325,13 @@ impl State {
         } else {
             Explained::No
         }
+    }
+
+    /// When something is due next.
+    fn due(&self) -> Timestamp {
+        let explained = self.held.values().filter_map(|held| held.until);
+        let heard = self.held.values().map(|held| held.heard).chain(self.said.values().map(|said| said.heard));
+        explained.chain(heard.map(|heard| heard + UNHEARD)).min().unwrap_or(NEVER)
     }
 
     fn say(&mut self, finding: Finding, cause: Option<EventId>, out: &mut Out<'_>) {

@@ -28,7 +28,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{Finding, Unusual, fingerprint};
 use millrace_schemas::topics::journal::Fact;
-use millrace_schemas::topics::windows::{Window, decode};
+use millrace_schemas::topics::windows::{Window, decode, may_be_closed};
 use serde::{Deserialize, Serialize};
 
 pub use digest::Sums;
@@ -244,7 +244,7 @@ impl Anomalies {
             return Folded { out: Vec::new(), fate: Fate::Repeated };
         }
         self.next = record.offset + 1;
-        if self.settings.off {
+        if self.settings.off || !may_be_closed(&record.headers) {
             return Folded { out: Vec::new(), fate: Fate::Folded };
         }
         let mut out = Vec::new();

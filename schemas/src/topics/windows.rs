@@ -3,7 +3,6 @@
 //! on its own and holds everything since the start of its window: of two revisions the higher one is right, the other is to be
 //! forgotten, never added. Counts are already multiplied by the sample factors of what they were made of.
 
-use crate::record::Bytes;
 use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
@@ -13,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::queries::{BadBatch, Body, Columns, Row, Writer, fields, measures, read, rows_of};
 use crate::ids::{DigestId, EventId};
+use crate::record::{Bytes, Headers};
 use crate::sketch::Sketch;
 
 /// The widths in seconds: 10 to watch, 60 to compare, 3,600 to remember.
@@ -21,6 +21,15 @@ pub const WIDTHS: [u32; 3] = [10, 60, 3_600];
 /// The digest of the rows that hold everything of an instance; their schema and user are empty. No statement has it: its bytes
 /// are those of no reserved id, and no hash is known that is all ones.
 pub const TOTAL: DigestId = DigestId([0xff; 16]);
+
+/// Header that says whether the windows of a record are closed, `true` or `false`: a window that is open is revised each second, and who
+/// needs closed ones only need not read the others. Records of before have none.
+pub const FINAL: &str = "final";
+
+/// False for a record of which its headers say that nothing in it is closed.
+pub fn may_be_closed(headers: &Headers) -> bool {
+    headers.get(FINAL).is_none_or(|closed| closed != "false")
+}
 
 /// One row: what one digest, or an instance, did in one window.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,6 +189,18 @@ mod tests {
     fn a_batch_of_queries_is_no_batch_of_windows() {
         let error = decode(&queries::encode(&[row(1, 2)]).expect("encodes")).expect_err("no start");
         assert_eq!(error.to_string(), "the batch has no column 'start'");
+    }
+
+    #[test]
+    fn a_record_without_the_header_is_to_be_read() {
+        let check = |value: Option<&str>, expected| {
+            let headers = value.map(|value| (FINAL.to_owned(), value.to_owned())).into_iter().collect();
+            assert_eq!(may_be_closed(&headers), expected, "{value:?}");
+        };
+        check(None, true);
+        check(Some("true"), true);
+        check(Some("false"), false);
+        check(Some("of a later version"), true);
     }
 
     #[test]

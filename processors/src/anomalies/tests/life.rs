@@ -405,6 +405,9 @@ fn windows_come_open_in_parts_and_twice_and_count_once() {
     assert_eq!(off.fold(&record(1, MONDAY, true, parts(MONDAY, 1).0), &()).out.len() + off.counted().0, 0);
     let broken = Record { value: Some(Bytes::from(&b"none"[..])), ..record(offset + 1, MONDAY, true, Vec::new()) };
     assert!(matches!(judge.fold(&broken, &()).fate, crate::fold::Fate::Dead(_)));
+    let mut open = Record { offset: offset + 2, ..broken };
+    open.headers.insert("final".to_owned(), "false".to_owned());
+    assert_eq!(judge.fold(&open, &()).fate, crate::fold::Fate::Folded, "of what is open nothing is read");
 }
 
 #[test]
