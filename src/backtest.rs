@@ -271,7 +271,7 @@ mod tests {
         let tested = test(recorded(), &rules, &Settings::default()).expect("readable");
         let names: Vec<(&str, AlertState)> =
             tested.said.iter().map(|said| (said.finding.rule.as_str(), said.finding.state)).collect();
-        let expected = ["ErrorsHigh", "Anomaly"].map(|rule| [(rule, AlertState::Firing), (rule, AlertState::Resolved)]);
+        let expected = ["ErrorsHigh", "StatementRegressed"].map(|rule| [(rule, AlertState::Firing), (rule, AlertState::Resolved)]);
         assert_eq!(names, expected.concat(), "{:#?}", tested.said);
         assert_eq!(tested.said[2].at, at(START + 101 * 10 + 12));
         assert_eq!(test(recorded(), &rules, &Settings::default()).expect("readable"), tested);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use millrace_processors::alerts::{Alerts, TEST_MAX};
+use millrace_processors::anomalies;
 use millrace_processors::failover::{FINDINGS, Failover};
 use millrace_processors::refusals::ALERT as REFUSED;
 use millrace_schemas::event::Event;
@@ -395,7 +396,7 @@ fn test(testing: Testing) -> anyhow::Result<()> {
 fn severity_of(rule: &str, asking: &Asking) -> anyhow::Result<Severity> {
     let rules = config::rules(config::load(&asking.config)?.rules.as_deref())?;
     let of_files = rules.all.iter().map(|one| (one.name.as_str(), one.severity));
-    let mut all = of_files.chain(FINDINGS).chain([(REFUSED, Severity::Critical)]);
+    let mut all = of_files.chain(FINDINGS).chain(anomalies::FINDINGS).chain([(REFUSED, Severity::Critical)]);
     all.find(|(name, _)| *name == rule).map(|(_, severity)| severity).ok_or_else(|| {
         let problem =
             format!("there is no rule '{rule}': `millrace rules list` and docs/alerts.md have those that are");

@@ -11,7 +11,7 @@ use millrace_processors::Folds;
 use millrace_processors::anomalies::{Anomalies, Gate, NAME, Names, Sampled, Settings};
 use millrace_processors::fold::{Processor, Saved};
 use millrace_schemas::event::Event;
-use millrace_schemas::ids::{DigestId, InstanceId};
+use millrace_schemas::ids::DigestId;
 use millrace_schemas::metrics::{ANOMALIES_BEYOND, ANOMALIES_FIRING, ANOMALIES_SERIES, Registry};
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
@@ -92,8 +92,8 @@ struct All {
     names: Dictionary,
     /// Up to where digests were read before.
     learnt: BTreeMap<u32, u64>,
-    /// The instance that was stored last.
-    stored: Option<(u32, InstanceId)>,
+    /// What was stored last.
+    stored: Option<(u32, String)>,
     /// What the metrics showed last.
     shown: BTreeMap<(String, String), f64>,
     beyond: u64,
@@ -200,18 +200,18 @@ impl Judges for All {
         self.beyond = self.beyond.max(beyond);
     }
 
-    /// Stores the states of journal and samples, and those of the instances whose turn it is.
+    /// Stores the states of journal and samples, and of windows those whose turn it is.
     fn store(&mut self, bus: &SharedBus, last: bool) {
         let turns = if last { 1 } else { TURNS };
         let of = |(partition, judge): (&u32, &Anomalies)| {
             let partition = *partition;
-            judge.instances().map(|instance| (partition, instance.clone())).collect::<Vec<_>>()
+            judge.entities().map(|entity| (partition, entity)).collect::<Vec<_>>()
         };
-        let all: Vec<(u32, InstanceId)> = self.windows.iter().flat_map(of).collect();
+        let all: Vec<(u32, String)> = self.windows.iter().flat_map(of).collect();
         let first = all.iter().position(|one| Some(one) > self.stored.as_ref()).unwrap_or(0);
-        let due: Vec<&(u32, InstanceId)> = all.iter().cycle().skip(first).take(all.len().div_ceil(turns)).collect();
-        let windows = due.iter().filter_map(|(partition, instance)| {
-            let Saved { partition, entity, next, value } = self.windows.get(partition)?.save(instance)?;
+        let due: Vec<&(u32, String)> = all.iter().cycle().skip(first).take(all.len().div_ceil(turns)).collect();
+        let windows = due.iter().filter_map(|(partition, entity)| {
+            let Saved { partition, entity, next, value } = self.windows.get(partition)?.save(entity)?;
             Some(Snapshot { processor: Anomalies::stored_as(), partition, entity, next, value })
         });
         let journal = self.journal.next().into_keys().flat_map(|partition| snapshots(&self.journal, partition));

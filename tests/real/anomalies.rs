@@ -85,13 +85,13 @@ async fn a_statement_that_lost_its_index_is_found_and_over() {
     }));
 }
 
-/// The anomalies of statements in the journal.
+/// What is found of statements in the journal.
 fn found(up: &Beside) -> Vec<Finding> {
     let read = |record| Event::<Fact>::from_record(record).ok().map(|event| event.payload);
     let journal = up.told(Topic::Journal);
     let findings = journal.iter().filter_map(read);
     let findings = findings.filter_map(|fact| if let Fact::Finding(one) = fact { Some(*one) } else { None });
-    findings.filter(|one| one.rule == "Anomaly").collect()
+    findings.filter(|one| one.rule == "StatementRegressed").collect()
 }
 
 async fn until(up: &Beside, state: AlertState) -> Finding {

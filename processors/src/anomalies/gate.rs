@@ -16,7 +16,7 @@ use millrace_schemas::topics::journal::{Fact, Heartbeat, Load};
 use serde::{Deserialize, Serialize};
 
 use super::peers::{Odd, Peers};
-use super::{RULE, Settings, seconds};
+use super::{ANOMALY, Settings, seconds};
 use crate::fold::{Out, Processor};
 use crate::rules::rule::Unit;
 use crate::rules::summary::{cut, number};
@@ -195,7 +195,7 @@ impl Gate {
         let explained = if state.said.contains_key(&id) {
             Explained::No
         } else {
-            state.explains(instance, found.since, out.now, self.settings.quiet)
+            state.explains(instance, found, out.now, self.settings.quiet)
         };
         let until = match explained {
             Explained::No => return state.say(found.clone(), Some(cause), out),
@@ -215,7 +215,7 @@ impl Gate {
         let Some(odd) = state.peers.load(instance, load, &self.settings) else { return };
         let Some(cluster) = state.cluster.clone() else { return };
         let labels: BTreeMap<String, String> = [("of".to_owned(), "peers".to_owned())].into();
-        let id = fingerprint(&cluster, RULE, Some(instance), &labels);
+        let id = fingerprint(&cluster, ANOMALY, Some(instance), &labels);
         let known = state.said.get(&id).map(|said| &said.finding);
         let known = known.or_else(|| state.held.get(&id).map(|held| &held.finding));
         if odd.holds && known.is_some() {
@@ -230,7 +230,7 @@ impl Gate {
         };
         let finding = Finding {
             fingerprint: id,
-            rule: RULE.to_owned(),
+            rule: ANOMALY.to_owned(),
             instance: Some(odd.instance),
             labels,
             severity: Severity::Info,
@@ -305,12 +305,13 @@ impl State {
         }
     }
 
-    /// What explains that an instance is unusual since then.
-    fn explains(&self, instance: &InstanceId, since: Timestamp, now: Timestamp, quiet: Duration) -> Explained {
+    /// What explains what is found of an instance.
+    fn explains(&self, instance: &InstanceId, found: &Finding, now: Timestamp, quiet: Duration) -> Explained {
+        let since = found.since;
         let maintained = self.silences.values().any(|silence| {
             silence.from <= now
                 && silence.until > since
-                && silence.rule.as_ref().is_none_or(|rule| rule == RULE)
+                && silence.rule.as_ref().is_none_or(|rule| *rule == found.rule)
                 && silence.instance.as_ref().is_none_or(|only| only == instance)
         });
         let Some(member) = self.members.get(instance) else {

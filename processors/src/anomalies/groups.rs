@@ -13,7 +13,7 @@ use super::instance::{Measured, WIDTH};
 use super::series::Series;
 use super::signals::Signal;
 use super::words::{self, Story};
-use super::{Beside, Names};
+use super::{ANOMALY, Beside, NEW, Names, REGRESSED};
 
 /// Three tables: where a fourth one is slow, it is not the tables.
 const TABLES_MOST: usize = 3;
@@ -43,9 +43,20 @@ pub(super) enum About {
     Queries,
     /// A number that is sampled.
     Signal(Signal),
+    /// A statement that the cluster did not have before.
+    New(DigestId),
 }
 
 impl About {
+    /// The rule under which it is told.
+    pub(super) fn rule(&self) -> &'static str {
+        match self {
+            Self::Statements | Self::Table(_) | Self::Digest(_) => REGRESSED,
+            Self::New(_) => NEW,
+            Self::Errors | Self::Queries | Self::Signal(_) => ANOMALY,
+        }
+    }
+
     /// The labels of its finding.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -56,6 +67,7 @@ impl About {
             Self::Errors => [label("of", "errors")].into(),
             Self::Queries => [label("of", "queries")].into(),
             Self::Signal(signal) => [label("of", signal.name())].into(),
+            Self::New(digest) => [label("digest", &digest.to_string())].into(),
         }
     }
 
@@ -68,6 +80,7 @@ impl About {
             Self::Errors => "errors".to_owned(),
             Self::Queries => "queries".to_owned(),
             Self::Signal(signal) => signal.name().to_owned(),
+            Self::New(digest) => format!("new {digest}"),
         }
     }
 }
@@ -80,7 +93,7 @@ pub struct Word {
     pub state: AlertState,
     /// The start of the first window that showed it.
     pub since: i64,
-    /// How many times as much as usual.
+    /// How many times as much as usual; of a new statement its part of the load.
     pub factor: f32,
     /// In one sentence.
     pub summary: String,
@@ -101,7 +114,7 @@ pub(super) struct Now<'a> {
     pub(super) about: About,
     /// How many windows showed it, where that has just been found.
     pub(super) windows: i64,
-    /// How many times as much as usual.
+    /// How many times as much as usual; of a new statement its part of the load.
     pub(super) factor: f32,
     /// How many digests.
     pub(super) count: usize,

@@ -8,6 +8,7 @@ mod gate;
 mod groups;
 mod hours;
 mod instance;
+mod news;
 mod peers;
 mod pending;
 mod sampled;
@@ -26,7 +27,7 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Finding, Unusual, fingerprint};
+use millrace_schemas::topics::alerts::{Finding, Severity, Unusual, fingerprint};
 use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::windows::{Window, decode, may_be_closed};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,7 @@ pub use sampled::{Sampled, SampledState};
 
 use crate::anomaly::Sensitivity;
 use crate::fold::{Fate, Folded, Saved};
+use news::{News, Seen};
 use pending::Pending;
 use series::Bar;
 
@@ -46,8 +48,18 @@ use series::Bar;
 pub const NAME: &str = "anomalies.windows";
 /// Rises when the same input may give other output.
 pub const VERSION: u32 = 1;
-/// The rule of every finding: silences and channels name it.
-pub const RULE: &str = "Anomaly";
+/// The rules of what is found: silences and channels name them. What is unusual of statements has a name of its own, and so has a
+/// statement that is new and felt.
+pub const ANOMALY: &str = "Anomaly";
+/// Statements take longer, read more, fail more or come more often than they usually do.
+pub const REGRESSED: &str = "StatementRegressed";
+/// A statement that the cluster did not have before takes much.
+pub const NEW: &str = "SlowStatementNew";
+/// All of them, with how bad they are.
+pub const FINDINGS: [(&str, Severity); 3] =
+    [(ANOMALY, Severity::Info), (REGRESSED, Severity::Info), (NEW, Severity::Info)];
+/// What the snapshot of a cluster is stored under, before its name: no instance is called so.
+const OF_CLUSTER: &str = "@";
 /// 10,000 instances of a partition: as many as have windows.
 const INSTANCES_MAX: usize = 10_000;
 /// A week without a window: the instance is gone.
@@ -144,10 +156,10 @@ impl std::fmt::Debug for Beside<'_> {
 impl Word {
     /// What is found of an instance, if nothing explains it.
     pub fn finding(self, cluster: &ClusterId, instance: &InstanceId) -> Finding {
-        let labels = self.about.labels();
+        let (labels, rule) = (self.about.labels(), self.about.rule());
         Finding {
-            fingerprint: fingerprint(cluster, RULE, Some(instance), &labels),
-            rule: RULE.to_owned(),
+            fingerprint: fingerprint(cluster, rule, Some(instance), &labels),
+            rule: rule.to_owned(),
             instance: Some(instance.clone()),
             labels,
             severity: self.severity,
@@ -172,14 +184,26 @@ pub struct Anomalies {
     settings: Settings,
     next: u64,
     instances: BTreeMap<InstanceId, Kept>,
+    clusters: BTreeMap<ClusterId, Cluster>,
     /// Windows of instances beyond the limit.
     beyond: u64,
+}
+
+/// What is known of the digests of a cluster.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Cluster {
+    seen: Seen,
+    /// Records before this offset are in it already.
+    #[serde(skip)]
+    from: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
     cluster: ClusterId,
     judged: Instance,
+    #[serde(default)]
+    news: News,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending: Option<Pending>,
     /// Records before this offset are in it already.
@@ -191,7 +215,8 @@ impl Anomalies {
     /// Nothing is known yet.
     pub fn new(partition: u32, settings: Settings) -> Self {
         let producer = format!("{NAME}.{VERSION}/{}/{partition}", Topic::Windows);
-        Self { partition, producer, settings, next: 0, instances: BTreeMap::new(), beyond: 0 }
+        let (instances, clusters) = (BTreeMap::new(), BTreeMap::new());
+        Self { partition, producer, settings, next: 0, instances, clusters, beyond: 0 }
     }
 
     /// What snapshots are stored under.
@@ -210,20 +235,23 @@ impl Anomalies {
         all.fold((0, self.beyond), |(series, beyond), (more, left)| (series + more, beyond + left))
     }
 
-    /// The instances that have a state.
-    pub fn instances(&self) -> impl Iterator<Item = &InstanceId> {
-        self.instances.keys()
+    /// What has a state to be stored: instances and clusters.
+    pub fn entities(&self) -> impl Iterator<Item = String> {
+        let instances = self.instances.keys().map(ToString::to_string);
+        instances.chain(self.clusters.keys().map(|cluster| format!("{OF_CLUSTER}{cluster}")))
     }
 
-    /// The state of an instance, to be stored.
-    pub fn save(&self, instance: &InstanceId) -> Option<Saved> {
-        let kept = self.instances.get(instance)?;
-        Some(Saved {
-            partition: self.partition,
-            entity: instance.to_string(),
-            next: self.next.max(kept.from),
-            value: serde_json::to_vec(kept).expect("plain data with text keys"),
-        })
+    /// The state of one of them.
+    pub fn save(&self, entity: &str) -> Option<Saved> {
+        let json = |value: serde_json::Result<Vec<u8>>| value.expect("plain data with text keys");
+        let (value, from) = if let Some(cluster) = entity.strip_prefix(OF_CLUSTER) {
+            let cluster = self.clusters.get(&ClusterId::parse(cluster).ok()?)?;
+            (json(serde_json::to_vec(cluster)), cluster.from)
+        } else {
+            let kept = self.instances.get(&InstanceId::parse(entity).ok()?)?;
+            (json(serde_json::to_vec(kept)), kept.from)
+        };
+        Some(Saved { partition: self.partition, entity: entity.to_owned(), next: self.next.max(from), value })
     }
 
     /// Takes up what was saved. States need not stand for one offset: folding goes on at the lowest.
@@ -231,6 +259,12 @@ impl Anomalies {
         self.next = saved.iter().map(|one| one.next).min().unwrap_or(self.next);
         for one in saved {
             let bad = |error: &dyn std::fmt::Display| format!("the snapshot of {} cannot be read: {error}", one.entity);
+            if let Some(cluster) = one.entity.strip_prefix(OF_CLUSTER) {
+                let cluster = ClusterId::parse(cluster).map_err(|error| bad(&error))?;
+                let known: Cluster = serde_json::from_slice(&one.value).map_err(|error| bad(&error))?;
+                self.clusters.insert(cluster, Cluster { from: one.next, ..known });
+                continue;
+            }
             let instance = InstanceId::parse(one.entity.clone()).map_err(|error| bad(&error))?;
             let kept: Kept = serde_json::from_slice(&one.value).map_err(|error| bad(&error))?;
             self.instances.insert(instance, Kept { from: one.next, ..kept });
@@ -263,14 +297,20 @@ impl Anomalies {
         let Some(start) = windows.first().map(|window| window.start()) else { return Ok(()) };
         if !self.instances.contains_key(&instance) && self.instances.len() >= INSTANCES_MAX {
             self.instances.retain(|_, kept| start - kept.judged.start() < FORGOTTEN);
+            self.clusters.retain(|cluster, _| self.instances.values().any(|kept| kept.cluster == *cluster));
             if self.instances.len() >= INSTANCES_MAX {
                 self.beyond += windows.len() as u64;
                 return Ok(());
             }
         }
+        let known = self.clusters.entry(cluster.clone()).or_default();
+        if record.offset >= known.from {
+            known.seen.window(start, windows.iter().map(|window| window.row.digest));
+        }
         let kept = self.instances.entry(instance.clone()).or_insert_with(|| Kept {
             cluster: cluster.clone(),
             judged: Instance::default(),
+            news: News::default(),
             pending: None,
             from: 0,
         });
@@ -282,7 +322,8 @@ impl Anomalies {
         let beside = Beside { names, settings: &self.settings, instance: instance.as_str() };
         for window in ready {
             let (total, rows) = window.sums();
-            let words = kept.judged.window(window.start, &total, &rows, &beside);
+            let mut words = kept.judged.window(window.start, &total, &rows, &beside);
+            words.extend(kept.news.window(window.start, &total, &rows, &known.seen, &beside));
             let subject = Subject::instance(kept.cluster.clone(), instance.clone());
             out.extend(said(&self.producer, &subject, &instance, window.start, words, record.appended));
         }

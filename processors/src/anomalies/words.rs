@@ -8,7 +8,7 @@ use millrace_schemas::time::Timestamp;
 
 use super::digest::Of;
 use super::groups::About;
-use super::instance::WIDTH;
+use super::instance::{Measured, WIDTH};
 use super::signals::Signal;
 use crate::rules::rule::Unit;
 use crate::rules::summary::{cut, duration, number};
@@ -45,7 +45,6 @@ pub(super) fn say(about: &About, since: i64, story: &Story<'_>, of: &str) -> Str
     };
     let one = matches!(about, About::Digest(_));
     let verb = |many: &str| if one { format!("{many}s") } else { many.to_owned() };
-    let time = |us: f32| if us < 1e6 { millis(us) } else { number(f64::from(us) / 1e6, Unit::Seconds) };
     let share = |part: f32| number(f64::from(part), Unit::Share);
     let each = |calls: f32| number(f64::from(calls) / WIDTH as f64, Unit::PerSecond("calls"));
     let (usual, now) = (story.usual, story.now);
@@ -101,6 +100,21 @@ pub(super) fn say_signal(signal: Signal, since: i64, factor: f32, (usual, now): 
     })
 }
 
+/// The sentence of a statement that is new: its part of the load, and what a call of it takes.
+pub(super) fn say_new(digest: DigestId, since: i64, (share, mean_us): (f32, f32), row: &Measured<'_>, of: (&str, Option<&str>)) -> String {
+    let (of, text) = of;
+    let share = number(f64::from((share * 100.0).round() / 100.0), Unit::Share);
+    let user = if row.user.is_empty() { String::new() } else { format!(" of user {}", row.user) };
+    let text = text.map_or_else(String::new, |text| format!(": {}", shortened(text)));
+    cut(&format!(
+        "a statement that is new takes {share} of the load of {of} since {}, {} a call, {}; digest {}{user}{text}",
+        clock(since),
+        time(mean_us),
+        number(row.sums.count as f64 / WIDTH as f64, Unit::PerSecond("calls")),
+        short(digest)
+    ))
+}
+
 /// Who has most of it.
 fn who(about: &About, story: &Story<'_>) -> String {
     let share = number(f64::from((story.share * 100.0).round() / 100.0), Unit::Share);
@@ -109,10 +123,7 @@ fn who(about: &About, story: &Story<'_>) -> String {
         About::Queries => format!("{share} of all"),
         _ => format!("{share} of the load"),
     };
-    let digest = story.digest.map_or_else(String::new, |digest| {
-        let name: String = digest.to_string().chars().take(DIGEST).collect();
-        format!(", digest {name}")
-    });
+    let digest = story.digest.map_or_else(String::new, |digest| format!(", digest {}", short(digest)));
     let user = if story.user.is_empty() { String::new() } else { format!(" of user {}", story.user) };
     let others = match story.count {
         0 | 1 => String::new(),
@@ -128,6 +139,14 @@ pub(super) fn over(summary: &str, lasted: i64, settled: bool) -> String {
     let lasted = duration(Duration::from_secs(u64::try_from(lasted).unwrap_or(0)));
     let how = if settled { "usual by now, after" } else { "over after" };
     cut(&format!("{how} {lasted}: {summary}"))
+}
+
+fn short(digest: DigestId) -> String {
+    digest.to_string().chars().take(DIGEST).collect()
+}
+
+fn time(us: f32) -> String {
+    if us < 1e6 { millis(us) } else { number(f64::from(us) / 1e6, Unit::Seconds) }
 }
 
 fn millis(us: f32) -> String {
@@ -158,6 +177,7 @@ fn clock(second: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::digest::Sums;
     use super::*;
 
     #[test]
@@ -207,6 +227,13 @@ mod tests {
         );
         assert_eq!(signal(Signal::Threads, 4.0, 9.6, 55.0), "55 threads run on db1 since 22:13:20 UTC, usually 10");
         assert_eq!(signal(Signal::Lag, 9.0, 0.0, 45.0), "db1 is 45 s behind its source since 22:13:20 UTC, usually 0 s");
+        let sums = Sums { count: 50, rt_sum_us: 60_000_000, ..Sums::default() };
+        let row = Measured { digest: DigestId([0xab; 16]), user: "app", sums };
+        assert_eq!(
+            say_new(row.digest, 1_700_000_000, (0.314_2, 1_200_000.0), &row, ("db1", Some("SELECT 1"))),
+            "a statement that is new takes 31% of the load of db1 since 22:13:20 UTC, 1.2 s a call, 5 calls a second; digest abababab \
+             of user app: SELECT 1"
+        );
         assert_eq!(over("it was so", 310, false), "over after 5 min: it was so");
         assert_eq!(over("it was so", 1_800, true), "usual by now, after 30 min: it was so");
     }

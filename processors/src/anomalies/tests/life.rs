@@ -14,9 +14,10 @@ use millrace_schemas::topics::queries::{Row, Source};
 use millrace_schemas::topics::windows::{TOTAL, Window, encode};
 
 use super::super::instance::DIGESTS;
-use super::super::{Anomalies, Measured, Names, RULE, Settings, Sums, seconds};
+use super::super::{Anomalies, Measured, Names, REGRESSED, Settings, Sums, seconds};
 use super::site::{Site, db1};
 use super::traffic::{MONDAY, Traffic};
+use crate::fold::Saved;
 
 /// Tables by digest.
 #[derive(Default)]
@@ -101,7 +102,7 @@ fn fifty_statements_of_a_table_that_lost_its_index_are_one_finding() {
     let found = stage.windows(3, &times);
     assert_eq!(lines(&found), ["Firing statements orders 20.0"]);
     let told = &found[0];
-    assert!(!told.notifies && told.rule == RULE, "{told:?}");
+    assert!(!told.notifies && told.rule == REGRESSED, "{told:?}");
     assert_eq!(told.since, seconds(MONDAY + 1_010));
     assert!(
         told.summary.starts_with(
@@ -388,10 +389,11 @@ fn windows_come_open_in_parts_and_twice_and_count_once() {
             let record = record(offset, start, closed, rows);
             if window == 101 && offset % 2 == 0 {
                 // Another process takes it up between the parts of a window.
-                let saved = judge.save(&db1()).expect("it has a state");
+                let saved: Vec<Saved> = judge.entities().filter_map(|entity| judge.save(&entity)).collect();
+                assert_eq!(saved.len(), 2, "an instance and its cluster");
                 judge = Anomalies::new(2, Settings::default());
-                judge.restore(std::slice::from_ref(&saved)).expect("reads");
-                assert_eq!(judge.save(&db1()), Some(saved));
+                judge.restore(&saved).expect("reads");
+                assert!(saved.iter().all(|one| judge.save(&one.entity).as_ref() == Some(one)));
             }
             out.extend(judge.fold(&record, &()).out);
         }
@@ -419,4 +421,12 @@ fn an_anomaly_of_which_nothing_is_heard_is_over_in_the_end() {
     let out = stage.site.fact(&db1(), stage.start + 2_500, Fact::Tick {});
     assert_eq!(out.len(), found.len());
     assert!(out.iter().all(|one| one.state == AlertState::Resolved && one.summary.starts_with("nothing was heard")));
+}
+
+#[test]
+fn every_rule_of_what_is_found_has_its_page() {
+    let page = include_str!("../../../../docs/alerts.md");
+    for (rule, _) in super::super::FINDINGS {
+        assert!(page.contains(&format!("\n## {rule}\n")), "docs/alerts.md has no section {rule}");
+    }
 }
