@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use millrace_processors::Folds;
 use millrace_processors::anomalies::{self, Anomalies, Gate, Settings};
-use millrace_processors::fold::Processor as _;
 use millrace_processors::fold::Fate;
+use millrace_processors::fold::Processor as _;
 use millrace_processors::rules::{Journal, Rules, Sampled};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::ClusterId;
@@ -35,7 +35,7 @@ pub struct Said {
 pub struct Tested {
     /// In the order of time.
     pub said: Vec<Said>,
-    /// How many records were folded.
+    /// How many records were read.
     pub records: u64,
     /// How many could not be read.
     pub unreadable: u64,
@@ -67,6 +67,7 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
     let mut names = Dictionary::default();
     for record in recorded.digests {
         names.learn(&record?);
+        tested.records += 1;
     }
     // What is unusual is judged anew. Where no windows or samples were kept, as in an archive, what was said of them then stands.
     let (mut judges, mut unusual): (BTreeMap<u32, Anomalies>, BTreeMap<u32, VecDeque<Record>>) = Default::default();
@@ -77,7 +78,8 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
         let record = record?;
         let read = Event::from_record(&record);
         let folded = samples.fold_read(&record, &read);
-        tested.take(folded.out, &folded.fate, record.appended);
+        tested.read(&folded.fate);
+        tested.say(folded.out, record.appended);
         let found = signals.fold_read(&record, &read).out.into_iter().map(|new| landed(new, &record));
         unusual.entry(record.partition).or_default().extend(found);
         anew = vec![anomalies::Sampled::NAME];
@@ -87,14 +89,16 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
         let partition = record.partition;
         let judge = judges.entry(partition).or_insert_with(|| Anomalies::new(partition, settings.clone()));
         let folded = judge.fold(&record, &names);
-        tested.take(Vec::new(), &folded.fate, record.appended);
+        tested.read(&folded.fate);
         unusual.entry(partition).or_default().extend(folded.out.into_iter().map(|new| landed(new, &record)));
     }
     if !judges.is_empty() {
         anew.push(anomalies::NAME);
     }
     // Samples were read before windows.
-    unusual.values_mut().for_each(|found| found.make_contiguous().sort_by_key(|one| one.appended));
+    for found in unusual.values_mut() {
+        found.make_contiguous().sort_by_key(|one| one.appended);
+    }
     let mut judged = Judged {
         rules: Folds::new(Journal::new(Arc::clone(rules))),
         gate: Folds::new(Gate { settings: settings.clone() }),
@@ -106,11 +110,12 @@ pub fn test(recorded: Recorded, rules: &Arc<Rules>, settings: &Settings) -> anyh
         while let Some(one) = before.pop_front_if(|one| one.appended <= record.appended) {
             judged.take(one, &mut tested);
         }
-        if !was_unusual(&record, &anew) {
-            judged.take(record, &mut tested);
-        }
+        let fate = if was_unusual(&record, &anew) { Fate::Folded } else { judged.take(record, &mut tested) };
+        tested.read(&fate);
     }
-    unusual.into_values().flatten().for_each(|one| judged.take(one, &mut tested));
+    for one in unusual.into_values().flatten() {
+        judged.take(one, &mut tested);
+    }
     tested.said.sort_by_key(|said| said.at);
     Ok(tested)
 }
@@ -124,13 +129,14 @@ struct Judged {
 }
 
 impl Judged {
-    fn take(&mut self, record: Record, tested: &mut Tested) {
+    fn take(&mut self, record: Record, tested: &mut Tested) -> Fate {
         let record = Record { offset: self.offset, ..record };
         self.offset += 1;
         let read = Event::from_record(&record);
         let (by_rules, by_gate) = (self.rules.fold_read(&record, &read), self.gate.fold_read(&record, &read));
-        tested.take(by_rules.out, &by_rules.fate, record.appended);
-        tested.take(by_gate.out, &Fate::Folded, record.appended);
+        tested.say(by_rules.out, record.appended);
+        tested.say(by_gate.out, record.appended);
+        by_rules.fate
     }
 }
 
@@ -155,9 +161,12 @@ fn was_unusual(record: &Record, by: &[&str]) -> bool {
 }
 
 impl Tested {
-    fn take(&mut self, out: Vec<NewRecord>, fate: &Fate, at: Timestamp) {
+    fn read(&mut self, fate: &Fate) {
         self.records += 1;
         self.unreadable += u64::from(matches!(fate, Fate::Dead(_)));
+    }
+
+    fn say(&mut self, out: Vec<NewRecord>, at: Timestamp) {
         for record in out {
             let event = record.value.as_deref().and_then(|value| Event::<Fact>::from_json(value, false).ok());
             if let Some(Event { payload: Fact::Finding(finding), subject, .. }) = event {
@@ -271,7 +280,8 @@ mod tests {
         let tested = test(recorded(), &rules, &Settings::default()).expect("readable");
         let names: Vec<(&str, AlertState)> =
             tested.said.iter().map(|said| (said.finding.rule.as_str(), said.finding.state)).collect();
-        let expected = ["ErrorsHigh", "StatementRegressed"].map(|rule| [(rule, AlertState::Firing), (rule, AlertState::Resolved)]);
+        let expected =
+            ["ErrorsHigh", "StatementRegressed"].map(|rule| [(rule, AlertState::Firing), (rule, AlertState::Resolved)]);
         assert_eq!(names, expected.concat(), "{:#?}", tested.said);
         assert_eq!(tested.said[2].at, at(START + 101 * 10 + 12));
         assert_eq!(test(recorded(), &rules, &Settings::default()).expect("readable"), tested);

@@ -29,7 +29,9 @@ const WIDTH: usize = 80;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Archives, as `millrace journal export` writes them, and series, CSV with the columns timestamp and value.
+    /// Archives, as `millrace journal export` writes them, and series, CSV with the columns timestamp and value. An archive has the
+    /// journal and neither windows nor samples: rules over the journal are judged anew, what was unusual is taken as it was said then,
+    /// and rules over samples are not judged. A bus has all of it, for as long as its topics keep it.
     #[arg(value_name = "PATH", conflicts_with_all = ["config", "bus"])]
     paths: Vec<PathBuf>,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod anomaly;
+mod backtest;
 mod dead;
 mod decode;
 mod digest;
