@@ -23,10 +23,8 @@ pub(super) const HIT_MOST: f32 = 6.0;
 const HIT_LEAST: f32 = 2.0;
 /// 12 windows, two minutes: the level that an event has reached.
 const RECENT: f32 = 12.0;
-/// Six calm windows, a minute, end it: a short calm within an event is a part of it.
+/// Six calm windows, a minute, end it: a short calm within an event is a part of it. Calm is what would begin no event.
 const CALM: u16 = 6;
-/// Calm is what is less than half of the deviation (of the logarithm) that begins an event: its hysteresis.
-const CALM_SHARE: f32 = 0.5;
 /// 180 windows, half an hour of an event: that is how it is now.
 const LASTING: u16 = 180;
 /// A hit that is not found to be an event teaches a quarter: what is beyond all the time becomes usual in the end.
@@ -189,11 +187,12 @@ impl Series {
             return Verdict::Settled;
         }
         let out = if self.low { -deviation } else { deviation };
-        if out < bar.effect * CALM_SHARE {
-            return self.calmer();
+        if out >= bar.effect {
+            self.calm = 0;
+            return Verdict::Unusual;
         }
-        self.calm = 0;
-        Verdict::Unusual
+        // The level stays: who recovers slowly passes through here, and a level of then would hide what comes next.
+        self.calmer()
     }
 
     fn calmer(&mut self) -> Verdict {
@@ -273,6 +272,23 @@ mod tests {
         assert_eq!(found.iter().position(|verdict| *verdict == Verdict::Settled), Some(180));
         assert!((series.level() - 1.0).abs() < 0.01);
         assert!(verdicts(&mut series, [1.0; 20]).iter().all(|verdict| *verdict == Verdict::Usual));
+    }
+
+    #[test]
+    fn what_is_calm_again_but_a_little_more_than_before_is_over() {
+        let mut series = usual();
+        verdicts(&mut series, [0.9; 20]);
+        let level = series.level();
+        let found = verdicts(&mut series, [0.3, 0.35, 0.25, 0.3, 0.3, 0.3]);
+        assert_eq!(found.iter().position(|verdict| *verdict == Verdict::Over), Some(5), "{found:?}");
+        assert_eq!(level.to_bits(), series.level().to_bits(), "it may still be on its way back");
+        let later = verdicts(&mut series, (0..200).map(|at| 0.3 + 0.5 * wave(at)));
+        assert!(later.iter().all(|verdict| *verdict == Verdict::Usual), "{later:?}");
+        assert!(series.level() > level + 0.1, "{} is usual in the end", series.level());
+        // A short calm ends nothing.
+        let mut series = usual();
+        verdicts(&mut series, [0.9; 20]);
+        assert!(verdicts(&mut series, [0.3, 0.3, 0.3, 0.3, 0.3, 0.9]).iter().all(|one| *one == Verdict::Unusual));
     }
 
     #[test]

@@ -101,7 +101,13 @@ pub(super) fn say_signal(signal: Signal, since: i64, factor: f32, (usual, now): 
 }
 
 /// The sentence of a statement that is new: its part of the load, and what a call of it takes.
-pub(super) fn say_new(digest: DigestId, since: i64, (share, mean_us): (f32, f32), row: &Measured<'_>, of: (&str, Option<&str>)) -> String {
+pub(super) fn say_new(
+    digest: DigestId,
+    since: i64,
+    (share, mean_us): (f32, f32),
+    row: &Measured<'_>,
+    of: (&str, Option<&str>),
+) -> String {
     let (of, text) = of;
     let share = number(f64::from((share * 100.0).round() / 100.0), Unit::Share);
     let user = if row.user.is_empty() { String::new() } else { format!(" of user {}", row.user) };
@@ -226,7 +232,10 @@ mod tests {
             "db1 commits 3.2 times as often since 22:13:20 UTC: 321 transactions a second instead of 100 transactions a second"
         );
         assert_eq!(signal(Signal::Threads, 4.0, 9.6, 55.0), "55 threads run on db1 since 22:13:20 UTC, usually 10");
-        assert_eq!(signal(Signal::Lag, 9.0, 0.0, 45.0), "db1 is 45 s behind its source since 22:13:20 UTC, usually 0 s");
+        assert_eq!(
+            signal(Signal::Lag, 9.0, 0.0, 45.0),
+            "db1 is 45 s behind its source since 22:13:20 UTC, usually 0 s"
+        );
         let sums = Sums { count: 50, rt_sum_us: 60_000_000, ..Sums::default() };
         let row = Measured { digest: DigestId([0xab; 16]), user: "app", sums };
         assert_eq!(

@@ -76,7 +76,7 @@ catalogue! {
     UNDECIDED: Gauge, "millrace_cluster" "undecided_seconds", "seconds", ["cluster"], "processors", "How long a primary has been down that its guard holds down, without a word of a decider.";
     RULES_BEYOND: Counter, "millrace_rules" "beyond_total", "numbers", [], "processors", "Numbers that no rule judged, because it had a thousand series of that cluster already.";
     ANOMALIES_FIRING: Gauge, "millrace_anomalies" "firing", "anomalies", ["cluster", "instance"], "processors", "Anomalies of an instance that hold: what is unusual, and that nothing explains.";
-    ANOMALIES_SERIES: Gauge, "millrace_anomalies" "series", "series", [], "processors", "Series that are judged by their own past, five of each digest that is followed.";
+    ANOMALIES_SERIES: Gauge, "millrace_anomalies" "series", "series", [], "processors", "Series that are judged by their own past: five of each digest that is followed, and six of each instance that is sampled.";
     ANOMALIES_BEYOND: Counter, "millrace_anomalies" "beyond_total", "rows", [], "processors", "Rows of digests that were not judged, because a thousand others of their instance have more load.";
     CANARY_SECONDS: Gauge, "millrace_canary" "write_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the last canary write took.";
     THREADS_RUNNING: Gauge, "mysql_global_status" "threads_running", "threads", ["cluster", "instance", "host"], "collectors", "Threads running in the server.";
