@@ -27,10 +27,12 @@ pub(super) fn read(mut section: Section<'_, '_>, problems: &mut Problems<'_>) ->
     {
         problems.note(at, format!("anomalies.notify-share: {share} is no share of the load from 0.02 to 1"));
     }
+    let summary = section.flag("summary", problems).is_none_or(|(summary, _)| summary);
+    let summary_at = section.optional("summary-at", problems, str::parse).or(usual.summary_at).filter(|_| summary);
     section.finish(problems);
     let sensitivity = level.and_then(Sensitivity::new).unwrap_or(usual.sensitivity);
     let notify_share = share.map(|(share, _)| share as f32);
-    Settings { off, sensitivity, learns, quiet, notify_errors, notify_share }
+    Settings { off, sensitivity, learns, quiet, notify_errors, notify_share, summary_at }
 }
 
 #[cfg(test)]
@@ -46,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_section_is_read_and_what_is_wrong_is_told_with_its_line() {
-        let text = "sensitivity = 7\nlearns = \"30m\"\nquiet = \"1h\"\nnotify-errors = true\nnotify-share = 0.5\n";
+        let text = "sensitivity = 7\nlearns = \"30m\"\nquiet = \"1h\"\nnotify-errors = true\nnotify-share = 0.5\nsummary-at = \"16:30\"\n";
         let expected = Settings {
             off: false,
             sensitivity: Sensitivity::new(7).expect("one of nine"),
@@ -54,13 +56,17 @@ mod tests {
             quiet: Duration::from_hours(1),
             notify_errors: true,
             notify_share: Some(0.5),
+            summary_at: Some("16:30".parse().expect("a time of day")),
         };
         assert_eq!(parsed(text), Ok(expected));
         assert_eq!(parsed(""), Ok(Settings::default()));
         assert!(parsed("off = true\n").is_ok_and(|settings| settings.off));
-        let wrong = parsed("sensitivity = 10\nlearns = \"5s\"\nnotify-share = 3\nsensitivty = 1\n").expect_err("wrong");
-        assert_eq!(wrong.len(), 4, "{wrong:#?}");
-        for (problem, part) in wrong.iter().zip(["4: ", "5: ", "6: anomalies.notify-share: 3", "7: "]) {
+        assert!(parsed("summary = false\n").is_ok_and(|settings| settings.summary_at.is_none()));
+        let wrong =
+            parsed("sensitivity = 10\nlearns = \"5s\"\nnotify-share = 3\nsummary-at = \"7am\"\nsensitivty = 1\n")
+                .expect_err("wrong");
+        assert_eq!(wrong.len(), 5, "{wrong:#?}");
+        for (problem, part) in wrong.iter().zip(["4: ", "5: ", "6: anomalies.notify-share: 3", "7: ", "8: "]) {
             assert!(problem.starts_with(part), "{problem} does not start with {part}");
         }
     }

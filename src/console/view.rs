@@ -372,6 +372,7 @@ fn kind_of(fact: &Fact) -> &'static str {
         Fact::Load(_) => "load",
         Fact::Finding(_) => "finding",
         Fact::Unusual(_) => "unusual",
+        Fact::UnusualDay(_) => "unusual day",
         Fact::AlertWord(_) => "alert word",
         Fact::Tick {} => "tick",
     }

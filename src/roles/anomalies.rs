@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use millrace_processors::Folds;
-use millrace_processors::anomalies::{Anomalies, Gate, NAME, Names, Sampled, Settings};
+use millrace_processors::anomalies::{Anomalies, Daily, Gate, NAME, Names, Sampled, Settings};
 use millrace_processors::fold::{Processor, Saved};
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::DigestId;
@@ -89,6 +89,7 @@ struct All {
     windows: BTreeMap<u32, Anomalies>,
     samples: Folds<Sampled>,
     journal: Folds<Gate>,
+    daily: Folds<Daily>,
     names: Dictionary,
     /// Up to where digests were read before.
     learnt: BTreeMap<u32, u64>,
@@ -112,6 +113,7 @@ pub fn run(
         windows: windows_of(bus, settings)?,
         samples: restored(bus, Sampled { settings: settings.clone() })?,
         journal: restored(bus, Gate { settings: settings.clone() })?,
+        daily: restored(bus, Daily)?,
         names: Dictionary::default(),
         learnt: BTreeMap::new(),
         stored: None,
@@ -140,6 +142,18 @@ fn windows_of(bus: &SharedBus, settings: &Settings) -> anyhow::Result<BTreeMap<u
     Ok(windows)
 }
 
+impl All {
+    /// Where the journal is read on: what one of the two has folded already, it passes over.
+    fn journal_from(&self) -> BTreeMap<u32, u64> {
+        let (mut next, daily) = (self.journal.next(), self.daily.next());
+        next.retain(|partition, _| daily.contains_key(partition));
+        for (partition, next) in &mut next {
+            *next = (*next).min(daily[partition]);
+        }
+        next
+    }
+}
+
 impl Judges for All {
     const WHAT: &'static str = "anomalies";
     /// 5 s: each time some instances.
@@ -151,7 +165,7 @@ impl Judges for All {
             (Topic::Digests, From::Offsets(self.learnt.clone())),
             (Topic::Windows, From::Offsets(next)),
             (Topic::Samples, From::Offsets(self.samples.next())),
-            (Topic::Journal, From::Offsets(self.journal.next())),
+            (Topic::Journal, From::Offsets(self.journal_from())),
         ]
     }
 
@@ -169,7 +183,12 @@ impl Judges for All {
             }
             // What of samples cannot be read, who judges them by rules sends to `dead`.
             Topic::Samples => told(self.samples.fold(record), Sampled::NAME, record, metrics, false),
-            Topic::Journal => told(self.journal.fold(record), Gate::NAME, record, metrics, false),
+            Topic::Journal => {
+                let read = Event::from_record(record);
+                let mut out = told(self.journal.fold_read(record, &read), Gate::NAME, record, metrics, false);
+                out.extend(told(self.daily.fold_read(record, &read), Daily::NAME, record, metrics, false));
+                out
+            }
             _ => Vec::new(),
         }
     }
@@ -215,8 +234,9 @@ impl Judges for All {
             Some(Snapshot { processor: Anomalies::stored_as(), partition, entity, next, value })
         });
         let journal = self.journal.next().into_keys().flat_map(|partition| snapshots(&self.journal, partition));
+        let daily = self.daily.next().into_keys().flat_map(|partition| snapshots(&self.daily, partition));
         let samples = self.samples.next().into_keys().flat_map(|partition| snapshots(&self.samples, partition));
-        match bus.save(windows.chain(samples).chain(journal).collect()) {
+        match bus.save(windows.chain(samples).chain(journal).chain(daily).collect()) {
             Ok(()) => self.stored = due.last().map(|one| (*one).clone()),
             Err(error) => tracing::warn!(%error, "the snapshots of anomalies were not stored; a restart reads more"),
         }

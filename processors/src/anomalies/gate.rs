@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use millrace_schemas::cluster::Process;
 use millrace_schemas::event::{Event, Subject};
-use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
+use millrace_schemas::ids::{ClusterId, EventId, InstanceId, fleet};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, Silence, Word, fingerprint};
+use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, Silence, UnusualDay, Word, fingerprint};
 use millrace_schemas::topics::journal::{Fact, Heartbeat, Load};
 use serde::{Deserialize, Serialize};
 
+use super::daily::worst_first;
 use super::peers::{Odd, Peers};
 use super::{ANOMALY, Settings, seconds};
 use crate::fold::{Out, Processor};
@@ -27,6 +28,8 @@ pub(super) const MEMBERS: usize = 64;
 const HELD_MOST: usize = 500;
 /// 1,000 silences, as many as alerts remember.
 const SILENCES: usize = 1_000;
+/// 20 of a cluster in the summary of a day, the worst.
+const OF_A_DAY: usize = 20;
 /// 40 min: what is unusual is usual after 30; who has not said that it is over by then, says nothing any more.
 const UNHEARD: Duration = Duration::from_mins(40);
 
@@ -49,6 +52,7 @@ pub struct State {
     held: BTreeMap<EventId, Held>,
     peers: Peers,
     cluster: Option<ClusterId>,
+    day: Day,
     /// When something is due next, as far as was known at the last look: asked for with each record, and walked to once.
     next: Timestamp,
 }
@@ -69,6 +73,17 @@ struct Member {
     pid: Option<u32>,
     /// It could not be asked in its last heartbeat.
     down: bool,
+}
+
+/// What was found since the last summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Day {
+    /// When it ends; zero while nothing was found.
+    ends: Timestamp,
+    count: u64,
+    /// The worst.
+    findings: Vec<Finding>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,7 +149,7 @@ impl Processor for Gate {
     }
 
     fn wake(&self, state: &State) -> Option<Timestamp> {
-        let waits = !state.held.is_empty() || !state.said.is_empty();
+        let waits = !state.held.is_empty() || !state.said.is_empty() || state.day.count > 0;
         (waits && state.next != NEVER).then_some(state.next)
     }
 
@@ -149,7 +164,7 @@ impl Processor for Gate {
             .collect();
         for id in due {
             if let Some(held) = state.held.remove(&id) {
-                state.say(held.finding, Some(held.cause), out);
+                self.say(state, held.finding, Some(held.cause), out);
             }
         }
         let gone: Vec<Finding> = state
@@ -163,7 +178,10 @@ impl Processor for Gate {
             })
             .collect();
         for finding in gone {
-            state.say(finding, None, out);
+            self.say(state, finding, None, out);
+        }
+        if state.day.count > 0 && state.day.ends <= now {
+            state.sum_up(out);
         }
         state.next = state.due();
     }
@@ -184,7 +202,7 @@ impl Gate {
         if found.state == AlertState::Resolved {
             state.held.remove(&id);
             if state.said.contains_key(&id) {
-                state.say(found.clone(), Some(cause), out);
+                self.say(state, found.clone(), Some(cause), out);
             }
             return;
         }
@@ -198,7 +216,7 @@ impl Gate {
             state.explains(instance, found, out.now, self.settings.quiet)
         };
         let until = match explained {
-            Explained::No => return state.say(found.clone(), Some(cause), out),
+            Explained::No => return self.say(state, found.clone(), Some(cause), out),
             Explained::Until(until) => Some(until),
             Explained::Whole => None,
         };
@@ -242,6 +260,24 @@ impl Gate {
         };
         self.unusual(state, instance, &finding, cause, out);
     }
+
+    fn say(&self, state: &mut State, finding: Finding, cause: Option<EventId>, out: &mut Out<'_>) {
+        let Some(cluster) = state.cluster.clone() else { return };
+        if finding.state == AlertState::Resolved {
+            state.said.remove(&finding.fingerprint);
+        } else {
+            let is_new = !state.said.contains_key(&finding.fingerprint);
+            if is_new && state.said.len() >= HELD_MOST {
+                return;
+            }
+            if let Some(at) = self.settings.summary_at.filter(|_| is_new) {
+                state.day.add(&finding, at.after(out.now));
+            }
+            state.said.insert(finding.fingerprint, Said { finding: finding.clone(), heard: out.now });
+        }
+        let subject = Subject { cluster, instance: finding.instance.clone() };
+        out.emit(subject, cause, Fact::Finding(Box::new(finding)));
+    }
 }
 
 /// The sentence about a replica that is unlike the others.
@@ -263,6 +299,18 @@ fn unlike(odd: &Odd) -> String {
             odd.instance
         )
     })
+}
+
+impl Day {
+    fn add(&mut self, finding: &Finding, ends: Timestamp) {
+        if self.count == 0 {
+            self.ends = ends;
+        }
+        self.count += 1;
+        self.findings.push(finding.clone());
+        worst_first(&mut self.findings);
+        self.findings.truncate(OF_A_DAY);
+    }
 }
 
 impl State {
@@ -332,20 +380,15 @@ impl State {
     fn due(&self) -> Timestamp {
         let explained = self.held.values().filter_map(|held| held.until);
         let heard = self.held.values().map(|held| held.heard).chain(self.said.values().map(|said| said.heard));
-        explained.chain(heard.map(|heard| heard + UNHEARD)).min().unwrap_or(NEVER)
+        let day = (self.day.count > 0).then_some(self.day.ends);
+        explained.chain(heard.map(|heard| heard + UNHEARD)).chain(day).min().unwrap_or(NEVER)
     }
 
-    fn say(&mut self, finding: Finding, cause: Option<EventId>, out: &mut Out<'_>) {
+    /// The day is over: its worst are told to the fleet.
+    fn sum_up(&mut self, out: &mut Out<'_>) {
+        let Day { ends: until, count, findings } = std::mem::take(&mut self.day);
         let Some(cluster) = self.cluster.clone() else { return };
-        if finding.state == AlertState::Resolved {
-            self.said.remove(&finding.fingerprint);
-        } else {
-            if self.said.len() >= HELD_MOST && !self.said.contains_key(&finding.fingerprint) {
-                return;
-            }
-            self.said.insert(finding.fingerprint, Said { finding: finding.clone(), heard: out.now });
-        }
-        let subject = Subject { cluster, instance: finding.instance.clone() };
-        out.emit(subject, cause, Fact::Finding(Box::new(finding)));
+        let day = UnusualDay { cluster, until, count, findings };
+        out.emit(Subject::cluster(fleet()), None, Fact::UnusualDay(Box::new(day)));
     }
 }

@@ -3,6 +3,7 @@
 //! over `samples` (`sampled.rs`) of what is no matter of statements. The one over `journal` (`gate.rs`) knows of restarts, changed roles and maintenance, compares replicas with each other, and says what is found.
 //! In: closed 10-s windows, and the texts and tables of digests, which never change. Nothing here wakes anybody unless it is asked to.
 
+mod daily;
 mod digest;
 mod gate;
 mod groups;
@@ -32,6 +33,7 @@ use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::windows::{Window, decode, may_be_closed};
 use serde::{Deserialize, Serialize};
 
+pub use daily::{Daily, SUMMARY, TimeOfDay};
 pub use digest::Sums;
 pub use gate::Gate;
 pub use groups::Word;
@@ -56,8 +58,8 @@ pub const REGRESSED: &str = "StatementRegressed";
 /// A statement that the cluster did not have before takes much.
 pub const NEW: &str = "SlowStatementNew";
 /// All of them, with how bad they are.
-pub const FINDINGS: [(&str, Severity); 3] =
-    [(ANOMALY, Severity::Info), (REGRESSED, Severity::Info), (NEW, Severity::Info)];
+pub const FINDINGS: [(&str, Severity); 4] =
+    [(ANOMALY, Severity::Info), (REGRESSED, Severity::Info), (NEW, Severity::Info), (SUMMARY, Severity::Info)];
 /// What the snapshot of a cluster is stored under, before its name: no instance is called so.
 const OF_CLUSTER: &str = "@";
 /// 10,000 instances of a partition: as many as have windows.
@@ -87,10 +89,13 @@ pub struct Settings {
     pub notify_errors: bool,
     /// So is one of statements that have this share of an instance's response time; none: never.
     pub notify_share: Option<f32>,
+    /// When people are told what was found in a day; none: never.
+    pub summary_at: Option<TimeOfDay>,
 }
 
 impl Default for Settings {
-    /// Ten minutes are sixty windows, enough to know a level and its noise; a cold cache is warm within them. Nobody is notified.
+    /// Ten minutes are sixty windows, enough to know a level and its noise; a cold cache is warm within them. Nobody is notified
+    /// of any one, and of all together once a day.
     fn default() -> Self {
         Self {
             off: false,
@@ -99,6 +104,7 @@ impl Default for Settings {
             quiet: Duration::from_mins(10),
             notify_errors: false,
             notify_share: None,
+            summary_at: Some(TimeOfDay::MORNING),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "what was measured is told")]
 
+mod daily;
 mod life;
 mod numbers;
 mod quality;

@@ -151,6 +151,7 @@ impl Processor for Failover {
             | Fact::PermitReturned(_)
             | Fact::Finding(_)
             | Fact::Unusual(_)
+            | Fact::UnusualDay(_)
             | Fact::AlertWord(_) => {}
         }
         if state.look_at.is_none() && state.spec.is_some() {

@@ -119,7 +119,7 @@ fn who(speaking: &Speaking<'_>, fact: &Fact) -> Result<(), String> {
         Fact::PermitAnswered(_) => speaking.processor(&["permits."]),
         Fact::Load(_) => speaking.processor(&["windows."]),
         Fact::Finding(_) => speaking.processor(&["failover.", "refusals.", "rules.", "anomalies."]),
-        Fact::Unusual(_) => speaking.processor(&["anomalies."]),
+        Fact::Unusual(_) | Fact::UnusualDay(_) => speaking.processor(&["anomalies."]),
         Fact::Tick {} => speaking.named(Role::Process, "ticker/"),
     }
 }

@@ -69,6 +69,19 @@ pub struct Unusual {
     pub windows: Vec<Timestamp>,
 }
 
+/// What was found unusual of a cluster in a day, for the summary of the fleet. Appended under the fleet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UnusualDay {
+    /// Of which cluster.
+    pub cluster: ClusterId,
+    /// When the day ended.
+    pub until: Timestamp,
+    /// How many things.
+    pub count: u64,
+    /// The worst of them, those first, as they were found.
+    pub findings: Vec<Finding>,
+}
+
 /// The name of a finding over its life.
 pub fn fingerprint(
     cluster: &ClusterId,

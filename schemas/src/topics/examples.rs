@@ -7,7 +7,9 @@ use super::actions::{
     Action, ActionKind, Check, CreateInstance, Excluded, ExtraTransaction, FailOver, Order, Rejoin, Report, Step,
     StepOutcome, StepRequest, StepResult,
 };
-use super::alerts::{Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Unusual, Word, fingerprint};
+use super::alerts::{
+    Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Unusual, UnusualDay, Word, fingerprint,
+};
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Counting, Host, Instance, Item};
 use super::journal::{
@@ -171,6 +173,12 @@ pub fn facts() -> Vec<Fact> {
         Fact::Load(Load { start: AT, width_seconds: 10, statements: 5_000, errors: 2, p50_us: 210, p99_us: 4_000 }),
         Fact::Finding(Box::new(finding())),
         Fact::Unusual(Box::new(Unusual { finding: unusual(), windows: vec![AT, AT + WINDOW] })),
+        Fact::UnusualDay(Box::new(UnusualDay {
+            cluster: ClusterId::parse("c1").expect("a legal id"),
+            until: AT,
+            count: 3,
+            findings: vec![unusual()],
+        })),
         Fact::Tick {},
     ]
     .into_iter()

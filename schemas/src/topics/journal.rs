@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Topic;
 use super::actions::{Action, StepResult};
-use super::alerts::{Finding, Unusual, Word};
+use super::alerts::{Finding, Unusual, UnusualDay, Word};
 use crate::cluster::Process;
 use crate::cluster::{ClusterSpec, Mode};
 use crate::event::Payload;
@@ -61,6 +61,9 @@ pub enum Fact {
     /// Something is unusual by the windows, from the processor that judges those; not a finding yet.
     #[serde(rename = "millrace.unusual.v1")]
     Unusual(Box<Unusual>),
+    /// What was unusual on a cluster in a day. Appended under [`FLEET`](crate::ids::FLEET).
+    #[serde(rename = "millrace.unusual-day.v1")]
+    UnusualDay(Box<UnusualDay>),
     /// An operator's word about alerts.
     #[serde(rename = "millrace.alert-word.v1")]
     AlertWord(Word),
@@ -86,14 +89,16 @@ impl Payload for Fact {
         "millrace.load.v1",
         "millrace.finding.v1",
         "millrace.unusual.v1",
+        "millrace.unusual-day.v1",
         "millrace.alert-word.v1",
         "millrace.tick.v1",
     ];
 
     fn is_evidence(&self) -> bool {
-        let says_nothing_new =
-            matches!(self, Self::Load(_) | Self::Tick {} | Self::Renewed(_) | Self::Finding(_) | Self::Unusual(_));
-        !says_nothing_new && !matches!(self, Self::AlertWord(_))
+        let says_nothing_new = matches!(self, Self::Load(_) | Self::Tick {} | Self::Renewed(_));
+        let is_of_alerts =
+            matches!(self, Self::Finding(_) | Self::Unusual(_) | Self::UnusualDay(_) | Self::AlertWord(_));
+        !says_nothing_new && !is_of_alerts
     }
 }
 

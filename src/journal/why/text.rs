@@ -65,7 +65,7 @@ pub fn describe(fact: &Fact) -> Option<String> {
             Word::Acknowledge { fingerprint, by } => format!("{by} acknowledged the alert {fingerprint}"),
             Word::Test { rule, by, until, .. } => format!("{by} tests the alert {rule} until {until}"),
         },
-        Fact::Renewed(_) | Fact::Load(_) | Fact::Unusual(_) | Fact::Tick {} => return None,
+        Fact::Renewed(_) | Fact::Load(_) | Fact::Unusual(_) | Fact::UnusualDay(_) | Fact::Tick {} => return None,
     })
 }
 

@@ -98,7 +98,7 @@ impl Site {
             value: new.value,
         };
         let folded = self.gate.fold(&record);
-        folded.out.iter().map(finding).collect()
+        folded.out.iter().filter_map(finding).collect()
     }
 
     /// Both states, as they are stored.
@@ -116,8 +116,12 @@ impl Site {
     }
 }
 
-pub(super) fn finding(record: &NewRecord) -> Finding {
+/// The finding of a record; none where it sums up a day.
+pub(super) fn finding(record: &NewRecord) -> Option<Finding> {
     let event = Event::<Fact>::from_json(record.value.as_deref().expect("a value"), false).expect("an event");
-    let Fact::Finding(finding) = event.payload else { panic!("{:?}", event.payload) };
-    *finding
+    match event.payload {
+        Fact::Finding(finding) => Some(*finding),
+        Fact::UnusualDay(_) => None,
+        other => panic!("{other:?}"),
+    }
 }
