@@ -209,22 +209,27 @@ impl Sketch {
     /// The duration at `q` (0 to 1) of the sorted durations, within 1 % of the exact one and half a microsecond of rounding;
     /// none when nothing was counted.
     pub fn quantile(&self, q: f64) -> Option<u64> {
+        self.quantiles([q]).map(|[one]| one)
+    }
+
+    /// The same at several places, from the lowest to the highest, in one pass.
+    pub fn quantiles<const N: usize>(&self, places: [f64; N]) -> Option<[u64; N]> {
         let count = self.count();
         if count == 0 {
             return None;
         }
-        let rank = (q.clamp(0.0, 1.0) * (count - 1) as f64) as u64;
-        let mut seen = self.zeros;
-        if rank < seen {
-            return Some(0);
-        }
-        for (at, n) in self.counts.iter().enumerate() {
-            seen = seen.saturating_add(n);
-            if rank < seen {
-                return Some(middle(usize::from(self.first) + at));
+        let mut counted = self.counts.iter().enumerate();
+        let (mut seen, mut at) = (self.zeros, None);
+        Some(places.map(|q| {
+            let rank = (q.clamp(0.0, 1.0) * (count - 1) as f64) as u64;
+            while rank >= seen
+                && let Some((next, n)) = counted.next()
+            {
+                seen = seen.saturating_add(n);
+                at = Some(next);
             }
-        }
-        Some(middle(usize::from(self.first) + self.counts.len().saturating_sub(1)))
+            at.map_or(0, |at| middle(usize::from(self.first) + at))
+        }))
     }
 
     fn add_to(&mut self, index: usize, n: u64) {
@@ -410,6 +415,8 @@ mod tests {
             values.sort_unstable();
             let exact = values[(q * (values.len() - 1) as f64) as usize] as f64;
             let found = sketch.quantile(q).expect("counted") as f64;
+            let several = [q / 4.0, q / 4.0, q].map(|q| sketch.quantile(q).expect("counted"));
+            prop_assert_eq!(sketch.quantiles([q / 4.0, q / 4.0, q]), Some(several));
             prop_assert!((found - exact).abs() <= exact * RELATIVE_ACCURACY * 1.000_001 + 0.5, "{} for {}", found, exact);
         }
 

@@ -3,7 +3,9 @@
 //! Pure: no clock, no I/O.
 
 mod alerts;
+mod batch;
 mod heartbeat;
+mod seconds;
 mod slow;
 mod windows;
 
@@ -18,9 +20,11 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::Notice;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
+use millrace_schemas::topics::queries::is_of_slow_log;
 use millrace_schemas::topics::samples::Taken;
 
 use crate::line::Point;
+use batch::Batch;
 
 /// The topics that points are made of.
 pub const TOPICS: [Topic; 6] =
@@ -84,7 +88,11 @@ impl Points {
         match record.topic {
             Topic::Samples => self.sample(record),
             Topic::Windows => self.windows.points(record, &self.texts),
-            Topic::Queries => self.slow.points(record, &self.texts),
+            Topic::Queries => {
+                let batch = Batch::of(record)?;
+                let is_slow = is_of_slow_log(batch.producer);
+                if is_slow { self.slow.points(&batch, &self.texts) } else { seconds::points(&batch) }
+            }
             Topic::Journal => Ok(match Event::<Fact>::from_record(record) {
                 Ok(event) => heartbeat::points(&event),
                 Err(Unreadable::UnknownKind(_) | Unreadable::UnknownEvidence(_)) => Vec::new(),

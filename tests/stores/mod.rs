@@ -198,6 +198,21 @@ async fn has(store: &Store, expected: &Counted, what: &str) {
     }
 }
 
+/// Waits until the seconds that `store` has add up to what was `counted`.
+async fn has_seconds(store: &Store, counted: f64) {
+    let until = Instant::now() + PATIENCE;
+    let sum = || -> f64 {
+        let told = store.get("/api/v1/export?match[]=millrace_second_queries");
+        let values = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["values"].clone();
+        let values = told.lines().flat_map(|line| values(line).as_array().expect("a list").clone());
+        values.filter_map(|value| value.as_f64()).sum()
+    };
+    while (sum() - counted).abs() > 0.1 {
+        assert!(Instant::now() < until, "{counted} statements were counted, and {} are in the store", sum());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_killed_and_away_has_each_window_row_exactly_once() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -232,6 +247,7 @@ async fn a_store_that_is_killed_and_away_has_each_window_row_exactly_once() {
     killed.kill();
     killed.start_again();
     has(&killed, &expected, "the store that was killed while nothing came").await;
+    has_seconds(&killed, counted).await;
     let refused = format!("{}", DigestId([3; 16]));
     let liked: Counted = expected
         .iter()

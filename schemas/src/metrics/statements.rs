@@ -16,6 +16,9 @@ catalogue! {
     LOAD_P50: Gauge, "millrace_load" "p50_seconds", "seconds", ["cluster", "instance"], "windows", "Response time that half of an instance's statements did not exceed, in 10 s.";
     LOAD_P95: Gauge, "millrace_load" "p95_seconds", "seconds", ["cluster", "instance"], "windows", "Response time that 95 of 100 statements of an instance did not exceed, in 10 s.";
     LOAD_P99: Gauge, "millrace_load" "p99_seconds", "seconds", ["cluster", "instance"], "windows", "Response time that 99 of 100 statements of an instance did not exceed, in 10 s.";
+    SECOND_QUERIES: Gauge, "millrace_second" "queries", "statements", ["cluster", "instance"], "queries", "Statements of an instance in one second, seconds after it; a second may have several points, of which it is the sum.";
+    SECOND_ERRORS: Gauge, "millrace_second" "errors", "statements", ["cluster", "instance"], "queries", "Statements of an instance that ended in an error, in one second, which may have several points, of which it is the sum.";
+    SECOND_SECONDS: Gauge, "millrace_second" "seconds", "seconds", ["cluster", "instance"], "queries", "Response times of an instance's statements added up, in one second, which may have several points, of which it is the sum.";
     BY_DIGEST_QUERIES: Gauge, "millrace_statements" "queries", "statements", ["cluster", "instance", "schema", "user", "digest"], "windows", "Statements of a digest in the 10 s that end at the time of the number.";
     BY_DIGEST_ERRORS: Gauge, "millrace_statements" "errors", "statements", ["cluster", "instance", "schema", "user", "digest"], "windows", "Statements of a digest that ended in an error, in 10 s.";
     BY_DIGEST_ROWS_SENT: Gauge, "millrace_statements" "rows_sent", "rows", ["cluster", "instance", "schema", "user", "digest"], "windows", "Rows that a digest sent, in 10 s.";

@@ -1,24 +1,20 @@
 //! Rows of slow statements enter, points leave: what each digest was slow at, second by second, by schema and user. They lie in `queries`
-//! among the counts of all statements, whose batches are not even unpacked here. Digests with most time have series of their own, the
-//! rest of a batch is in `other`, exactly.
-//!
-//! An agent may send a second in two batches. Both must be there in the end, and each once however often it is read: so a point lies
-//! in the second in which its statements ended, at a millisecond that its batch alone has there.
+//! among the counts of all statements, in batches of their own. Digests with most time have series of their own, the rest of a batch is in
+//! `other`, exactly. An agent may send a second in two batches, so a second is the sum of its points ([`Batch::at`]).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_schemas::event::Unreadable;
 use millrace_schemas::ids::{DigestId, InstanceId};
-use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::{
     Metric, SLOW_DIGEST_ERRORS, SLOW_DIGEST_EXAMINED, SLOW_DIGEST_FOLDED, SLOW_DIGEST_HIGHEST, SLOW_DIGEST_LOCK,
     SLOW_DIGEST_QUERIES, SLOW_DIGEST_SECONDS, SLOW_DIGEST_SENT,
 };
-use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::queries::{self, Row, Source, is_of_slow_log};
+use millrace_schemas::topics::queries::{self, Row, Source};
 
+use super::batch::Batch;
 use super::{Lines, Place, Texts};
 use crate::line::Point;
 
@@ -36,9 +32,6 @@ const BY_DIGEST: [&Metric; 7] = [
 /// The name of what is folded.
 const OTHER: &str = "other";
 
-/// 1,000 batches of an instance have a place of their own in a second: an agent sends one to five in it. Stores keep milliseconds.
-const PLACES: u64 = 1_000;
-
 /// Sums by second and instance, and in it by digest, schema and user.
 type Sums = BTreeMap<(i64, InstanceId), BTreeMap<(DigestId, String, String), Row>>;
 
@@ -55,27 +48,14 @@ impl Budget {
         Self { digests: series.saturating_sub(BY_DIGEST.len() + 1) / BY_DIGEST.len() }
     }
 
-    pub(super) fn points(self, record: &Record, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
-        let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
-        let header =
-            |name: &str| record.headers.get(name).ok_or_else(|| malformed(&format!("no header says the {name}")));
-        if !is_of_slow_log(header("producer")?) {
-            return Ok(Vec::new());
-        }
-        let cluster = header("cluster")?;
-        let sequence = header("sequence")?;
-        let sequence = Sequence::parse(sequence)
-            .ok_or_else(|| malformed(&format!("the header 'sequence' is '{sequence}', not INCARNATION-COUNTER")))?;
-        let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
-        let rows = queries::decode(value).map_err(|error| malformed(&error.to_string()))?;
+    pub(super) fn points(self, batch: &Batch<'_>, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
+        let rows = queries::decode(batch.value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
         let mut sums = Sums::new();
         for row in rows.into_iter().filter(|row| row.source == Source::SlowLog) {
             add(&mut sums, row);
         }
-        let place = sequence.incarnation.wrapping_add(sequence.counter) % PLACES;
         let second = |((second, instance), rows): ((i64, InstanceId), BTreeMap<_, Row>)| {
-            let at = Timestamp(second.saturating_mul(1_000_000).saturating_add(place as i64 * 1_000));
-            self.second(cluster, &instance, at, rows.into_values().collect(), texts)
+            self.second(batch.cluster, &instance, batch.at(second), rows.into_values().collect(), texts)
         };
         Ok(sums.into_iter().flat_map(second).collect())
     }
@@ -154,7 +134,7 @@ fn tell(lines: &mut Lines, place: &Place<'_>, own: [&str; 3], row: &Row) {
 
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::record::{Bytes, Headers};
+    use millrace_schemas::record::{Bytes, Headers, Record};
     use millrace_schemas::topics::{Topic, examples};
 
     use super::super::About;
@@ -188,9 +168,13 @@ mod tests {
         Record { topic, partition: 0, offset: 0, appended, key, headers, value }
     }
 
+    fn points(record: &Record, series: usize, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
+        Budget::new(series).points(&Batch::of(record).expect("its headers are there"), texts)
+    }
+
     /// Each number by its metric, digest and time.
     fn told(record: &Record, series: usize) -> BTreeMap<(String, String, i64), f64> {
-        let points = Budget::new(series).points(record, &Texts::new()).expect("readable");
+        let points = points(record, series, &Texts::new()).expect("readable");
         let fields = points.iter().flat_map(|point| {
             let digest = point.labels.iter().find(|(label, _)| *label == "digest").map_or("", |(_, value)| value);
             point.fields.iter().map(move |(field, value)| ((*field, digest, point.at.0), *value))
@@ -253,16 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_digest_comes_with_it_and_others_batches_are_not_looked_at() {
+    fn the_text_of_a_digest_comes_with_it() {
         let about = About { kind: "select".to_owned(), text: "SELECT ?".to_owned(), tables: String::new() };
         let texts = Texts::from([(DigestId([3; 16]), about)]);
         let two = [row(SECOND, 3, 1, 1), Row { user: "other".to_owned(), ..row(SECOND, 3, 1, 1) }];
-        let points = Budget::new(400).points(&batch(&producer(), 0, &two), &texts).expect("readable");
-        let infos: Vec<_> = points.iter().filter(|point| point.measurement == "millrace_digest").collect();
-        assert_eq!((infos.len(), points.len()), (1, 3));
-        let garbage = Record { value: Some(Bytes::from_static(b"{")), ..batch("agent/h1/wire", 0, &[]) };
-        assert_eq!(Budget::new(400).points(&garbage, &texts).expect("not looked at"), []);
+        let told = points(&batch(&producer(), 0, &two), 400, &texts).expect("readable");
+        let infos = told.iter().filter(|point| point.measurement == "millrace_digest").count();
+        assert_eq!((infos, told.len()), (1, 3));
         let mine = Record { value: Some(Bytes::from_static(b"{")), ..batch(&producer(), 0, &[]) };
-        assert!(matches!(Budget::new(400).points(&mine, &texts), Err(Unreadable::Malformed(_))));
+        assert!(matches!(points(&mine, 400, &texts), Err(Unreadable::Malformed(_))));
     }
 }

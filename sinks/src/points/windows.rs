@@ -161,7 +161,8 @@ impl Told {
 /// The numbers of a row, in the order of [`LOAD`] and [`BY_DIGEST`], which have a measurement and labels in common each. A row without
 /// response times has no quantiles.
 fn point(metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: &Row, at: Timestamp) -> Point {
-    let quantile = |q| row.rt_last.quantile(q).map(|us| us as f64 / 1e6);
+    let quantiles = row.rt_last.quantiles([0.5, 0.95, 0.99]).map(|all| all.map(|us| us as f64 / 1e6));
+    let quantile = |at: usize| quantiles.map(|all| all[at]);
     let numbers = [
         Some(row.count as f64),
         Some(row.errors as f64),
@@ -170,9 +171,9 @@ fn point(metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: 
         Some(row.bytes_in as f64),
         Some(row.bytes_out as f64),
         Some(row.rt_sum_us as f64 / 1e6),
-        quantile(0.5),
-        quantile(0.95),
-        quantile(0.99),
+        quantile(0),
+        quantile(1),
+        quantile(2),
     ];
     let fields = metrics.iter().zip(numbers).filter_map(|(metric, number)| Some((metric.field, number?))).collect();
     Point { measurement: metrics[0].measurement, labels: place.labels(metrics[0], own), fields, at }

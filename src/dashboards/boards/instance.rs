@@ -155,6 +155,15 @@ fn statements() -> Vec<Panel> {
             rates(&[("questions", "from clients"), ("queries", "all")]),
         ),
         Panel::lines(
+            "Statements by the packets",
+            Unit::PerSecond,
+            "Statements that were counted on their way, and those that failed, seconds after they ended. Far from the server's own count: clients that come by the socket, or packets that are not seen.",
+            vec![
+                per_second("millrace_second_queries").called("all"),
+                per_second("millrace_second_errors").called("failed"),
+            ],
+        ),
+        Panel::lines(
             "Response time",
             Unit::Seconds,
             "What half, 95 and 99 of 100 statements did not exceed. The upper lines alone rise: a few statements wait. All rise: the server is slow.",
