@@ -48,7 +48,8 @@ const STORED: [&str; 7] = [
 
 fn is_stored(selection: &Selection) -> bool {
     let metric = selection.metric;
-    let by_source = ["windows", "queries", "slow logs", "digests", "journal", "alerts", "/proc"].contains(&metric.source)
+    let by_source = ["windows", "queries", "slow logs", "digests", "journal", "alerts", "/proc"]
+        .contains(&metric.source)
         || metric.source.starts_with("SHOW ");
     by_source || STORED.iter().any(|name| metric.name.starts_with(name))
 }
