@@ -183,11 +183,11 @@ mod tests {
     use millrace_schemas::marks::Sequence;
     use millrace_schemas::record::{Bytes, Headers};
     use millrace_schemas::sketch::Sketch;
-    use millrace_schemas::topics::Topic;
     use millrace_schemas::topics::alerts::AlertState;
     use millrace_schemas::topics::journal::Load;
-    use millrace_schemas::topics::queries::{Row, Source};
+    use millrace_schemas::topics::queries::Row;
     use millrace_schemas::topics::windows::{TOTAL, Window, encode};
+    use millrace_schemas::topics::{Topic, examples};
 
     use super::*;
 
@@ -200,30 +200,20 @@ mod tests {
     fn window(number: i64, us: u64) -> Record {
         let mut rt_last = Sketch::new();
         rt_last.add_n(us, 500);
+        let like = examples::rows().remove(0);
         let row = |digest| Row {
             second: START + number * 10,
             instance: InstanceId::parse("db1").expect("legal"),
             schema: String::new(),
             user: "app".to_owned(),
             digest,
-            source: Source::Wire,
-            sample_factor: 1,
             count: 500,
             errors: 0,
-            rows_sent: 1,
-            rows_affected: 0,
-            rows_examined: None,
-            lock_us: None,
-            bytes_in: 1,
-            bytes_out: 1,
             rt_sum_us: us * 500,
             rt_min_us: us,
             rt_max_us: us,
-            rt_first: Sketch::new(),
             rt_last: rt_last.clone(),
-            folded: 0,
-            killed: None,
-            timed_out: None,
+            ..like.clone()
         };
         let rows = [TOTAL, DigestId([3; 16])].map(|digest| Window {
             width_seconds: 10,

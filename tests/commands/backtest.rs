@@ -13,11 +13,11 @@ use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{Bytes, Headers, NewRecord};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
-use millrace_schemas::topics::queries::{Row, Source};
+use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::samples::{Sample, Taken};
 use millrace_schemas::topics::windows::{FINAL, TOTAL, Window, encode};
+use millrace_schemas::topics::{Topic, examples};
 use serde_json::Value;
 
 use crate::real::site::millrace;
@@ -64,30 +64,20 @@ fn window(number: i64, closed: bool) -> NewRecord {
     let count = if closed { 500 } else { 250 };
     let mut rt_last = Sketch::new();
     rt_last.add_n(us, count);
+    let like = examples::rows().remove(0);
     let row = |digest| Row {
         second: START + number * 10,
         instance: InstanceId::parse("db1").expect("legal"),
         schema: String::new(),
         user: "app".to_owned(),
         digest,
-        source: Source::Wire,
-        sample_factor: 1,
         count,
         errors: 0,
-        rows_sent: 1,
-        rows_affected: 0,
-        rows_examined: None,
-        lock_us: None,
-        bytes_in: 1,
-        bytes_out: 1,
         rt_sum_us: us * count,
         rt_min_us: us,
         rt_max_us: us,
-        rt_first: Sketch::new(),
         rt_last: rt_last.clone(),
-        folded: 0,
-        killed: None,
-        timed_out: None,
+        ..like.clone()
     };
     let windows =
         [TOTAL, DigestId([3; 16])].map(|digest| Window { width_seconds: 10, revision: 2, closed, row: row(digest) });

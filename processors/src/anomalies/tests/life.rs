@@ -7,11 +7,11 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{DigestId, Epoch, EventId, HostId, InstanceId};
 use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
 use millrace_schemas::sketch::Sketch;
-use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{AlertState, Finding, Silence, Word};
 use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Load, Receiver, SemiSync, ServerState};
-use millrace_schemas::topics::queries::{Row, Source};
+use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::windows::{TOTAL, Window, encode};
+use millrace_schemas::topics::{Topic, examples};
 
 use super::super::instance::DIGESTS;
 use super::super::{Anomalies, Measured, Names, REGRESSED, Settings, Sums, seconds};
@@ -322,24 +322,13 @@ fn row(start: i64, number: usize, user: &str, us: u64) -> Row {
         schema: "shop".into(),
         user: user.into(),
         digest: digest(number),
-        source: Source::Wire,
-        sample_factor: 1,
         count: 100,
         errors: 0,
-        rows_sent: 1,
-        rows_affected: 0,
-        rows_examined: None,
-        lock_us: None,
-        bytes_in: 1,
-        bytes_out: 1,
         rt_sum_us: us * 100,
         rt_min_us: us,
         rt_max_us: us,
-        rt_first: Sketch::new(),
         rt_last,
-        folded: 0,
-        killed: None,
-        timed_out: None,
+        ..examples::rows().remove(0)
     }
 }
 
