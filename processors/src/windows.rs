@@ -40,8 +40,9 @@ const SILENCE: i64 = 10;
 const AWAY: Duration = Duration::from_secs(3);
 /// 1 h ahead of the append time: a row further in the future is a broken clock, and would close every window before it.
 const AHEAD_MAX: i64 = 3_600;
-/// 1 s between revisions of an open window: what a person can follow.
-const REVISE_EVERY: Duration = Duration::from_secs(1);
+/// 800 ms at least between revisions of an open window: agents tell each second, what a person can follow, and what comes a little
+/// earlier than a second after the last is not to wait for the next.
+const REVISE_EVERY: Duration = Duration::from_millis(800);
 /// 200 rows of an open window are shown, those with the most response time, and the total: a page shows fewer. All rows come
 /// when it closes.
 const LIVE_ROWS_MAX: usize = 200;

@@ -16,8 +16,8 @@ use super::positions::Reached;
 const LINES_MAX: usize = 5_000;
 /// 1 MiB a request, before it is packed: a store's own limits are higher.
 const BYTES_MAX: usize = 1 << 20;
-/// 1 s: a second must close before it is shown, and the store takes as long to show it.
-const LINGER: Duration = Duration::from_secs(1);
+/// 250 ms: a second is shown seconds after its end, most of which the store takes, and four requests a second are no load for one.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// Points as a store wants them, and the records that they are of.
 #[derive(Debug)]
