@@ -20,9 +20,9 @@ use millrace::roles::lag::Lags;
 use millrace::roles::store;
 use millrace_schemas::ids::{DigestId, InstanceId};
 use millrace_schemas::metrics::{Registry, SERIES_PER_INSTANCE, STORE_LINES};
-use millrace_schemas::record::{Headers, NewRecord};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::topics::queries::Row;
-use millrace_schemas::topics::windows::{TOTAL, Window, encode};
+use millrace_schemas::topics::windows::{TOTAL, Window};
 use millrace_schemas::topics::{Topic, examples};
 use millrace_sinks::points::Points;
 use millrace_sinks::store::Api;
@@ -52,13 +52,7 @@ fn record(instance: usize, start: i64) -> NewRecord {
         Window { width_seconds: 10, revision: 1, closed: true, row }
     };
     let windows: Vec<Window> = (0..=DIGESTS).map(window).collect();
-    NewRecord {
-        topic: Topic::Windows,
-        partition_key: "c1".to_owned(),
-        key: format!("db{instance}"),
-        headers: Headers::from([("cluster".to_owned(), "c1".to_owned())]),
-        value: Some(encode(&windows).expect("encodes").into()),
-    }
+    examples::windowed("c1", 0, &windows)
 }
 
 fn api() -> Api {

@@ -3,7 +3,6 @@
 //! so that every run reads the same bytes.
 
 use millrace_schemas::ids::{DigestId, InstanceId};
-use millrace_schemas::record::Headers;
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::topics::queries::{Row, Source};
 
@@ -32,16 +31,6 @@ impl Load {
         let of_it = |row: &Row| Row { second, instance: instance.clone(), ..row.clone() };
         self.seconds[at].iter().map(of_it).collect()
     }
-}
-
-/// The headers of a record of `queries`, as an agent writes them.
-pub(crate) fn headers(cluster: &str, host: &str, counter: u64) -> Headers {
-    Headers::from([
-        ("cluster".to_owned(), cluster.to_owned()),
-        ("content-type".to_owned(), "application/vnd.apache.arrow.stream".to_owned()),
-        ("producer".to_owned(), format!("agent/{host}")),
-        ("sequence".to_owned(), format!("{:016x}-{counter:016x}", 1)),
-    ])
 }
 
 /// One second of all digests: the first runs most often, and each is run at least once.

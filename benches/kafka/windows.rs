@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use millrace::bus::{Assignment, From, Polled};
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::record::{Bytes, NewRecord, Record, partition_of};
+use millrace_schemas::record::{Bytes, Record, partition_of};
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::queries::encode;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::windows::decode;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -94,14 +94,8 @@ fn fill(place: &Place, instances: usize, seconds: i64) -> usize {
         for (at, id) in ids.iter().enumerate() {
             // Three to a cluster.
             let cluster = format!("c-{}", at / 3);
-            let value = encode(&load.rows(id, BEGIN + second)).expect("encodes");
-            receipts.push(bus.append(vec![NewRecord {
-                topic: Topic::Queries,
-                partition_key: cluster.clone(),
-                key: id.to_string(),
-                headers: rows::headers(&cluster, &format!("h{at}"), second as u64),
-                value: Some(Bytes::from(value)),
-            }]));
+            let rows = load.rows(id, BEGIN + second);
+            receipts.push(bus.append(vec![examples::counted(&cluster, &format!("agent/h{at}"), second as u64, &rows)]));
         }
         for receipt in receipts {
             receipt.wait().expect("appended");

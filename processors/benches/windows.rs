@@ -11,7 +11,7 @@ use millrace_schemas::ids::InstanceId;
 use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::queries::encode;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::windows::decode;
 
 /// 52 instances: the share of one partition, of 24, in a fleet of 1,250 that makes 250,000 rows a second.
@@ -34,18 +34,9 @@ fn main() {
             .map(|(at, instance)| {
                 offset += 1;
                 let rows = load.rows(instance, BEGIN + second);
-                let value = encode(&rows).expect("encodes");
-                let host = format!("h{at}");
-                Record {
-                    topic: Topic::Queries,
-                    partition: 0,
-                    offset,
-                    // Each agent sends at a time of its own.
-                    appended: Timestamp((BEGIN + second + 1) * 1_000_000 + at as i64 * 1_000_000 / INSTANCES as i64),
-                    key: instance.to_string(),
-                    headers: rows::headers("shop", &host, second as u64),
-                    value: Some(Bytes::from(value)),
-                }
+                // Each agent sends at a time of its own.
+                let appended = Timestamp((BEGIN + second + 1) * 1_000_000 + at as i64 * 1_000_000 / INSTANCES as i64);
+                examples::counted("shop", &format!("agent/h{at}"), second as u64, &rows).stored(0, offset, appended)
             })
             .collect();
         bytes_in += records.iter().filter_map(|record| record.value.as_ref()).map(Bytes::len).sum::<usize>();

@@ -1,11 +1,10 @@
 //! Batches of `queries` in, windows of 10 s, 1 min and 1 h out, and one `Load` fact per instance and closed 10-s window.
-//! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. When an instance has been
-//! silent for 10 s its clock runs on with the append time; a gap in the partition itself, where the bus was away, is nobody's
-//! silence. Repeats of a batch count once, late rows are counted and dropped; rows of slow logs are no counts. Of two copies of a window the one with the higher
-//! revision counts.
+//! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. When an instance
+//! has been silent for 10 s its clock runs on with the append time; a gap in the partition itself, where the bus was away, is nobody's
+//! silence. Repeats of a batch count once, late rows are counted and dropped; rows of slow logs are no counts. Of two copies of a
+//! window the one with the higher revision counts.
 //!
-//! A record of `queries` carries the headers `cluster`, `producer` (who counted) and `sequence` (`INCARNATION-COUNTER`, 16
-//! hexadecimal digits each, as in an event): without them it goes to `dead`. Records of `windows` carry the same three.
+//! A record of `queries` whose headers do not say whose it is, who counted and as his which goes to `dead`.
 //! It must never add two revisions of a window, and never grow without bound.
 
 mod window;
@@ -16,9 +15,10 @@ use std::time::Duration;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId};
 use millrace_schemas::marks::{Marks, Sequence};
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::journal::{Fact, Load};
 use millrace_schemas::topics::queries::{self, Seen, Source};
 use millrace_schemas::topics::windows::{FINAL, Revision, WIDTHS, encode_one};
@@ -189,12 +189,8 @@ impl Windows {
     }
 
     fn read(&mut self, record: &Record) -> Result<Fate, String> {
-        let header = |name: &str| record.headers.get(name).ok_or_else(|| format!("the header '{name}' is missing"));
-        let cluster = ClusterId::parse(header("cluster")?.as_str()).map_err(|error| error.to_string())?;
-        let sequence = parse_sequence(header("sequence")?)?;
-        let value = record.value.as_deref().ok_or("the record has no value")?;
-        let producer = header("producer")?;
-        let read = queries::with_rows(value, |rows| {
+        let Batch { cluster, producer, sequence, value } = Batch::of(record)?;
+        let read = queries::with_rows(&value, |rows| {
             if !self.marks.fresh(producer, sequence) {
                 return Fate::Repeated;
             }
@@ -358,21 +354,12 @@ impl Outgoing<'_> {
             self.rows(of, rest);
             return;
         }
-        let headers = Headers::from([
-            ("cluster".to_owned(), self.cluster.to_string()),
-            ("content-type".to_owned(), "application/vnd.apache.arrow.stream".to_owned()),
-            (FINAL.to_owned(), of.closed.to_string()),
-            ("producer".to_owned(), self.producer.to_owned()),
-            ("sequence".to_owned(), format!("{:016x}-{:016x}", self.sequence.incarnation, self.sequence.counter)),
-        ]);
+        let (cluster, producer, sequence) = (self.cluster.clone(), self.producer, *self.sequence);
+        let batch = Batch { cluster, producer, sequence, value };
         self.sequence.counter += 1;
-        self.out.push(NewRecord {
-            topic: Topic::Windows,
-            partition_key: self.cluster.to_string(),
-            key: self.instance.to_string(),
-            headers,
-            value: Some(value),
-        });
+        let mut record = batch.into_record(Topic::Windows, self.instance);
+        record.headers.insert(FINAL.to_owned(), of.closed.to_string());
+        self.out.push(record);
     }
 
     /// What deciders and alerts may know of it.
@@ -400,10 +387,6 @@ impl Outgoing<'_> {
         };
         self.out.push(event.to_record());
     }
-}
-
-fn parse_sequence(text: &str) -> Result<Sequence, String> {
-    Sequence::parse(text).ok_or_else(|| format!("the header 'sequence' is '{text}', not INCARNATION-COUNTER"))
 }
 
 #[cfg(test)]

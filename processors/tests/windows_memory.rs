@@ -8,10 +8,8 @@ mod rows;
 
 use millrace_processors::windows::Windows;
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::record::{Bytes, Record};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::queries::encode;
+use millrace_schemas::topics::examples;
 
 const INSTANCES: usize = 24;
 /// 35 s before the end of an hour, and 12 s after it: the windows of both hours are open for 2 s.
@@ -31,18 +29,11 @@ fn a_digest_of_an_instance_takes_little_memory() {
     let mut before = None;
     for second in BEGIN..BEGIN + SECONDS {
         for (at, instance) in instances.iter().enumerate() {
-            let value = encode(&load.rows(instance, second)).expect("encodes");
+            let record =
+                examples::counted("shop", &format!("agent/h{at}"), second as u64, &load.rows(instance, second));
             // What one batch takes is there before the first is counted.
             before.get_or_insert_with(resident_bytes);
-            windows.fold(&Record {
-                topic: Topic::Queries,
-                partition: 0,
-                offset,
-                appended: Timestamp((second + 1) * 1_000_000),
-                key: instance.to_string(),
-                headers: rows::headers("shop", &format!("h{at}"), second as u64),
-                value: Some(Bytes::from(value)),
-            });
+            windows.fold(&record.stored(0, offset, Timestamp((second + 1) * 1_000_000)));
             offset += 1;
         }
         most = most.max(resident_bytes());

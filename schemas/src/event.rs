@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClusterId, EventId, InstanceId};
-use crate::marks::Sequence;
+use crate::marks::{BadSequence, Sequence};
 use crate::record::{Bytes, EVIDENCE, Headers, NewRecord, Record, VALUE_BYTES_MAX};
 use crate::time::Timestamp;
 use crate::topics::Topic;
@@ -137,7 +137,7 @@ impl<P: Payload> Event<P> {
             specversion: "1.0",
             id: self.id,
             source: &self.source,
-            sequence: format!("{:016x}-{:016x}", self.sequence.incarnation, self.sequence.counter),
+            sequence: self.sequence.to_string(),
             time: self.at.to_string(),
             subject,
             cause: self.cause,
@@ -208,7 +208,7 @@ impl Spoken {
 }
 
 fn parse_sequence(text: &str) -> Result<Sequence, Unreadable> {
-    Sequence::parse(text).ok_or_else(|| Unreadable::Malformed(format!("sequence '{text}' is not INCARNATION-COUNTER")))
+    text.parse().map_err(|error: BadSequence| Unreadable::Malformed(format!("sequence: {error}")))
 }
 
 fn parse_subject(text: &str) -> Result<Subject, Unreadable> {

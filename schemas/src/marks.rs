@@ -2,6 +2,8 @@
 //! The bus appends at least once; with these marks a record counts once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,12 +21,27 @@ pub struct Sequence {
     pub counter: u64,
 }
 
-impl Sequence {
-    /// Reads `INCARNATION-COUNTER`, hexadecimal, as events and batches carry it.
-    pub fn parse(text: &str) -> Option<Self> {
+/// Text that numbers nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not INCARNATION-COUNTER, two hexadecimal numbers")]
+pub struct BadSequence(String);
+
+/// `INCARNATION-COUNTER`, 16 hexadecimal digits each: so events and batches carry it.
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}", self.incarnation, self.counter)
+    }
+}
+
+impl FromStr for Sequence {
+    type Err = BadSequence;
+
+    fn from_str(text: &str) -> Result<Self, BadSequence> {
         let number = |part: &str| u64::from_str_radix(part, 16).ok();
-        let (incarnation, counter) = text.split_once('-')?;
-        Some(Self { incarnation: number(incarnation)?, counter: number(counter)? })
+        let read = text.split_once('-').and_then(|(incarnation, counter)| {
+            Some(Self { incarnation: number(incarnation)?, counter: number(counter)? })
+        });
+        read.ok_or_else(|| BadSequence(text.to_owned()))
     }
 }
 

@@ -40,6 +40,14 @@ pub struct NewRecord {
     pub value: Option<Bytes>,
 }
 
+impl NewRecord {
+    /// As readers get it from this place.
+    pub fn stored(self, partition: u32, offset: u64, appended: Timestamp) -> Record {
+        let Self { topic, partition_key: _, key, headers, value } = self;
+        Record { topic, partition, offset, appended, key, headers, value }
+    }
+}
+
 /// A record as readers get it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

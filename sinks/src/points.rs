@@ -3,7 +3,6 @@
 //! Pure: no clock, no I/O.
 
 mod alerts;
-mod batch;
 mod heartbeat;
 mod seconds;
 mod slow;
@@ -13,18 +12,19 @@ use std::collections::BTreeMap;
 
 use millrace_schemas::event::{Event, Unreadable};
 use millrace_schemas::ids::{ClusterId, DigestId, HostId, InstanceId};
+use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::{DIGEST_INFO, DIGEST_TABLES, Metric};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::Notice;
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
-use millrace_schemas::topics::queries::is_of_slow_log;
+use millrace_schemas::topics::queries::{Row, is_of_slow_log};
 use millrace_schemas::topics::samples::Taken;
 
 use crate::line::Point;
-use batch::Batch;
 
 /// The topics that points are made of.
 pub const TOPICS: [Topic; 6] =
@@ -38,6 +38,12 @@ const SLOW_SHARE: usize = 5;
 
 /// 100,000 digests' texts and tables, some 50 MB: of a statement beyond them none are restated.
 const TEXTS_MAX: usize = 100_000;
+
+/// 1,000 batches of an instance have a place of their own in a second: an agent sends one to five in it. Stores keep milliseconds.
+const PLACES: u64 = 1_000;
+
+/// The name of what is folded.
+const OTHER: &str = "other";
 
 /// Makes points. It keeps texts of digests and, per instance, what of its newest window was over the budget.
 #[derive(Debug)]
@@ -89,7 +95,7 @@ impl Points {
             Topic::Samples => self.sample(record),
             Topic::Windows => self.windows.points(record, &self.texts),
             Topic::Queries => {
-                let batch = Batch::of(record)?;
+                let batch = Batch::of(record).map_err(Unreadable::Malformed)?;
                 let is_slow = is_of_slow_log(batch.producer);
                 if is_slow { self.slow.points(&batch, &self.texts) } else { seconds::points(&batch) }
             }
@@ -185,6 +191,44 @@ impl Lines {
     fn at(self, at: Timestamp) -> Vec<Point> {
         let point = |((measurement, labels), fields)| Point { measurement, labels, fields, at };
         self.0.into_iter().map(point).collect()
+    }
+}
+
+/// Where points of a second lie that a batch of this number tells: at a millisecond that this batch alone has there, so that two batches
+/// of one second are both there, and one that is read again is there once.
+fn moment(sequence: Sequence, second: i64) -> Timestamp {
+    let place = sequence.incarnation.wrapping_add(sequence.counter) % PLACES;
+    Timestamp(second.saturating_mul(1_000_000).saturating_add(place as i64 * 1_000))
+}
+
+/// The point of metrics that have measurement and labels in common, with their numbers in the same order. A metric without a number is not
+/// in it.
+fn point_of<const N: usize>(
+    metrics: &[&'static Metric; N],
+    place: &Place<'_>,
+    own: &[&str],
+    numbers: [Option<f64>; N],
+    at: Timestamp,
+) -> Point {
+    let fields = metrics.iter().zip(numbers).filter_map(|(metric, number)| Some((metric.field, number?))).collect();
+    Point { measurement: metrics[0].measurement, labels: place.labels(metrics[0], own), fields, at }
+}
+
+/// Rows that are over a budget, as one, and how many they are.
+#[derive(Debug, Default)]
+struct Folded(Option<(Row, u64)>);
+
+impl Folded {
+    /// Adds a row. One that stands for several digests counts as them.
+    fn add(&mut self, row: Row) {
+        let rows = u64::from(row.folded.max(1));
+        match &mut self.0 {
+            Some((sum, folded)) => {
+                sum.merge(&row);
+                *folded += rows;
+            }
+            None => self.0 = Some((row, rows)),
+        }
     }
 }
 

@@ -13,8 +13,7 @@ use millrace_schemas::cluster::Process;
 use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, Epoch, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
-use millrace_schemas::sketch::Sketch;
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepOutcome, StepResult};
@@ -22,7 +21,7 @@ use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{
     Claimed, Command, Ended, Fact, Heartbeat, Outcome, PermitAnswered, ProcessChanged, SemiSync,
 };
-use millrace_schemas::topics::queries::{self, Row, Source};
+use millrace_schemas::topics::queries::Row;
 
 use crate::bus::memory::{Faults, MemoryBus};
 use crate::bus::{Bus as _, SharedBus};
@@ -209,15 +208,7 @@ impl Story {
     fn count(&mut self, second: i64, primary: u16) {
         let rows = [row(second - 1, primary, DigestId([7; 16]), 40), row(second - 1, primary, DigestId::ADMIN, 2)];
         self.counter += 1;
-        let sequence = format!("{:016x}-{:016x}", 1, self.counter);
-        let pairs = [("cluster", "c1".to_owned()), ("producer", "agent/h1".to_owned()), ("sequence", sequence)];
-        let record = NewRecord {
-            topic: Topic::Queries,
-            partition_key: "c1".to_owned(),
-            key: db(primary).to_string(),
-            headers: pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Headers>(),
-            value: Some(Bytes::from(queries::encode(&rows).expect("the story is well formed"))),
-        };
+        let record = examples::counted("c1", "agent/h1", self.counter, &rows);
         let record = self.append_at(T0 + second * SECOND + 10_000, record);
         for out in self.windows.fold(&record).out {
             // Loads go through the decider like every fact.
@@ -237,15 +228,7 @@ impl Story {
 
     fn append(&mut self, record: NewRecord) -> Record {
         let landed = self.bus.append(vec![record.clone()]).wait().expect("the story is well formed")[0];
-        Record {
-            topic: record.topic,
-            partition: landed.partition,
-            offset: landed.offset,
-            appended: landed.appended,
-            key: record.key,
-            headers: record.headers,
-            value: record.value,
-        }
+        record.stored(landed.partition, landed.offset, landed.appended)
     }
 }
 
@@ -275,31 +258,6 @@ fn heartbeat(number: u16, primary: u16, at: i64) -> Fact {
 }
 
 fn row(second: i64, primary: u16, digest: DigestId, count: u64) -> Row {
-    let mut rt_last = Sketch::new();
-    rt_last.add_n(1_500, count);
-    Row {
-        second: T0 / SECOND + second,
-        instance: db(primary),
-        schema: "shop".to_owned(),
-        user: "app".to_owned(),
-        digest,
-        source: Source::Wire,
-        sample_factor: 1,
-        count,
-        errors: 1,
-        rows_sent: count,
-        rows_affected: 0,
-        rows_examined: None,
-        lock_us: None,
-        bytes_in: 100,
-        bytes_out: 200,
-        rt_sum_us: 1_500 * count,
-        rt_min_us: 1_500,
-        rt_max_us: 1_500,
-        rt_first: Sketch::new(),
-        rt_last,
-        folded: 0,
-        killed: None,
-        timed_out: None,
-    }
+    let like = examples::row(T0 / SECOND + second, digest, count, 1_500);
+    Row { instance: db(primary), errors: 1, ..like }
 }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use millrace_schemas::ids::{ClusterId, DigestId, InstanceId};
+use millrace_schemas::ids::{ClusterId, DigestId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, Headers};
-use millrace_schemas::sketch::Sketch;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::Load;
-use millrace_schemas::topics::queries::{self, Row, Source};
 
 use super::*;
 use crate::bus::Error;
@@ -71,45 +69,8 @@ impl Reader for Says {
 
 /// A pane with an open window, of which nothing has come for `silent`.
 fn pane(silent: Duration) -> Pane {
-    let row = Row {
-        second: 1_700_000_000,
-        instance: InstanceId::parse("db1").expect("legal"),
-        schema: "shop".to_owned(),
-        user: "app".to_owned(),
-        digest: DigestId([1; 16]),
-        source: Source::Wire,
-        sample_factor: 1,
-        count: 1,
-        errors: 0,
-        rows_sent: 1,
-        rows_affected: 0,
-        rows_examined: None,
-        lock_us: None,
-        bytes_in: 40,
-        bytes_out: 90,
-        rt_sum_us: 100,
-        rt_min_us: 100,
-        rt_max_us: 100,
-        rt_first: Sketch::new(),
-        rt_last: Sketch::new(),
-        folded: 0,
-        killed: None,
-        timed_out: None,
-    };
-    let headers = Headers::from([
-        ("cluster".to_owned(), "shop".to_owned()),
-        ("producer".to_owned(), "agent/h1".to_owned()),
-        ("sequence".to_owned(), format!("{:016x}-{:016x}", 1, 1)),
-    ]);
-    let record = Record {
-        topic: Topic::Queries,
-        partition: 0,
-        offset: 0,
-        appended: Timestamp(1_700_000_001 * 1_000_000),
-        key: "db1".to_owned(),
-        headers,
-        value: Some(Bytes::from(queries::encode(&[row]).expect("encodes"))),
-    };
+    let row = examples::row(1_700_000_000, DigestId([1; 16]), 1, 100);
+    let record = examples::counted("shop", "agent/h1", 1, &[row]).stored(0, 0, Timestamp(1_700_000_001 * 1_000_000));
     let mut pane = Pane::restored(&[], 0).expect("nothing to restore");
     pane.take(&record, &Registry::new());
     assert!(pane.windows.is_open());

@@ -20,9 +20,9 @@ use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::{SERIES_PER_INSTANCE, STORE_BAD_LINES, STORE_FAILED, STORE_REWINDS};
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::queries::{self, Row};
+use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::windows::{self, TOTAL};
 use millrace_schemas::topics::{Topic, examples, samples};
 use millrace_sinks::store::Api;
@@ -116,19 +116,7 @@ fn rows(second: i64, number: u64) -> [Row; 3] {
 
 /// Rows as an agent says them.
 fn record(rows: &[Row], number: u64) -> NewRecord {
-    let headers = [
-        ("content-type", "application/vnd.apache.arrow.stream".to_owned()),
-        ("cluster", cluster().to_string()),
-        ("producer", "agent/h1".to_owned()),
-        ("sequence", format!("{:016x}-{number:016x}", 1)),
-    ];
-    NewRecord {
-        topic: Topic::Queries,
-        partition_key: cluster().to_string(),
-        key: "db1".to_owned(),
-        headers: headers.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Headers>(),
-        value: Some(queries::encode(rows).expect("encodes").into()),
-    }
+    examples::counted(cluster().as_str(), "agent/h1", number, rows)
 }
 
 fn event<P: Payload>(payload: P) -> NewRecord {

@@ -4,7 +4,6 @@ use millrace_schemas::cluster::Mode;
 use millrace_schemas::ids::fleet as fleet_cluster;
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{EVIDENCE, NewRecord, Record};
-use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::journal::PermitReturned;
 use proptest::prelude::*;
 
@@ -62,16 +61,7 @@ impl Fleet {
             cause: None,
             payload,
         };
-        let NewRecord { key, headers, value, .. } = event.to_record();
-        Record {
-            topic: Topic::Journal,
-            partition: 0,
-            offset: self.offset,
-            appended: Timestamp(at),
-            key,
-            headers,
-            value,
-        }
+        event.to_record().stored(0, self.offset, Timestamp(at))
     }
 
     fn say(&mut self, at: i64, payload: Fact) -> Vec<NewRecord> {

@@ -1,9 +1,8 @@
 //! Windows against brute force, and the cases that the design names: late, repeated, revised, silent, restarted.
 
-use millrace_schemas::record::Bytes;
-
 use millrace_schemas::ids::DigestId;
 use millrace_schemas::sketch::Sketch;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::queries::{Row, Source};
 use millrace_schemas::topics::windows::{TOTAL, Window, decode};
 use proptest::prelude::*;
@@ -13,49 +12,11 @@ use super::*;
 const T0: i64 = 1_700_000_000;
 
 fn row(second: i64, digest: u8, count: u64) -> Row {
-    let mut rt_last = Sketch::new();
-    rt_last.add_n(1_000, count);
-    Row {
-        second,
-        instance: InstanceId::parse("db1").expect("an id"),
-        schema: "shop".into(),
-        user: "app".into(),
-        digest: DigestId([digest; 16]),
-        source: Source::Wire,
-        sample_factor: 1,
-        count,
-        errors: 1,
-        rows_sent: count,
-        rows_affected: 0,
-        rows_examined: None,
-        lock_us: None,
-        bytes_in: 10,
-        bytes_out: 20,
-        rt_sum_us: 1_000 * count,
-        rt_min_us: 1_000,
-        rt_max_us: 1_000,
-        rt_first: Sketch::new(),
-        rt_last,
-        folded: 0,
-        killed: None,
-        timed_out: None,
-    }
+    Row { errors: 1, rt_first: Sketch::new(), ..examples::row(second, DigestId([digest; 16]), count, 1_000) }
 }
 
 fn record(offset: u64, appended: i64, counter: u64, rows: &[Row]) -> Record {
-    Record {
-        topic: Topic::Queries,
-        partition: 0,
-        offset,
-        appended: Timestamp(appended * 1_000_000),
-        key: "db1".to_owned(),
-        headers: Headers::from([
-            ("cluster".to_owned(), "c1".to_owned()),
-            ("producer".to_owned(), "agent/h1".to_owned()),
-            ("sequence".to_owned(), format!("{:016x}-{counter:016x}", 1)),
-        ]),
-        value: Some(Bytes::from(queries::encode(rows).expect("encodes"))),
-    }
+    examples::counted("c1", "agent/h1", counter, rows).stored(0, offset, Timestamp(appended * 1_000_000))
 }
 
 fn windows(records: &[NewRecord]) -> Vec<Window> {
@@ -166,7 +127,7 @@ fn a_record_without_its_headers_is_dead() {
     };
     check("cluster", None, "the header 'cluster' is missing");
     check("producer", None, "the header 'producer' is missing");
-    check("sequence", Some("7"), "the header 'sequence' is '7', not INCARNATION-COUNTER");
+    check("sequence", Some("7"), "the header 'sequence': '7' is not INCARNATION-COUNTER, two hexadecimal numbers");
 }
 
 #[test]

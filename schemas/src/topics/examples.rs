@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::Topic;
 use super::actions::{
     Action, ActionKind, Check, CreateInstance, Excluded, ExtraTransaction, FailOver, Order, Rejoin, Report, Step,
     StepOutcome, StepRequest, StepResult,
@@ -10,21 +11,24 @@ use super::actions::{
 use super::alerts::{
     Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Unusual, UnusualDay, Word, fingerprint,
 };
+use super::batch::Batch;
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Counting, Host, Instance, Item};
 use super::journal::{
     Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, PermitAnswered, PermitAsked, PermitReturned,
     ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
 };
-use super::queries::{Row, Source};
+use super::queries::{self, Row, Source};
 use super::routes::{Route, Routing};
 use super::samples::{Sample, Taken};
 use super::slow_queries::{Slow, SlowQuery};
-use super::windows::Window;
+use super::windows::{self, Window};
 use crate::cluster::{ClusterSpec, Member, Mode, Process};
 use crate::flavour::Flavour;
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, DigestId, Epoch, EventId, HostId, InstanceId};
+use crate::marks::Sequence;
+use crate::record::NewRecord;
 use crate::sketch::Sketch;
 use crate::time::Timestamp;
 
@@ -41,6 +45,48 @@ fn instance(text: &str) -> InstanceId {
 
 fn gtids(text: &str) -> GtidSet {
     GtidSet::parse(Flavour::MariaDb, text).expect("a legal set")
+}
+
+/// `count` statements of a digest in a second, as the wire tells them, of which each took `us`.
+pub fn row(second: i64, digest: DigestId, count: u64, us: u64) -> Row {
+    let mut times = Sketch::new();
+    times.add_n(us, count);
+    let like = rows().remove(0);
+    Row {
+        second,
+        digest,
+        count,
+        errors: 0,
+        rows_sent: count,
+        rows_affected: 0,
+        bytes_in: 40 * count,
+        bytes_out: 90 * count,
+        rt_sum_us: us * count,
+        rt_min_us: us,
+        rt_max_us: us,
+        rt_first: times.clone(),
+        rt_last: times,
+        killed: None,
+        timed_out: None,
+        ..like
+    }
+}
+
+/// Rows of one instance in `queries`, as `producer` says them as his batch `counter`.
+pub fn counted(cluster: &str, producer: &str, counter: u64, rows: &[Row]) -> NewRecord {
+    let value = queries::encode(rows).expect("rows of the types that they have");
+    batch(Topic::Queries, (cluster, &rows[0].instance), producer, counter, value)
+}
+
+/// Rows of one instance in `windows`, as the processor says them as its batch `counter`.
+pub fn windowed(cluster: &str, counter: u64, rows: &[Window]) -> NewRecord {
+    let value = windows::encode(rows).expect("rows of the types that they have");
+    batch(Topic::Windows, (cluster, &rows[0].row.instance), "windows.1/queries/0", counter, value)
+}
+
+fn batch(topic: Topic, of: (&str, &InstanceId), producer: &str, counter: u64, value: Vec<u8>) -> NewRecord {
+    let (cluster, sequence) = (ClusterId::parse(of.0).expect("a legal id"), Sequence { incarnation: 1, counter });
+    Batch { cluster, producer, sequence, value: value.into() }.into_record(topic, of.1)
 }
 
 /// A cluster of three: `db1` (primary), `db2`, `db3`, on hosts `h1` to `h3`.

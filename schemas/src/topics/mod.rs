@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod alerts;
+pub mod batch;
 pub mod digests;
 pub mod examples;
 pub mod inventory;

@@ -6,12 +6,11 @@ use arrow::array::{Array as _, Int64Array, StringArray};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::Headers;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::examples;
 use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::slow_queries::{Slow, SlowQuery};
-use millrace_schemas::topics::windows::{TOTAL, Window, encode};
+use millrace_schemas::topics::windows::{TOTAL, Window};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::place::Location;
@@ -26,15 +25,7 @@ fn window(start: i64, digest: DigestId, revision: u32, count: u64) -> Window {
 }
 
 fn record(offset: u64, windows: &[Window]) -> Record {
-    Record {
-        topic: Topic::Windows,
-        partition: 3,
-        offset,
-        appended: Timestamp(0),
-        key: "db1".to_owned(),
-        headers: Headers::from([("cluster".to_owned(), "c1".to_owned())]),
-        value: Some(encode(windows).expect("encodes").into()),
-    }
+    examples::windowed("c1", offset, windows).stored(3, offset, Timestamp(0))
 }
 
 fn gathered(records: &[Record]) -> Gathered {
@@ -120,8 +111,7 @@ fn slow_statements_are_rows_once_each() {
         let source = "agent/h1".to_owned();
         let new =
             Event { id, source, sequence, at, appended: Timestamp::ZERO, subject, cause: None, payload }.to_record();
-        let (topic, key, headers, value) = (new.topic, new.key, new.headers, new.value);
-        Record { topic, partition: 0, offset: counter, appended: Timestamp(1), key, headers, value }
+        new.stored(0, counter, Timestamp(1))
     };
     let gathered = gathered(&[event(0, 5), event(1, 6), event(0, 5)]);
     assert_eq!(gathered.rows(), 2);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_schemas::event::Unreadable;
-use millrace_schemas::ids::{ClusterId, DigestId};
+use millrace_schemas::ids::DigestId;
 use millrace_schemas::record::Record;
 use millrace_schemas::sketch::Sketch;
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::queries::Row;
-use millrace_schemas::topics::windows::{TOTAL, Window, decode};
+use millrace_schemas::topics::windows::{TOTAL, Window, decode, may_be_closed};
 
 use super::file::Columns;
 use super::{Counted, Days, Recent, day_of};
@@ -40,16 +41,16 @@ fn times(sketch: &Sketch) -> Times {
 }
 
 pub(super) fn take(record: &Record, days: &mut Days<Rows>, recent: &mut Recent) -> Result<Counted, Unreadable> {
-    let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
-    let cluster = record.headers.get("cluster").ok_or_else(|| malformed("no header says the cluster"))?;
-    // It becomes the name of a folder.
-    let cluster = ClusterId::parse(cluster.as_str()).map_err(|error| malformed(&error.to_string()))?;
-    let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
-    let windows = decode(value).map_err(|error| malformed(&error.to_string()))?;
     let mut counted = Counted::default();
+    if !may_be_closed(&record.headers) {
+        return Ok(counted);
+    }
+    let Batch { cluster, value, .. } = Batch::of(record).map_err(Unreadable::Malformed)?;
+    let windows = decode(&value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    let no_time = || Unreadable::Malformed("a window starts at no time of any calendar".to_owned());
     for window in windows.into_iter().filter(|window| window.closed) {
         let start_us = window.start().saturating_mul(1_000_000);
-        let day = day_of(start_us).ok_or_else(|| malformed("a window starts at no time of any calendar"))?;
+        let day = day_of(start_us).ok_or_else(no_time)?;
         let about = about(&window);
         if !recent.is_news(&(cluster.as_str(), &about), window.revision.saturating_add(1), record.offset) {
             counted.repeated += 1;

@@ -1,52 +1,48 @@
 //! Batches of counted statements enter, points leave: what an instance did in each second, as soon as its agent has told it. Windows of
 //! ten seconds are exact too, but nobody who watches a server wants to wait for their end.
 //!
-//! An agent may tell a second in two batches, so a second is the sum of its points ([`Batch::at`]).
+//! An agent may tell a second in two batches, so a second is the sum of its points ([`moment`]).
 
 use std::collections::BTreeMap;
 
 use millrace_schemas::event::Unreadable;
 use millrace_schemas::metrics::{Metric, SECOND_ERRORS, SECOND_QUERIES, SECOND_SECONDS};
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::queries::{self, Source};
 
-use super::Place;
-use super::batch::Batch;
+use super::{Place, moment, point_of};
 use crate::line::Point;
 
 /// What a second says of an instance.
-const OF_SECOND: [&Metric; 3] = [&SECOND_QUERIES, &SECOND_ERRORS, &SECOND_SECONDS];
+pub(super) const OF_SECOND: [&Metric; 3] = [&SECOND_QUERIES, &SECOND_ERRORS, &SECOND_SECONDS];
 
 /// The points of a batch: one for each second and instance in it. Rows of slow logs are of statements that are counted already.
 pub(super) fn points(batch: &Batch<'_>) -> Result<Vec<Point>, Unreadable> {
-    let sums = queries::with_rows(batch.value, |rows| {
-        let mut sums: BTreeMap<(i64, String), [u64; 3]> = BTreeMap::new();
+    let told = queries::with_rows(&batch.value, |rows| {
+        let mut sums: BTreeMap<(i64, &str), [u64; 3]> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.source != Source::SlowLog) {
-            let sum = sums.entry((row.second, row.instance.to_owned())).or_default();
+            let sum = sums.entry((row.second, row.instance)).or_default();
             let factor = u64::from(row.sample_factor.max(1));
             for (sum, part) in sum.iter_mut().zip([row.count, row.errors, row.rt_sum_us]) {
                 *sum = sum.saturating_add(part.saturating_mul(factor));
             }
         }
-        sums
+        let point = |((second, instance), [count, errors, us]): ((i64, &str), [u64; 3])| {
+            let place = Place { cluster: batch.cluster.as_str(), instance, host: "" };
+            let numbers = [count as f64, errors as f64, us as f64 / 1e6].map(Some);
+            point_of(&OF_SECOND, &place, &[], numbers, moment(batch.sequence, second))
+        };
+        sums.into_iter().map(point).collect()
     });
-    let sums = sums.map_err(|error| Unreadable::Malformed(error.to_string()))?;
-    let point = |((second, instance), [count, errors, us]): ((i64, String), [u64; 3])| {
-        let place = Place { cluster: batch.cluster, instance: &instance, host: "" };
-        let numbers = [count as f64, errors as f64, us as f64 / 1e6];
-        let fields = OF_SECOND.iter().zip(numbers).map(|(metric, number)| (metric.field, number)).collect();
-        let labels = place.labels(OF_SECOND[0], &[]);
-        Point { measurement: OF_SECOND[0].measurement, labels, fields, at: batch.at(second) }
-    };
-    Ok(sums.into_iter().map(point).collect())
+    told.map_err(|error| Unreadable::Malformed(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use millrace_schemas::ids::InstanceId;
-    use millrace_schemas::record::{Bytes, Headers, Record};
     use millrace_schemas::time::Timestamp;
+    use millrace_schemas::topics::examples;
     use millrace_schemas::topics::queries::Row;
-    use millrace_schemas::topics::{Topic, examples};
 
     use super::*;
 
@@ -75,11 +71,7 @@ mod tests {
             row(SECOND + 1, "db1", Source::Wire, 1, 3),
             row(SECOND, "db2", Source::PerformanceSchema, 1, 7),
         ];
-        let headers = [("cluster", "c1"), ("producer", "agent/h1"), ("sequence", "0000000000000007-0000000000000005")];
-        let headers: Headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let value = Some(Bytes::from(queries::encode(&rows).expect("encodes")));
-        let (topic, key, appended) = (Topic::Queries, "db1".to_owned(), Timestamp(0));
-        let record = Record { topic, partition: 0, offset: 0, appended, key, headers, value };
+        let record = examples::counted("c1", "agent/h1", 11, &rows).stored(0, 0, Timestamp(0));
         let points = super::super::Points::new(2_000).of(&record).expect("readable");
         let told = points.iter().map(|point| {
             let numbers: Vec<f64> = point.fields.iter().map(|(_, number)| *number).collect();
@@ -92,13 +84,5 @@ mod tests {
             ("db1", at + 1_000_000, vec![3.0, 1.0, 0.5]),
         ];
         assert_eq!(told.collect::<Vec<_>>(), expected);
-        let nobody = Record { headers: Headers::new(), ..record };
-        assert!(Batch::of(&nobody).is_err(), "nobody says whose it is");
-    }
-
-    #[test]
-    fn what_becomes_one_point_has_one_measurement_and_the_same_labels() {
-        let heads: Vec<_> = OF_SECOND.iter().map(|metric| (metric.measurement, metric.labels)).collect();
-        assert!(heads.iter().all(|head| head == &heads[0]), "{heads:?}");
     }
 }

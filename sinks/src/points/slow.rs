@@ -1,6 +1,6 @@
 //! Rows of slow statements enter, points leave: what each digest was slow at, second by second, by schema and user. They lie in `queries`
 //! among the counts of all statements, in batches of their own. Digests with most time have series of their own, the rest of a batch is in
-//! `other`, exactly. An agent may send a second in two batches, so a second is the sum of its points ([`Batch::at`]).
+//! `other`, exactly. An agent may send a second in two batches, so a second is the sum of its points ([`moment`]).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,14 +12,14 @@ use millrace_schemas::metrics::{
     SLOW_DIGEST_QUERIES, SLOW_DIGEST_SECONDS, SLOW_DIGEST_SENT,
 };
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::queries::{self, Row, Source};
 
-use super::batch::Batch;
-use super::{Lines, Place, Texts};
+use super::{Folded, OTHER, Place, Texts, moment, point_of};
 use crate::line::Point;
 
 /// What a second says of a digest.
-const BY_DIGEST: [&Metric; 7] = [
+pub(super) const BY_DIGEST: [&Metric; 7] = [
     &SLOW_DIGEST_QUERIES,
     &SLOW_DIGEST_ERRORS,
     &SLOW_DIGEST_SECONDS,
@@ -28,9 +28,6 @@ const BY_DIGEST: [&Metric; 7] = [
     &SLOW_DIGEST_EXAMINED,
     &SLOW_DIGEST_SENT,
 ];
-
-/// The name of what is folded.
-const OTHER: &str = "other";
 
 /// Sums by second and instance, and in it by digest, schema and user.
 type Sums = BTreeMap<(i64, InstanceId), BTreeMap<(DigestId, String, String), Row>>;
@@ -49,13 +46,14 @@ impl Budget {
     }
 
     pub(super) fn points(self, batch: &Batch<'_>, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
-        let rows = queries::decode(batch.value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+        let rows = queries::decode(&batch.value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
         let mut sums = Sums::new();
         for row in rows.into_iter().filter(|row| row.source == Source::SlowLog) {
             add(&mut sums, row);
         }
         let second = |((second, instance), rows): ((i64, InstanceId), BTreeMap<_, Row>)| {
-            self.second(batch.cluster, &instance, batch.at(second), rows.into_values().collect(), texts)
+            let at = moment(batch.sequence, second);
+            self.second(batch.cluster.as_str(), &instance, at, rows.into_values().collect(), texts)
         };
         Ok(sums.into_iter().flat_map(second).collect())
     }
@@ -69,31 +67,22 @@ impl Budget {
         texts: &Texts,
     ) -> Vec<Point> {
         let place = Place { cluster, instance: instance.as_str(), host: "" };
-        let (mut lines, mut points) = (Lines::default(), Vec::new());
-        let (mut other, mut about): (Option<(Row, u64)>, _) = (None, BTreeSet::new());
+        let (mut points, mut other, mut about) = (Vec::new(), Folded::default(), BTreeSet::new());
         rows.sort_by_key(|row| (row.digest == DigestId::OTHER, Reverse(row.rt_sum_us)));
         for (at_most, row) in (1..).zip(rows) {
             if row.digest != DigestId::OTHER && at_most <= self.digests {
-                tell(&mut lines, &place, [&row.schema, &row.user, &row.digest.to_string()], &row);
+                points.push(point(&place, [&row.schema, &row.user, &row.digest.to_string()], &row, at));
                 // A digest may be slow once a day: who looks then finds its text.
                 let about = texts.get(&row.digest).filter(|_| about.insert(row.digest)).into_iter();
                 points.extend(about.flat_map(|about| about.points(row.digest, at)));
-                continue;
-            }
-            let rows = u64::from(row.folded.max(1));
-            match &mut other {
-                Some((sum, folded)) => {
-                    sum.add_counts(&row, 1);
-                    *folded += rows;
-                }
-                None => other = Some((row, rows)),
+            } else {
+                other.add(row);
             }
         }
-        if let Some((row, folded)) = &other {
-            tell(&mut lines, &place, ["", "", OTHER], row);
-            lines.add(&SLOW_DIGEST_FOLDED, place.labels(&SLOW_DIGEST_FOLDED, &[]), *folded as f64);
+        if let Folded(Some((row, folded))) = &other {
+            points.push(point(&place, ["", "", OTHER], row, at));
+            points.push(point_of(&[&SLOW_DIGEST_FOLDED], &place, &[], [Some(*folded as f64)], at));
         }
-        points.extend(lines.at(at));
         points
     }
 }
@@ -114,7 +103,7 @@ fn add(sums: &mut Sums, mut row: Row) {
 }
 
 /// The numbers of a row, in the order of [`BY_DIGEST`].
-fn tell(lines: &mut Lines, place: &Place<'_>, own: [&str; 3], row: &Row) {
+fn point(place: &Place<'_>, own: [&str; 3], row: &Row, at: Timestamp) -> Point {
     let seconds = |us: u64| us as f64 / 1e6;
     let numbers = [
         Some(row.count as f64),
@@ -125,17 +114,13 @@ fn tell(lines: &mut Lines, place: &Place<'_>, own: [&str; 3], row: &Row) {
         row.rows_examined.map(|rows| rows as f64),
         Some(row.rows_sent as f64),
     ];
-    for (metric, number) in BY_DIGEST.iter().zip(numbers) {
-        if let Some(number) = number {
-            lines.add(metric, place.labels(metric, &own), number);
-        }
-    }
+    point_of(&BY_DIGEST, place, &own, numbers, at)
 }
 
 #[cfg(test)]
 mod tests {
-    use millrace_schemas::record::{Bytes, Headers, Record};
-    use millrace_schemas::topics::{Topic, examples};
+    use millrace_schemas::record::{Bytes, Record};
+    use millrace_schemas::topics::examples;
 
     use super::super::About;
     use super::*;
@@ -161,11 +146,7 @@ mod tests {
     }
 
     fn batch(producer: &str, counter: u64, rows: &[Row]) -> Record {
-        let headers = [("cluster", "c1"), ("producer", producer), ("sequence", &format!("{:016x}-{counter:016x}", 7))];
-        let headers: Headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let value = Some(Bytes::from(queries::encode(rows).expect("encodes")));
-        let (topic, key, appended) = (Topic::Queries, "db1".to_owned(), Timestamp(0));
-        Record { topic, partition: 0, offset: 0, appended, key, headers, value }
+        examples::counted("c1", producer, counter, rows).stored(0, 0, Timestamp(0))
     }
 
     fn points(record: &Record, series: usize, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
@@ -191,7 +172,7 @@ mod tests {
         let rows = [row(SECOND, 3, 2, 1), row(SECOND, 3, 1, 5), row(SECOND + 1, 3, 1, 1), row(SECOND, 4, 1, 1)];
         let told = told(&batch(&producer(), 2, &rows), 2_000);
         let (three, four) = (DigestId([3; 16]).to_string(), DigestId([4; 16]).to_string());
-        let at = SECOND * 1_000_000 + 9_000;
+        let at = SECOND * 1_000_000 + 3_000;
         let check = |field: &str, digest: &String, at: i64, expected: f64| {
             assert_eq!(told.get(&(field.to_owned(), digest.clone(), at)), Some(&expected), "{field} in {told:?}");
         };
@@ -244,7 +225,7 @@ mod tests {
         let told = points(&batch(&producer(), 0, &two), 400, &texts).expect("readable");
         let infos = told.iter().filter(|point| point.measurement == "millrace_digest").count();
         assert_eq!((infos, told.len()), (1, 3));
-        let mine = Record { value: Some(Bytes::from_static(b"{")), ..batch(&producer(), 0, &[]) };
+        let mine = Record { value: Some(Bytes::from_static(b"{")), ..batch(&producer(), 0, &two) };
         assert!(matches!(points(&mine, 400, &texts), Err(Unreadable::Malformed(_))));
     }
 }

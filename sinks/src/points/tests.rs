@@ -29,24 +29,14 @@ fn record<P: Payload>(payload: P) -> Record {
         cause: None,
         payload,
     };
-    let made = event.to_record();
-    let (topic, key, headers, value) = (made.topic, made.key, made.headers, made.value);
-    Record { topic, partition: 0, offset: 0, appended: Timestamp(AT.0 + 5), key, headers, value }
+    event.to_record().stored(0, 0, Timestamp(AT.0 + 5))
 }
 
 /// Rows of one closed window, as a record.
 fn window(start: i64, rows: Vec<Row>) -> Record {
     let window = |row| Window { width_seconds: 10, revision: 1, closed: true, row };
     let rows: Vec<Window> = rows.into_iter().map(|row| window(Row { second: start, ..row })).collect();
-    Record {
-        topic: Topic::Windows,
-        partition: 0,
-        offset: 0,
-        appended: AT,
-        key: "db1".to_owned(),
-        headers: Headers::from([("cluster".to_owned(), "c1".to_owned())]),
-        value: Some(Bytes::from(batches::encode(&rows).expect("encodes"))),
-    }
+    examples::windowed("c1", 0, &rows).stored(0, 0, AT)
 }
 
 fn row(digest: DigestId, count: u64, rt_us: u64) -> Row {
@@ -138,7 +128,7 @@ fn a_closed_window_gives_the_instance_and_each_digest() {
     let open = batches::encode(&[Window { width_seconds: 10, revision: 1, closed: false, row: row(TOTAL, 1, 1) }]);
     let wide = batches::encode(&[Window { width_seconds: 60, revision: 1, closed: true, row: row(TOTAL, 1, 1) }]);
     for bytes in [open, wide] {
-        let record = Record { value: Some(Bytes::from(bytes.expect("encodes"))), ..window(start, Vec::new()) };
+        let record = Record { value: Some(Bytes::from(bytes.expect("encodes"))), ..window(start, vec![row(TOTAL, 1, 1)]) };
         assert_eq!(points.of(&record).expect("readable"), []);
     }
 }
@@ -209,7 +199,7 @@ fn a_digest_is_told_with_the_beginning_of_its_text_and_restated_with_its_windows
 fn what_is_no_record_of_its_topic_is_told() {
     let mut points = Points::new(SERIES_PER_INSTANCE);
     for topic in TOPICS {
-        let garbage = Record { topic, value: Some(Bytes::from_static(b"{")), ..window(0, Vec::new()) };
+        let garbage = Record { topic, value: Some(Bytes::from_static(b"{")), ..window(0, vec![row(TOTAL, 1, 1)]) };
         assert!(matches!(points.of(&garbage), Err(Unreadable::Malformed(_))), "{topic}");
     }
     let nobody = Record { headers: Headers::new(), ..window(0, vec![row(TOTAL, 1, 1)]) };
@@ -234,4 +224,23 @@ fn a_word_about_an_alert_is_a_point_and_the_watchdog_s_is_none() {
     assert_eq!(made[0].fields, [("firing", 0.0), ("quiet", 1.0)]);
     let watchdog = Alert { name: WATCHDOG.to_owned(), ..example() };
     assert_eq!(points.of(&record(Notice::Alert(watchdog))).expect("readable"), []);
+}
+
+#[test]
+fn what_becomes_one_point_has_one_measurement_and_the_same_labels() {
+    for metrics in [&windows::LOAD[..], &windows::BY_DIGEST, &seconds::OF_SECOND, &slow::BY_DIGEST] {
+        let heads: Vec<_> = metrics.iter().map(|metric| (metric.measurement, metric.labels)).collect();
+        assert!(heads.iter().all(|head| head == &heads[0]), "{heads:?}");
+    }
+}
+
+#[test]
+fn windows_that_are_open_are_not_unpacked() {
+    let mut open = window(AT.0 / 1_000_000, vec![row(digest(1), 1, 1_000)]);
+    open.headers.insert(batches::FINAL.to_owned(), "false".to_owned());
+    open.value = Some(Bytes::from_static(b"not rows"));
+    let mut points = Points::new(SERIES_PER_INSTANCE);
+    assert_eq!(points.of(&open).expect("it is not looked at"), []);
+    open.headers.insert(batches::FINAL.to_owned(), "true".to_owned());
+    assert!(matches!(points.of(&open), Err(Unreadable::Malformed(_))));
 }

@@ -15,14 +15,15 @@ use millrace_schemas::metrics::{
 };
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::queries::Row;
-use millrace_schemas::topics::windows::{self, TOTAL, Window};
+use millrace_schemas::topics::windows::{TOTAL, Window, decode, may_be_closed};
 
-use super::{Lines, Place, Texts};
+use super::{Folded, OTHER, Place, Texts, point_of};
 use crate::line::Point;
 
 /// What a window says of an instance; of a digest it says the same in the same order.
-const LOAD: [&Metric; 10] = [
+pub(super) const LOAD: [&Metric; 10] = [
     &LOAD_QUERIES,
     &LOAD_ERRORS,
     &LOAD_ROWS_SENT,
@@ -36,7 +37,7 @@ const LOAD: [&Metric; 10] = [
 ];
 
 /// What a window says of a digest.
-const BY_DIGEST: [&Metric; 10] = [
+pub(super) const BY_DIGEST: [&Metric; 10] = [
     &BY_DIGEST_QUERIES,
     &BY_DIGEST_ERRORS,
     &BY_DIGEST_ROWS_SENT,
@@ -52,9 +53,6 @@ const BY_DIGEST: [&Metric; 10] = [
 /// The width that stores get: wider windows are sums of it.
 const WIDTH_SECONDS: u32 = 10;
 
-/// The name of what is folded.
-const OTHER: &str = "other";
-
 /// Every 300 s what a digest is is said again with its windows: a query looks back 5 min for a series.
 const RESTATE_SECONDS: i64 = 300;
 
@@ -63,8 +61,8 @@ const RESTATE_SECONDS: i64 = 300;
 struct Told {
     start: i64,
     digests: usize,
-    /// What is folded so far, as one row, and how many rows that are.
-    other: Option<(Row, u64)>,
+    /// What is folded so far.
+    other: Folded,
 }
 
 /// The budgets of all instances.
@@ -89,10 +87,11 @@ impl Budgets {
     }
 
     pub(super) fn points(&mut self, record: &Record, texts: &Texts) -> Result<Vec<Point>, Unreadable> {
-        let malformed = |what: &str| Unreadable::Malformed(what.to_owned());
-        let cluster = record.headers.get("cluster").ok_or_else(|| malformed("no header says the cluster"))?;
-        let value = record.value.as_deref().ok_or_else(|| malformed("the record has no value"))?;
-        let windows = windows::decode(value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+        if !may_be_closed(&record.headers) {
+            return Ok(Vec::new());
+        }
+        let Batch { cluster, value, .. } = Batch::of(record).map_err(Unreadable::Malformed)?;
+        let windows = decode(&value).map_err(|error| Unreadable::Malformed(error.to_string()))?;
         let closed = windows.into_iter().filter(|window| window.closed && window.width_seconds == WIDTH_SECONDS);
         // A record has few windows, with their rows beside each other.
         let mut by_window: Vec<Vec<Row>> = Vec::new();
@@ -104,7 +103,7 @@ impl Budgets {
             }
         }
         by_window.sort_by(|one, other| (&one[0].instance, one[0].second).cmp(&(&other[0].instance, other[0].second)));
-        Ok(by_window.into_iter().flat_map(|rows| self.window(cluster, rows, texts)).collect())
+        Ok(by_window.into_iter().flat_map(|rows| self.window(cluster.as_str(), rows, texts)).collect())
     }
 
     /// The points of a window: of its rows, of which there is one at least.
@@ -132,34 +131,18 @@ impl Budgets {
                 let restated = texts.get(&row.digest).filter(|_| start.rem_euclid(RESTATE_SECONDS) == 0);
                 points.extend(restated.into_iter().flat_map(|about| about.points(row.digest, at)));
             } else {
-                told.fold(row);
+                told.other.add(row);
             }
         }
-        if let Some((row, folded)) = &told.other {
+        if let Folded(Some((row, folded))) = &told.other {
             points.push(point(&BY_DIGEST, &place, &["", "", OTHER], row, at));
-            let mut lines = Lines::default();
-            lines.add(&BY_DIGEST_FOLDED, place.labels(&BY_DIGEST_FOLDED, &[]), *folded as f64);
-            points.extend(lines.at(at));
+            points.push(point_of(&[&BY_DIGEST_FOLDED], &place, &[], [Some(*folded as f64)], at));
         }
         points
     }
 }
 
-impl Told {
-    /// Adds a row to what is folded. One that stands for several digests counts as them.
-    fn fold(&mut self, row: Row) {
-        let rows = u64::from(row.folded.max(1));
-        let Some((sum, folded)) = &mut self.other else {
-            self.other = Some((row, rows));
-            return;
-        };
-        *folded += rows;
-        sum.merge(&row);
-    }
-}
-
-/// The numbers of a row, in the order of [`LOAD`] and [`BY_DIGEST`], which have a measurement and labels in common each. A row without
-/// response times has no quantiles.
+/// The numbers of a row, in the order of [`LOAD`] and [`BY_DIGEST`]. A row without response times has no quantiles.
 fn point(metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: &Row, at: Timestamp) -> Point {
     let quantiles = row.rt_last.quantiles([0.5, 0.95, 0.99]).map(|all| all.map(|us| us as f64 / 1e6));
     let quantile = |at: usize| quantiles.map(|all| all[at]);
@@ -175,19 +158,5 @@ fn point(metrics: &[&'static Metric; 10], place: &Place<'_>, own: &[&str], row: 
         quantile(1),
         quantile(2),
     ];
-    let fields = metrics.iter().zip(numbers).filter_map(|(metric, number)| Some((metric.field, number?))).collect();
-    Point { measurement: metrics[0].measurement, labels: place.labels(metrics[0], own), fields, at }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_becomes_one_point_has_one_measurement_and_the_same_labels() {
-        for metrics in [LOAD, BY_DIGEST] {
-            let heads: Vec<_> = metrics.iter().map(|metric| (metric.measurement, metric.labels)).collect();
-            assert!(heads.iter().all(|head| head == &heads[0]), "{heads:?}");
-        }
-    }
+    point_of(metrics, place, own, numbers, at)
 }

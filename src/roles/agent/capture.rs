@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millrace_collectors::statements::NewDigest;
-use millrace_collectors::wire::{self, Batch, Decoder, Live};
+use millrace_collectors::wire::{self, Decoder, Live};
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids;
 use millrace_schemas::ids::{ClusterId, InstanceId};
+use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::{
     WIRE_BYTES, WIRE_KERNEL_DROPS, WIRE_KERNEL_RECEIVED, WIRE_MISSING, WIRE_SAMPLE_FACTOR, WIRE_STATEMENTS, WIRE_UNSENT,
 };
-use millrace_schemas::record::{Headers, NewRecord};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::queries::{self, Row};
 
@@ -30,7 +32,7 @@ pub(super) fn start(agent: &Arc<Agent>, live: Live) {
     });
     let run = move || {
         let mut numbers = Numbers::new();
-        let emit = |batch: Batch| {
+        let emit = |batch: wire::Batch| {
             publish(&agent, batch, &mut numbers);
             !*agent.stop.borrow()
         };
@@ -47,7 +49,7 @@ pub(super) fn start(agent: &Arc<Agent>, live: Live) {
 /// How many batches each cluster was sent: their sequence.
 type Numbers = HashMap<ClusterId, u64>;
 
-fn publish(agent: &Agent, mut batch: Batch, numbers: &mut Numbers) {
+fn publish(agent: &Agent, mut batch: wire::Batch, numbers: &mut Numbers) {
     count(agent, &batch);
     agent.authorities.take(&mut batch.rows, &agent.metrics);
     for new in batch.new_digests {
@@ -85,32 +87,20 @@ fn record(agent: &Agent, instance: &InstanceId, rows: &[Row], numbers: &mut Numb
         }
     };
     let number = numbers.entry(cluster.clone()).or_default();
-    let at = (agent.speaker.incarnation(), *number);
-    *number += 1;
-    Some(batch(&cluster, instance, agent.speaker.source(), at, value))
+    Some(batch(agent, (cluster, instance), agent.speaker.source(), number, value))
 }
 
 /// A record of `queries`: rows of one instance, numbered by who counted them.
 pub(super) fn batch(
-    cluster: &ClusterId,
-    instance: &InstanceId,
+    agent: &Agent,
+    (cluster, instance): (ClusterId, &InstanceId),
     producer: &str,
-    (incarnation, number): (u64, u64),
+    number: &mut u64,
     value: Vec<u8>,
 ) -> NewRecord {
-    let headers = [
-        ("content-type", "application/vnd.apache.arrow.stream".to_owned()),
-        ("cluster", cluster.to_string()),
-        ("producer", producer.to_owned()),
-        ("sequence", format!("{incarnation:016x}-{number:016x}")),
-    ];
-    NewRecord {
-        topic: Topic::Queries,
-        partition_key: cluster.to_string(),
-        key: instance.to_string(),
-        headers: headers.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Headers>(),
-        value: Some(value.into()),
-    }
+    let sequence = Sequence { incarnation: agent.speaker.incarnation(), counter: *number };
+    *number += 1;
+    Batch { cluster, producer, sequence, value: value.into() }.into_record(Topic::Queries, instance)
 }
 
 pub(super) fn fleet() -> Subject {
@@ -129,7 +119,7 @@ pub(super) fn entry(new: NewDigest) -> Entry {
     })
 }
 
-fn count(agent: &Agent, batch: &Batch) {
+fn count(agent: &Agent, batch: &wire::Batch) {
     let host = agent.host.as_str();
     let books = &batch.books;
     let fates = [

@@ -115,9 +115,7 @@ impl Counters {
         let value = queries::encode(rows).map_err(|error| tracing::error!(%error, "rows could not be encoded")).ok()?;
         // It numbers for itself, apart from the capture.
         let producer = format!("{}/counters/{}", agent.speaker.source(), place.instance);
-        let at = (agent.speaker.incarnation(), self.number);
-        self.number += 1;
-        Some(batch(&place.cluster, &place.instance, &producer, at, value))
+        Some(batch(agent, (place.cluster.clone(), &place.instance), &producer, &mut self.number, value))
     }
 }
 

@@ -170,9 +170,8 @@ impl Slowly {
         match queries::encode(&rows) {
             Ok(value) => {
                 let producer = queries::slow_log_producer(agent.speaker.source(), instance);
-                let at = (agent.speaker.incarnation(), self.number);
-                self.number += 1;
-                let record = batch(&self.place.cluster, instance, &producer, at, value);
+                let of = (self.place.cluster.clone(), instance);
+                let record = batch(agent, of, &producer, &mut self.number, value);
                 self.unanswered.push(agent.bus.append(vec![record]));
             }
             Err(error) => {

@@ -13,12 +13,12 @@ use millrace_processors::windows::Windows;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, Headers, NewRecord, Record, partition_of};
-use millrace_schemas::sketch::Sketch;
+use millrace_schemas::record::{NewRecord, Record, partition_of};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::Fact;
-use millrace_schemas::topics::queries::{self, Row, Source};
+use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::windows::{Window, decode, encode};
 
 use super::fleet::Fleet;
@@ -163,47 +163,11 @@ fn rows(number: usize, second: i64) -> NewRecord {
     let of_digest = |digest: u8| {
         let count = 1 + (second as u64 * 7 + u64::from(digest) * 3 + number as u64) % 11;
         let time = 100 + (second as u64 * 31 + u64::from(digest) * 17) % 5_000;
-        let mut sketch = Sketch::new();
-        sketch.add_n(time, count);
-        Row {
-            second: BEGIN + second,
-            instance: instance.clone(),
-            schema: "shop".into(),
-            user: "app".into(),
-            digest: DigestId([digest; 16]),
-            source: Source::Wire,
-            sample_factor: 1,
-            count,
-            errors: u64::from(second % 13 == 0),
-            rows_sent: count * 2,
-            rows_affected: 1,
-            rows_examined: None,
-            lock_us: None,
-            bytes_in: 40 * count,
-            bytes_out: 90 * count,
-            rt_sum_us: time * count,
-            rt_min_us: time,
-            rt_max_us: time,
-            rt_first: sketch.clone(),
-            rt_last: sketch,
-            folded: 0,
-            killed: None,
-            timed_out: None,
-        }
+        let like = examples::row(BEGIN + second, DigestId([digest; 16]), count, time);
+        Row { instance: instance.clone(), errors: u64::from(second % 13 == 0), rows_sent: count * 2, ..like }
     };
     let batch: Vec<Row> = (1..=20).map(of_digest).collect();
-    let headers = Headers::from([
-        ("cluster".to_owned(), cluster(number).to_string()),
-        ("producer".to_owned(), format!("agent/book{number}")),
-        ("sequence".to_owned(), format!("{:016x}-{second:016x}", 1)),
-    ]);
-    NewRecord {
-        topic: Topic::Queries,
-        partition_key: cluster(number).to_string(),
-        key: format!("db{number}"),
-        headers,
-        value: Some(Bytes::from(queries::encode(&batch).expect("encodes"))),
-    }
+    examples::counted(cluster(number).as_str(), &format!("agent/book{number}"), second as u64, &batch)
 }
 
 /// A final row of a window: what it is about, and its bytes.
@@ -247,9 +211,8 @@ impl Given {
             let mut offset = 0;
             for second in 0..self.seconds {
                 for number in &ours {
-                    let NewRecord { topic, key, headers, value, .. } = rows(*number, second);
                     let appended = Timestamp(now().0 / 1_000_000 * 1_000_000) + Duration::from_secs(second as u64 / 5);
-                    out.extend(windows.fold(&Record { topic, partition, offset, appended, key, headers, value }).out);
+                    out.extend(windows.fold(&rows(*number, second).stored(partition, offset, appended)).out);
                     offset += 1;
                 }
             }

@@ -9,7 +9,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::fleet;
 use millrace_schemas::ids::{ClusterId, Epoch, EventId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, NewRecord, Record};
+use millrace_schemas::record::{Bytes, NewRecord};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, ActionKind, FailOver, Order, StepOutcome, StepResult};
@@ -137,15 +137,7 @@ impl Stage {
         let (mut all, mut journal) = (Vec::new(), VecDeque::from([new.clone()]));
         while let Some(new) = journal.pop_front() {
             self.offset += 1;
-            let record = Record {
-                topic: Topic::Journal,
-                partition: 0,
-                offset: self.offset,
-                appended: Timestamp(self.now),
-                key: new.key,
-                headers: new.headers,
-                value: new.value,
-            };
+            let record = new.stored(0, self.offset, Timestamp(self.now));
             let mut out = self.fold.fold(&record).out;
             if self.fleet {
                 out.extend(self.permits.fold(&record).out);

@@ -75,9 +75,7 @@ impl<P: Processor> Stage<P> {
             cause: None,
             payload,
         };
-        let NewRecord { topic, key, headers, value, .. } = event.to_record();
-        let appended = Timestamp(START * 1_000_000 + (second * 1e6) as i64);
-        Record { topic, partition: 0, offset: self.offset, appended, key, headers, value }
+        event.to_record().stored(0, self.offset, Timestamp(START * 1_000_000 + (second * 1e6) as i64))
     }
 
     pub(super) fn fold(&mut self, record: &Record) -> Vec<String> {
