@@ -1,5 +1,5 @@
 //! Batches of `queries` in, windows of 10 s, 1 min and 1 h out, and one `Load` fact per instance and closed 10-s window.
-//! Windows go by the second that a row was counted in; a window closes 2 s of that clock after its end. When an instance
+//! Windows go by the second that a row was counted in; a window closes when a second behind its end has been told. When an instance
 //! has been silent for 10 s its clock runs on with the append time; a gap in the partition itself, where the bus was away, is nobody's
 //! silence. Repeats of a batch count once, late rows are counted and dropped; rows of slow logs are no counts. Of two copies of a
 //! window the one with the higher revision counts.
@@ -31,8 +31,9 @@ use window::{Beside, Names, Open, Shown, Times};
 pub const NAME: &str = "windows";
 /// Rises when the same input may give other output.
 pub const VERSION: u32 = 1;
-/// 2 s: agents send a second's rows within one, and a retry may take another.
-const LATENESS: i64 = 2;
+/// 1 s: who counts an instance tells its seconds in their order, also through retries, so that what a second behind the end has been told
+/// of is whole. Where two count in turn, the server's counters and packets, neither is a second ahead of the other.
+const LATENESS: i64 = 1;
 /// 10 s of silence before an instance's clock runs with the append time: an agent that lost its way to the bus is back within one
 /// or two, and the rows that waited there would come too late for windows that were closed without them.
 const SILENCE: i64 = 10;

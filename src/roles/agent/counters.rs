@@ -102,7 +102,8 @@ impl Counters {
             // Not waited for: a text that did not get through is told again after a restart.
             drop(agent.speaker.say(fleet(), None, entry(new)));
         }
-        let rows = rows(place, &found.rows, now().0.div_euclid(1_000_000));
+        // The last that was over: packets of it may still be on their way, but none of one before.
+        let rows = rows(place, &found.rows, now().0.div_euclid(1_000_000) - 1);
         if let Some(record) = self.record(agent, place, &rows) {
             drop(agent.bus.append(vec![record])); // the bus counts what it refuses
         }
@@ -119,7 +120,7 @@ impl Counters {
     }
 }
 
-/// The differences as rows of the second in which they were read: those with the most time, and the others in one.
+/// The differences as rows of one second: those with the most time, and the others in one.
 fn rows(place: &Place, found: &[Difference], second: i64) -> Vec<Row> {
     fold(found.iter().map(|row| self::row(place, row, second)).collect(), |row| row.rt_sum_us)
 }
