@@ -23,7 +23,7 @@ fn drivers_live_in_one_place_each() {
     holds("rusqlite only in src/bus/local", &rules::only_in(&code, "rusqlite", &["src/bus/local"], usize::MAX));
     holds("influxdb2 in one file of sinks", &rules::only_in(&code, "influxdb2", &["sinks/src/"], 1));
     holds("object_store in one file of sinks", &rules::only_in(&code, "object_store", &["sinks/src/lake/place.rs"], 1));
-    holds("pcap in one file of collectors", &rules::only_in(&code, "pcap", &["collectors/src/wire/capture.rs"], 1));
+    holds("pcap in one file of collectors", &rules::only_in(&code, "pcap", &["collectors/src/wire/tap.rs"], 1));
     holds("sqlparser in one file of processors", &rules::only_in(&code, "sqlparser", &["processors/src/"], 1));
 }
 

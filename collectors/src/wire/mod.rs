@@ -26,15 +26,17 @@ mod shares;
 mod stream;
 mod syntax;
 mod table;
+mod tap;
 mod tls;
 mod values;
 mod watched;
 
 pub use books::Books;
-pub use capture::{Batch, CaptureError, Kernel, Live, can_capture, read_file, run};
+pub use capture::{Batch, CaptureError, Live, can_capture, read_file, run};
 pub use decoder::{Decoder, Server};
 pub use ended::{Ended, Flags, ServerError, Value};
 pub use table::{Flushed, Totals};
+pub use tap::Kernel;
 pub use watched::{Named, Unnamed, Watched};
 
 #[cfg(test)]

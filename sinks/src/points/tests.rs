@@ -128,7 +128,8 @@ fn a_closed_window_gives_the_instance_and_each_digest() {
     let open = batches::encode(&[Window { width_seconds: 10, revision: 1, closed: false, row: row(TOTAL, 1, 1) }]);
     let wide = batches::encode(&[Window { width_seconds: 60, revision: 1, closed: true, row: row(TOTAL, 1, 1) }]);
     for bytes in [open, wide] {
-        let record = Record { value: Some(Bytes::from(bytes.expect("encodes"))), ..window(start, vec![row(TOTAL, 1, 1)]) };
+        let record =
+            Record { value: Some(Bytes::from(bytes.expect("encodes"))), ..window(start, vec![row(TOTAL, 1, 1)]) };
         assert_eq!(points.of(&record).expect("readable"), []);
     }
 }

@@ -20,6 +20,11 @@ const LOOPBACK: &str = "lo";
 const CONNECTIONS: usize = 4;
 /// Statements of each connection: some thousand packets, beside which a block of the kernel's buffer is small.
 const STATEMENTS: usize = 500;
+/// How often other servers are watched, and how long each time: longer than two captures are read for one change.
+const CHANGES: u16 = 20;
+const BETWEEN_CHANGES: Duration = Duration::from_millis(100);
+/// 200 us: some thousand statements a second, which a test build decodes with ease.
+const PAUSE: Duration = Duration::from_micros(200);
 /// Only a failure takes so long.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Two seconds close, and what was counted and what was read is the same.
@@ -66,6 +71,33 @@ impl Client {
     }
 }
 
+/// A server with a name.
+fn named(name: &str, port: u16) -> Server {
+    Server { address: None, port, instance: InstanceId::parse(name).expect("an id"), syntax: Syntax::default() }
+}
+
+fn clients(address: SocketAddr) -> Vec<Client> {
+    let client = |number| {
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_nodelay(true).expect("settable");
+        Client { stream, number, asked: 0 }
+    };
+    (0..CONNECTIONS).map(client).collect()
+}
+
+/// Each statement of each client from the first that was seen on is there, more than so many, once and in its order, and no byte was missed.
+fn check_whole(clients: &[Client], at_least: usize, (seen, books): &(BTreeMap<usize, Vec<usize>>, Books)) {
+    for client in clients {
+        let numbers = &seen[&client.number];
+        let expected: Vec<usize> = (numbers[0]..client.asked).collect();
+        assert!(expected.len() > at_least, "connection {} was seen late", client.number);
+        let lost: Vec<_> = expected.iter().filter(|number| !numbers.contains(number)).collect();
+        assert!(numbers == &expected, "connection {}: {lost:?} of {} are lost", client.number, expected.len());
+    }
+    assert_eq!((books.missing, books.holes, books.undecodable), (0, 0, 0), "{books:?}");
+    assert!(books.balance());
+}
+
 /// A capture in a thread of its own.
 struct Captured {
     stop: Arc<AtomicBool>,
@@ -78,13 +110,11 @@ struct Captured {
 }
 
 impl Captured {
-    fn start(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+    fn start(watched: &Watched) -> Self {
+        let (stop, watched) = (Arc::new(AtomicBool::new(false)), watched.clone());
         let (stopped, (send, batches)) = (Arc::clone(&stop), channel());
         let thread = std::thread::spawn(move || {
             let live = Live { interface: LOOPBACK.to_owned(), threads: 1 };
-            let instance = InstanceId::parse("db-1").expect("an id");
-            let watched = Watched::new(vec![Server { address: None, port, instance, syntax: Syntax::default() }]);
             let decoder = || {
                 let mut decoder = Decoder::new(&[]);
                 decoder.keep_ended();
@@ -111,7 +141,8 @@ impl Captured {
     fn until(&mut self, holds: impl Fn(&BTreeMap<usize, Vec<usize>>) -> bool) {
         let began = Instant::now();
         while !holds(&self.seen) {
-            assert!(began.elapsed() < PATIENCE, "not all is seen: {:?}", self.books);
+            let last: Vec<_> = self.seen.iter().map(|(number, seen)| (number, seen.len(), seen.last())).collect();
+            assert!(began.elapsed() < PATIENCE, "not all is seen: {last:?} of {:?}", self.books);
             let batch = self.batches.recv_timeout(PATIENCE).expect("it captures");
             self.take(&batch);
         }
@@ -146,13 +177,14 @@ impl Captured {
     }
 }
 
-/// Clients that ask without a pause, each until it has asked so many after it was told that the capture runs.
-fn flowing(clients: Vec<Client>, runs: &Arc<AtomicBool>) -> Vec<JoinHandle<Client>> {
+/// Clients that ask, with a pause behind each answer, each until it has asked so many after it was told that the capture runs.
+fn flowing(clients: Vec<Client>, pause: Duration, runs: &Arc<AtomicBool>) -> Vec<JoinHandle<Client>> {
     let flow = |mut client: Client| {
         let runs = Arc::clone(runs);
         std::thread::spawn(move || {
             while !runs.load(Ordering::Relaxed) {
                 client.ask();
+                std::thread::sleep(pause);
             }
             (0..STATEMENTS).for_each(|_| client.ask());
             client
@@ -167,15 +199,10 @@ fn every_packet_of_loopback_is_taken_once() {
         return eprintln!("left out: {why}");
     }
     let address = server();
-    let clients = (0..CONNECTIONS).map(|number| {
-        let stream = TcpStream::connect(address).expect("it listens");
-        stream.set_nodelay(true).expect("settable");
-        Client { stream, number, asked: 0 }
-    });
     // Packets flow while it opens.
     let runs = Arc::new(AtomicBool::new(false));
-    let flowing = flowing(clients.collect(), &runs);
-    let mut captured = Captured::start(address.port());
+    let flowing = flowing(clients(address), Duration::ZERO, &runs);
+    let mut captured = Captured::start(&Watched::new(vec![named("db-1", address.port())]));
     captured.until_seen(CONNECTIONS);
     runs.store(true, Ordering::Relaxed);
     let mut clients: Vec<Client> = flowing.into_iter().map(|client| client.join().expect("answered")).collect();
@@ -191,15 +218,33 @@ fn every_packet_of_loopback_is_taken_once() {
     let packets = captured.books.frames - frames;
     assert!(packets >= (2 * STATEMENTS * CONNECTIONS) as u64, "a request and an answer each: {packets}");
     assert_eq!(captured.received - received, packets);
-    let (seen, books) = captured.end();
-    for client in &clients {
-        let numbers = &seen[&client.number];
-        let expected: Vec<usize> = (numbers[0]..client.asked).collect();
-        assert!(expected.len() > 2 * STATEMENTS, "connection {} was seen late", client.number);
-        let lost: Vec<_> = expected.iter().filter(|number| !numbers.contains(number)).collect();
-        assert!(numbers == &expected, "connection {}: {lost:?} of {} are lost", client.number, expected.len());
-    }
     // A busy machine sends some again; those are no second copies.
-    assert_eq!((books.missing, books.holes, books.undecodable), (0, 0, 0), "{books:?}");
-    assert!(books.balance());
+    check_whole(&clients, 2 * STATEMENTS, &captured.end());
+}
+
+#[test]
+fn no_packet_is_lost_or_taken_twice_when_other_servers_are_watched() {
+    if let Err(why) = can_capture(LOOPBACK) {
+        return eprintln!("left out: {why}");
+    }
+    let address = server();
+    let runs = Arc::new(AtomicBool::new(false));
+    let flowing = flowing(clients(address), PAUSE, &runs);
+    let here = named("db-1", address.port());
+    let watched = Watched::new(vec![here.clone()]);
+    let mut captured = Captured::start(&watched);
+    captured.until_seen(CONNECTIONS);
+    for at in 0..CHANGES {
+        let other = named("db-2", 50_000 + at);
+        watched.set(if at % 2 == 0 { vec![here.clone(), other] } else { vec![here.clone()] });
+        std::thread::sleep(BETWEEN_CHANGES);
+    }
+    runs.store(true, Ordering::Relaxed);
+    let clients: Vec<Client> = flowing.into_iter().map(|client| client.join().expect("answered")).collect();
+    captured.until_last(&clients);
+    captured.until_silent();
+    let told = captured.end();
+    check_whole(&clients, STATEMENTS, &told);
+    // A busy machine sends some again, but not one for each change.
+    assert!(told.1.segments_duplicate < u64::from(CHANGES) / 2, "{:?}", told.1);
 }
