@@ -167,6 +167,25 @@ fn a_series_that_comes_seldom_is_judged_when_it_comes() {
 }
 
 #[test]
+fn a_tail_that_was_slow_is_over_also_where_too_few_calls_follow_to_tell() {
+    let mut stage = Stage::new();
+    let windows = |stage: &mut Stage, windows: usize, count: u64, tail_us: u64| {
+        let sums = Sums { count, errors: 0, rt_sum_us: 3_000 * count, p99_us: tail_us, rows_examined: None };
+        let rows = [Measured { digest: digest(1), user: "app", sums }];
+        let mut found = Vec::new();
+        for _ in 0..windows {
+            stage.start += 10;
+            found.extend(stage.site.window(stage.start, &sums, &rows, &stage.names));
+        }
+        lines(&found)
+    };
+    assert_eq!(windows(&mut stage, 100, 200, 10_000), [""; 0]);
+    assert_eq!(windows(&mut stage, 3, 200, 90_000), [format!("Firing {} statements 9.0", digest(1))]);
+    let over = windows(&mut stage, 8, 60, 90_000); // of 60 calls no hundredth is known
+    assert_eq!(over, [format!("Resolved {} statements 9.0", digest(1))]);
+}
+
+#[test]
 fn a_restart_explains_ten_minutes_and_a_slow_server_is_told_then() {
     let mut stage = Stage::new();
     stage.site.restart(MONDAY);
