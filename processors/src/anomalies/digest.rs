@@ -31,6 +31,8 @@ pub(super) const ERRORS_FLOOR: f32 = 0.002;
 const PACE: f32 = 60.0;
 /// Seen in nine of ten windows it is always there: only of such a one calls can be too many. Others come in batches.
 const ALWAYS: f32 = 0.9;
+/// Who was always there until five minutes ago is at 0.6; who is there in every other window at 0.5.
+const MOSTLY: f32 = 0.55;
 
 /// What one digest, or a whole instance, did in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -205,6 +207,14 @@ impl Digest {
     /// How many windows showed what is unusual, where that has just been found.
     pub(super) fn windows(&self) -> i64 {
         self.series.iter().filter(|series| series.is_unusual()).map(Series::windows).max().unwrap_or(1)
+    }
+
+    /// Its share of the load while it is there, as far as it has gone: what is asked for less than half as often as usual, or not at
+    /// all. `calls` is how often it was in the last window.
+    pub(super) fn gone(&self, calls: u64) -> f32 {
+        let usual = self.series[4].level().exp();
+        let left = calls as f32 / usual.max(1.0);
+        if self.present < MOSTLY || left >= 0.5 { 0.0 } else { (self.load / self.present * (1.0 - left)).min(1.0) }
     }
 
     /// Forgets what is usual, but not that it is here.

@@ -52,6 +52,12 @@ impl Hours {
         })
     }
 
+    /// True where this hour of the week was heard of.
+    pub(super) fn has(&self, start: i64) -> bool {
+        let slot = self.week.get(start.div_euclid(3_600).rem_euclid(WEEK) as usize);
+        slot.is_some_and(|(_, most)| *most > 0)
+    }
+
     /// As text: the hours in hexadecimal digits, four each, and what is not over yet.
     pub(super) fn to_text(&self) -> String {
         let (least, most) = self.now;
@@ -118,6 +124,7 @@ mod tests {
         check(176, 9.0, false);
         check(176, 6.1, true);
         check(176, 4.0, false);
+        assert!(hours.has(at(171)) && !Hours::default().has(at(171)));
         assert_eq!(Hours::from_text(&hours.to_text()), hours);
         assert_eq!(Hours::from_text(&Hours::default().to_text()), Hours::default());
         for damaged in ["", "x", "1 2 3 4 zz", "1 2 3 4 0102"] {
@@ -134,5 +141,6 @@ mod tests {
         hours.add(3_600 * 1_010, 5.0);
         assert!(hours.knows(3_600 * 1_000, 5.0) && !hours.knows(3_600 * 1_000, 12.0));
         assert!(!hours.knows(3_600 * 1_006, 5.0));
+        assert!(hours.has(3_600 * 1_000) && !hours.has(3_600 * 1_006));
     }
 }

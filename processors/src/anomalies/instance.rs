@@ -84,6 +84,13 @@ impl Instance {
         self.groups.settle(start, total, &mut self.digests, rows, totals, beside)
     }
 
+    /// The share of the load of digests that have gone, or most of them, by a window that was judged.
+    pub(super) fn gone(&self, rows: &[Measured<'_>]) -> f32 {
+        let calls: BTreeMap<DigestId, u64> = rows.iter().map(|row| (row.digest, row.sums.count)).collect();
+        let left = |id: &DigestId| calls.get(id).copied().unwrap_or(0);
+        self.digests.iter().map(|(id, digest)| digest.gone(left(id))).sum::<f32>().min(1.0)
+    }
+
     /// The sums of the instance itself.
     fn totals(&mut self, start: i64, total: &Sums, settings: &Settings) {
         let calls = total.count as f32;

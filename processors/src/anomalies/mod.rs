@@ -329,7 +329,8 @@ impl Anomalies {
         for window in ready {
             let (total, rows) = window.sums();
             let mut words = kept.judged.window(window.start, &total, &rows, &beside);
-            words.extend(kept.news.window(window.start, &total, &rows, &known.seen, &beside));
+            let judged = &kept.judged;
+            words.extend(kept.news.window(window.start, &total, &rows, (&known.seen, || judged.gone(&rows)), &beside));
             let subject = Subject::instance(kept.cluster.clone(), instance.clone());
             out.extend(said(&self.producer, &subject, &instance, window.start, words, record.appended));
         }

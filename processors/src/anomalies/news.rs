@@ -1,7 +1,8 @@
 //! Statements that a cluster did not have before, and that are felt at once. Windows of its instances enter; words leave about a digest
 //! that, within five minutes of its first window, takes much of an instance's response time, or takes long each time. What a cluster
-//! has is learnt for a day, since jobs of a night are not new; it is remembered by 4 bytes a digest, and those that were not asked
-//! for while thousands of others were are forgotten. Nothing of one alone: what somebody tries out once is nobody's business.
+//! has is learnt for a week, since jobs of a night or of a Sunday are not new; it is remembered by 4 bytes a digest, and those that were
+//! not asked for while thousands of others were are forgotten. Nothing of one alone: what somebody tries out once is nobody's
+//! business. Nothing of a statement that a deploy has put in the place of another one, and that takes about as much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +16,8 @@ use super::groups::{About, Groups, Holds, Now, Word};
 use super::instance::{Measured, WIDTH};
 use super::words;
 
-/// A day of a cluster, before anything of it is new.
-const LEARNS: i64 = 86_400;
+/// A week of a cluster, before anything of it is new.
+const LEARNS: i64 = 7 * 86_400;
 /// 5 min, thirty windows: who is slow later was not slow because it is new.
 const FIRST: i64 = 300;
 /// 1 h: longer than states of a partition lie apart, which are read again after a restart.
@@ -27,6 +28,8 @@ const MUCH: f32 = 0.1;
 const LOAD_LEAST_US: u64 = 1_000_000;
 /// A second for each call, of which somebody sees that it takes time.
 const LONG_US: f32 = 1_000_000.0;
+/// 1.6 times what has gone, as with a statement that takes longer: less is another text for the same work.
+const REPLACES: f32 = 1.6;
 /// Two windows.
 const HITS: u16 = 2;
 /// Six calm windows end it, and half an hour: then it is not new any more.
@@ -90,16 +93,19 @@ struct Slow {
     /// How many did, and how many in a row did not.
     hits: u16,
     calm: u16,
+    /// It has taken the place of others.
+    #[serde(default)]
+    replaces: bool,
 }
 
 impl News {
-    /// What there is to say after a window.
+    /// What there is to say after a window. `gone` is the share of the load of statements that are not asked for any more.
     pub(super) fn window(
         &mut self,
         start: i64,
         total: &Sums,
         rows: &[Measured<'_>],
-        seen: &Seen,
+        (seen, gone): (&Seen, impl Fn() -> f32),
         beside: &Beside<'_>,
     ) -> Vec<Word> {
         if seen.new.is_empty() && self.slow.is_empty() {
@@ -109,18 +115,23 @@ impl News {
             slow.calm += 1;
         }
         let mut holds = Holds::new();
+        let is_new = |digest| seen.new.get(digest).is_some_and(|first| start - first < FIRST);
         for row in rows {
             let share = row.sums.rt_sum_us as f32 / total.rt_sum_us.max(1) as f32;
             let mean_us = row.sums.rt_sum_us as f32 / row.sums.count.max(1) as f32;
-            let is_new = seen.new.get(&row.digest).is_some_and(|first| start - first < FIRST);
             let much = share >= MUCH && row.sums.rt_sum_us >= LOAD_LEAST_US;
-            if !(much || mean_us >= LONG_US && share >= SHARE_LEAST) || !(is_new || self.slow.contains_key(&row.digest))
+            if !(much || mean_us >= LONG_US && share >= SHARE_LEAST)
+                || !(is_new(&row.digest) || self.slow.contains_key(&row.digest))
             {
                 continue;
             }
             let slow = self.slow.entry(row.digest).or_insert(Slow { first: start, ..Slow::default() });
             (slow.hits, slow.calm) = (slow.hits.saturating_add(1), 0);
-            if slow.hits < HITS {
+            if slow.hits == HITS {
+                let new = rows.iter().filter(|row| is_new(&row.digest)).map(|row| row.sums.rt_sum_us).sum::<u64>();
+                slow.replaces = new as f32 / total.rt_sum_us.max(1) as f32 <= REPLACES * gone();
+            }
+            if slow.hits < HITS || slow.replaces {
                 continue;
             }
             let (digest, named) = (row.digest, (beside.instance, beside.names.text(row.digest)));
@@ -139,7 +150,7 @@ impl News {
             let stays = slow.calm < CALM && slow.hits <= LASTING;
             if !stays {
                 holds.remove(&key); // it has lasted, and is not new any more
-            } else if slow.hits >= HITS {
+            } else if slow.hits >= HITS && !slow.replaces {
                 holds.entry(key).or_insert(None); // calm, and not yet for long enough
             }
             stays
@@ -171,13 +182,14 @@ mod tests {
         news: News,
         start: i64,
         settings: Settings,
+        gone: f32,
     }
 
     impl Stage {
         /// A cluster that has been known for so long, with digest 1.
         fn known(seconds: i64) -> Self {
             let settings = Settings { notify_share: Some(0.5), ..Settings::default() };
-            let mut stage = Self { seen: Seen::default(), news: News::default(), start: START, settings };
+            let mut stage = Self { seen: Seen::default(), news: News::default(), start: START, settings, gone: 0.01 };
             assert_eq!(stage.windows(1, &[(1, 1_000, 5_000)]), []);
             stage.start += seconds;
             stage
@@ -197,7 +209,8 @@ mod tests {
                 self.start += WIDTH;
                 self.seen.window(self.start, rows.iter().map(|row| row.digest));
                 let beside = Beside { names: &(), settings: &self.settings, instance: "db1" };
-                words.extend(self.news.window(self.start, &total, &rows, &self.seen, &beside));
+                let known = (&self.seen, || self.gone);
+                words.extend(self.news.window(self.start, &total, &rows, known, &beside));
             }
             words
         }
@@ -243,6 +256,18 @@ mod tests {
         check(LEARNS, &[(10, &[OLD, (2, 100, 2_000)])]); // 4 % of the load, 2 ms each
         check(LEARNS, &[(10, &[(3, 1, 900), (2, 10, 20_000)])]); // of an idle instance
         check(LEARNS, &[(40, &[OLD, (2, 10, 2_000)]), (40, &[OLD, slow])]); // five minutes later
+    }
+
+    #[test]
+    fn what_takes_the_place_of_others_is_no_news_unless_it_takes_more() {
+        let words = |gone: f32, of: &[Digest]| {
+            let mut stage = Stage::known(LEARNS);
+            stage.gone = gone;
+            stage.windows(60, of).len()
+        };
+        let of_two = [OLD, (2, 100, 10_000), (3, 100, 10_000)]; // 14 % each
+        assert_eq!([words(0.2, &of_two), words(0.15, &of_two)], [0, 2]);
+        assert_eq!(words(0.2, &[OLD, (2, 100, 30_000)]), 1, "38 % are more");
     }
 
     #[test]

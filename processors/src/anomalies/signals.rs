@@ -21,7 +21,7 @@ const SIGNALS: usize = 6;
 /// A minute between two values of a counter, six samples: what it rose by over longer is no value of ten seconds.
 const RISE_MOST: f64 = 60.0;
 /// The values of a day.
-const OF_A_DAY: u16 = 8_640;
+const DAY_OF_VALUES: u16 = 8_640;
 /// In microseconds, as long as a value.
 const WIDTH_US: i64 = WIDTH * 1_000_000;
 
@@ -93,8 +93,8 @@ impl Signal {
         let mut bar = settings.bar(self.limits().factor);
         match self {
             Threads => bar.evidence += 3.0,
-            Processors | Files => bar.learns = bar.learns.max(OF_A_DAY),
-            Transactions | Lag | Connections => {}
+            _ if self.is_of_jobs() => bar.learns = bar.learns.max(DAY_OF_VALUES),
+            _ => {}
         }
         bar
     }
@@ -102,6 +102,11 @@ impl Signal {
     /// Whether less than usual is an event too: only of what clients ask for. Of the others less is better.
     const fn may_fall(self) -> bool {
         matches!(self, Transactions)
+    }
+
+    /// Whether backups and batch jobs move it more than anything else, and nobody need feel it.
+    const fn is_of_jobs(self) -> bool {
+        matches!(self, Processors | Files)
     }
 
     /// Whether it is a rise of counters.
@@ -183,26 +188,36 @@ struct One {
     /// The values of the ten seconds that are not over, added, and how many.
     sum: f64,
     count: u32,
+    /// The most that it has been for two values in a row without an event, as a logarithm; zero before.
+    most: f32,
+    /// The value before; an event is none.
+    before: Option<f32>,
 }
 
 /// A [`One`] in a snapshot: numbers by their bits, so that they come back as they were; hours as text, a third of the room of a list.
 #[derive(Serialize, Deserialize)]
-struct Saved(Series, String, Option<(u64, u64)>, u64, u32);
+struct Saved(Series, String, Option<(u64, u64)>, u64, u32, #[serde(default)] Option<(u32, Option<u32>)>);
 
 impl From<One> for Saved {
     fn from(one: One) -> Self {
         let last = one.last.map(|(value, per)| (value.to_bits(), per.to_bits()));
-        Self(one.series, one.hours.to_text(), last, one.sum.to_bits(), one.count)
+        let most = Some((one.most.to_bits(), one.before.map(f32::to_bits)));
+        Self(one.series, one.hours.to_text(), last, one.sum.to_bits(), one.count, most)
     }
 }
 
 impl From<Saved> for One {
-    fn from(Saved(series, hours, last, sum, count): Saved) -> Self {
+    fn from(Saved(series, hours, last, sum, count, most): Saved) -> Self {
         let last = last.map(|(value, per)| (f64::from_bits(value), f64::from_bits(per)));
         let number = f64::from_bits(sum);
         // A damaged sum would make a series of no numbers.
         let (sum, count) = if number.is_finite() { (number, count) } else { (0.0, 0) };
-        Self { series, hours: Hours::from_text(&hours), last, sum, count }
+        // Snapshots of before have none: they begin where the level is.
+        let (most, before) = most.map_or((series.level(), None), |(most, before)| {
+            let number = |bits| Some(f32::from_bits(bits)).filter(|number| number.is_finite());
+            (number(most).unwrap_or_else(|| series.level()), before.and_then(number))
+        });
+        Self { series, hours: Hours::from_text(&hours), last, sum, count, most, before }
     }
 }
 
@@ -227,19 +242,31 @@ impl One {
     fn close(&mut self, signal: Signal, start: i64, settings: &Settings) {
         let (sum, count) = (std::mem::take(&mut self.sum), std::mem::take(&mut self.count));
         if count == 0 {
+            self.before = None;
             let _: Verdict = self.series.pass();
             return;
         }
         let Limits { least, floor, .. } = signal.limits();
         let value = ((sum / f64::from(count)) as f32 + floor).ln();
-        let known = self.hours.knows(start, value);
+        let bar = signal.bar(settings);
+        let known = self.hours.knows(start, value) || self.is_of_a_job(signal, start, value, &bar);
         self.hours.add(start, value);
         let level = self.series.level();
         let counts = |by: f32| {
             let more = (level + by).exp() - level.exp();
             !known && more.abs() >= least && (by > 0.0 || signal.may_fall())
         };
-        let _: Verdict = self.series.observe(value, 1.0, &signal.bar(settings), counts);
+        let _: Verdict = self.series.observe(value, 1.0, &bar, counts);
+        let before = std::mem::replace(&mut self.before, Some(value).filter(|_| !self.series.is_unusual()));
+        if let Some((before, now)) = before.zip(self.before) {
+            self.most = self.most.max(before.min(now));
+        }
+    }
+
+    /// Who has not known an instance at this hour of the week does not know the jobs that it has then: they are taken to be like those
+    /// that are known, or somewhat larger. So what jobs move must be beyond the most of any hour, by half of the effect.
+    fn is_of_a_job(&self, signal: Signal, start: i64, value: f32, bar: &Bar) -> bool {
+        signal.is_of_jobs() && !self.hours.has(start) && value - self.most < bar.effect / 2.0
     }
 
     /// What was usual, and what is now.
@@ -416,6 +443,33 @@ mod tests {
         assert_eq!(take(500, 1.0, 310.0)[..2], [none, (1.0, 1)], "the clock was set back");
     }
 
+    /// Files of an instance that reads 100 times a second, 600 times in a job each night at two, and else what is said.
+    #[test]
+    fn until_a_week_is_known_files_must_be_more_than_in_any_job() {
+        const DAY: i64 = 86_400;
+        let (monday, mut signals, mut reads) = (1_699_833_600, Signals::default(), 0.0);
+        let mut told = Vec::new();
+        for window in 0..10 * DAY / 10 {
+            let (second, of_day) = (window * 10, window * 10 % DAY);
+            let (day, minute) = (second / DAY, of_day / 60);
+            let is_sunday = day % 7 == 6 && (240..360).contains(&minute);
+            let files = match (day, minute) {
+                (_, 120..150) => 600.0,
+                _ if is_sunday => 900.0,
+                // Ten times as many, in the first week, and in the second; and more than of any job in the first.
+                (3 | 8, 900..905) => 1_000.0,
+                (4, 900..905) => 2_000.0,
+                _ => 100.0,
+            };
+            reads += files * 10.0;
+            let mut reading = Reading { taken: Timestamp((monday + second + 5) * 1_000_000), ..Reading::default() };
+            reading.values[4] = Some((reads, (monday + second + 5) as f64));
+            let words = signals.sample(&host("h1"), &reading, &Settings::default(), "db1").1;
+            told.extend(words.iter().filter(|word| word.state == AlertState::Firing).map(|word| word.since - monday));
+        }
+        assert_eq!(told, [4 * DAY + 54_000, 8 * DAY + 54_000]);
+    }
+
     #[test]
     fn what_is_saved_comes_back_to_the_bit_in_a_kilobyte_a_series() {
         let mut stage = Stage::default();
@@ -424,5 +478,14 @@ mod tests {
         let text = serde_json::to_string(&stage.0).expect("writes");
         assert!(text.len() <= SIGNALS * 1_024, "{} bytes: {text}", text.len());
         assert_eq!(serde_json::from_str::<Signals>(&text).expect("reads"), stage.0);
+        // One of before, without the most of any hour.
+        let mut before = serde_json::to_value(&stage.0).expect("writes");
+        let each = before["each"].as_array_mut().expect("a list");
+        for one in each {
+            one.as_array_mut().expect("a list").pop();
+        }
+        let read: Signals = serde_json::from_value(before).expect("reads");
+        assert!(read.each.iter().zip(&stage.0.each).all(|(read, one)| read.series == one.series));
+        assert_eq!((read.each[1].most, read.each[1].before), (read.each[1].series.level(), None));
     }
 }

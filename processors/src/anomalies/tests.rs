@@ -5,6 +5,7 @@
 mod daily;
 mod life;
 mod numbers;
+mod proof;
 mod quality;
 mod site;
 mod traffic;

@@ -24,13 +24,17 @@ pub(super) struct Numbers {
     commits: f64,
     files: f64,
     busy: f64,
+    /// How much larger the job of a Sunday is than that of a night.
+    weekly: f64,
     /// This number is so many times as much, or so much more where it is usually none, from then until then.
     pub(super) event: Option<(usize, f64, i64, i64)>,
 }
 
 impl Numbers {
     pub(super) fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed ^ 0x5eed), drift: [0.0; 6], commits: 0.0, files: 0.0, busy: 0.0, event: None }
+        let weekly = Dice::new(seed ^ 0xba_c409).factor(0.5, 2.5);
+        let dice = Dice::new(seed ^ 0x5eed);
+        Self { dice, drift: [0.0; 6], commits: 0.0, files: 0.0, busy: 0.0, weekly, event: None }
     }
 
     pub(super) fn host() -> HostId {
@@ -84,7 +88,8 @@ impl Numbers {
             if nightly || weekly { 4.0 } else { 0.1 },
             0.05 + 0.2 * rhythm + if nightly || weekly { 0.15 } else { 0.0 },
             (60.0 + 120.0 * rhythm) * flush
-                + if nightly || weekly { 500.0 } else { 0.0 }
+                + if nightly { 500.0 } else { 0.0 }
+                + if weekly { 500.0 * self.weekly } else { 0.0 }
                 + if hourly { 80.0 } else { 0.0 },
             (80.0 + 60.0 * rhythm) * if deploy { 1.3 } else { 1.0 },
         ];

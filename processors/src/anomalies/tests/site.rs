@@ -9,6 +9,7 @@ use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::Finding;
 use millrace_schemas::topics::journal::{Fact, ProcessChanged};
 
+use super::super::news::{News, Seen};
 use super::super::signals::{Reading, Signals};
 use super::super::{Beside, Gate, Instance, Measured, Names, Settings, Sums, said, seconds};
 use super::numbers::Numbers;
@@ -16,6 +17,8 @@ use crate::fold::{Fold, Saved};
 
 pub(super) struct Site {
     pub(super) instance: Instance,
+    seen: Seen,
+    news: News,
     pub(super) signals: Signals,
     pub(super) gate: Fold<Gate>,
     settings: Settings,
@@ -34,7 +37,8 @@ pub(super) fn db1() -> InstanceId {
 impl Site {
     pub(super) fn new(settings: Settings) -> Self {
         let gate = Fold::new(Gate { settings: settings.clone() }, 0);
-        Self { instance: Instance::default(), signals: Signals::default(), gate, settings, offset: 0, pid: 1 }
+        let (instance, signals) = (Instance::default(), Signals::default());
+        Self { instance, seen: Seen::default(), news: News::default(), signals, gate, settings, offset: 0, pid: 1 }
     }
 
     /// A closed window; what is found is told 12 s after its start, as the processor of windows closes it.
@@ -46,7 +50,10 @@ impl Site {
         names: &dyn Names,
     ) -> Vec<Finding> {
         let beside = Beside { names, settings: &self.settings, instance: "db1" };
-        let words = self.instance.window(start, total, rows, &beside);
+        self.seen.window(start, rows.iter().map(|row| row.digest));
+        let mut words = self.instance.window(start, total, rows, &beside);
+        let known = (&self.seen, || self.instance.gone(rows));
+        words.extend(self.news.window(start, total, rows, known, &beside));
         let subject = Subject::instance(cluster(), db1());
         let said = said("anomalies.windows.1/windows/0", &subject, &db1(), start, words, seconds(start + 12));
         said.into_iter().flat_map(|record| self.append(record, start + 12)).collect()
@@ -103,14 +110,15 @@ impl Site {
 
     /// Both states, as they are stored.
     pub(super) fn save(&self) -> (Vec<u8>, Vec<Saved>) {
-        (serde_json::to_vec(&(&self.instance, &self.signals)).expect("writes"), self.gate.save())
+        let windows = serde_json::to_vec(&(&self.instance, &self.seen, &self.news, &self.signals));
+        (windows.expect("writes"), self.gate.save())
     }
 
     /// Another process takes them up.
     pub(super) fn restored(&self) -> Self {
         let (instance, gate) = self.save();
         let mut other = Self::new(self.settings.clone());
-        (other.instance, other.signals) = serde_json::from_slice(&instance).expect("reads");
+        (other.instance, other.seen, other.news, other.signals) = serde_json::from_slice(&instance).expect("reads");
         other.gate.restore(&gate).expect("reads");
         Self { offset: self.offset, pid: self.pid, ..other }
     }

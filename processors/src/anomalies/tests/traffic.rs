@@ -36,7 +36,7 @@ impl Dice {
     }
 
     /// Evenly on a scale of factors.
-    fn factor(&mut self, from: f64, to: f64) -> f64 {
+    pub(in crate::anomalies) fn factor(&mut self, from: f64, to: f64) -> f64 {
         (from.ln() + (to / from).ln() * self.even()).exp()
     }
 
@@ -188,6 +188,32 @@ impl Traffic {
         felt.map(|one| one.id).collect()
     }
 
+    /// A statement that never was: it takes that share of the load of now. `time_us` is what a call of it takes.
+    pub(in crate::anomalies) fn adds(&mut self, share: f64, time_us: f64) -> DigestId {
+        let busy = Self::rhythm(self.start);
+        let now = |one: &Statement| match one.job {
+            Some(job) => {
+                if JOBS[job].runs(self.start) {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            None => busy,
+        };
+        let mean = |one: &Statement| one.time_us * (one.sigma * one.sigma / 2.0).exp();
+        let load: f64 = self.statements.iter().map(|one| one.rate * now(one) * mean(one)).sum();
+        let one = Statement { time_us, born: self.start, ..self.statement(1.0, None) };
+        let rate = load * share / (1.0 - share) / mean(&one) / busy;
+        self.statements.push(Statement { rate, ..one });
+        self.statements.last().map_or(DigestId::OTHER, |one| one.id)
+    }
+
+    /// It is not asked for any more.
+    pub(in crate::anomalies) fn drops(&mut self, id: DigestId) {
+        self.statements.retain(|one| one.id != id);
+    }
+
     /// The next window. `rows` takes its digests.
     pub(in crate::anomalies) fn window(&mut self, rows: &mut Vec<Measured<'static>>) -> (i64, Sums, Told) {
         let start = self.start;
@@ -239,7 +265,10 @@ impl Traffic {
             for at in 0..self.statements.len() {
                 let (dice, job) = (self.dice.even(), self.statements[at].job);
                 if dice < 0.03 && job.is_none() {
-                    self.statements[at] = self.statement(self.statements[at].rate, None);
+                    // Another text for the same work.
+                    let Statement { rate, time_us, sigma, .. } = self.statements[at];
+                    let time_us = time_us * self.dice.factor(0.75, 1.33);
+                    self.statements[at] = Statement { time_us, sigma, ..self.statement(rate, None) };
                 } else if dice < 0.08 {
                     let (time, rate) = (self.dice.factor(0.75, 1.33), self.dice.factor(0.7, 1.4));
                     self.statements[at].time_us *= time;
