@@ -179,14 +179,12 @@ impl Tested {
 #[cfg(test)]
 mod tests {
     use millrace_schemas::event::Subject;
-    use millrace_schemas::ids::{DigestId, EventId, InstanceId};
+    use millrace_schemas::ids::{EventId, InstanceId};
     use millrace_schemas::marks::Sequence;
     use millrace_schemas::record::{Bytes, Headers};
-    use millrace_schemas::sketch::Sketch;
     use millrace_schemas::topics::alerts::AlertState;
     use millrace_schemas::topics::journal::Load;
-    use millrace_schemas::topics::queries::Row;
-    use millrace_schemas::topics::windows::{TOTAL, Window, encode};
+    use millrace_schemas::topics::windows::encode;
     use millrace_schemas::topics::{Topic, examples};
 
     use super::*;
@@ -198,29 +196,6 @@ mod tests {
     }
 
     fn window(number: i64, us: u64) -> Record {
-        let mut rt_last = Sketch::new();
-        rt_last.add_n(us, 500);
-        let like = examples::rows().remove(0);
-        let row = |digest| Row {
-            second: START + number * 10,
-            instance: InstanceId::parse("db1").expect("legal"),
-            schema: String::new(),
-            user: "app".to_owned(),
-            digest,
-            count: 500,
-            errors: 0,
-            rt_sum_us: us * 500,
-            rt_min_us: us,
-            rt_max_us: us,
-            rt_last: rt_last.clone(),
-            ..like.clone()
-        };
-        let rows = [TOTAL, DigestId([3; 16])].map(|digest| Window {
-            width_seconds: 10,
-            revision: 2,
-            closed: true,
-            row: row(digest),
-        });
         Record {
             topic: Topic::Windows,
             partition: 0,
@@ -228,7 +203,7 @@ mod tests {
             appended: at(START + number * 10 + 12),
             key: "db1".to_owned(),
             headers: Headers::from([("cluster".to_owned(), "c1".to_owned())]),
-            value: Some(Bytes::from(encode(&rows).expect("encodes"))),
+            value: Some(Bytes::from(encode(&examples::window(START + number * 10, 500, us, true)).expect("encodes"))),
         }
     }
 

@@ -11,12 +11,10 @@ use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, HostId, InstanceId};
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{Bytes, Headers, NewRecord};
-use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
-use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::samples::{Sample, Taken};
-use millrace_schemas::topics::windows::{FINAL, TOTAL, Window, encode};
+use millrace_schemas::topics::windows::{FINAL, encode};
 use millrace_schemas::topics::{Topic, examples};
 use serde_json::Value;
 
@@ -62,25 +60,7 @@ fn sample(number: i64) -> NewRecord {
 fn window(number: i64, closed: bool) -> NewRecord {
     let us = if is_bad(number) { 8_000 } else { 2_000 };
     let count = if closed { 500 } else { 250 };
-    let mut rt_last = Sketch::new();
-    rt_last.add_n(us, count);
-    let like = examples::rows().remove(0);
-    let row = |digest| Row {
-        second: START + number * 10,
-        instance: InstanceId::parse("db1").expect("legal"),
-        schema: String::new(),
-        user: "app".to_owned(),
-        digest,
-        count,
-        errors: 0,
-        rt_sum_us: us * count,
-        rt_min_us: us,
-        rt_max_us: us,
-        rt_last: rt_last.clone(),
-        ..like.clone()
-    };
-    let windows =
-        [TOTAL, DigestId([3; 16])].map(|digest| Window { width_seconds: 10, revision: 2, closed, row: row(digest) });
+    let windows = examples::window(START + number * 10, count, us, closed);
     let headers = Headers::from([("cluster".to_owned(), "c1".to_owned()), (FINAL.to_owned(), closed.to_string())]);
     NewRecord {
         topic: Topic::Windows,

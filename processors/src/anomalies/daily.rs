@@ -23,8 +23,8 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 const GATHERS: Duration = Duration::from_mins(2);
 /// 10,000 clusters, each of which says 20 findings at most: some megabytes, once a day.
 const CLUSTERS: usize = 10_000;
-/// 20 findings: more nobody reads in one message, and the console has all.
-const LISTED: usize = 20;
+/// 20 findings, the worst, of a cluster and of the fleet: more nobody reads in one message, and the console has all.
+pub(super) const LISTED: usize = 20;
 /// 140 characters of each: what, since when and by how much; a chat shows the message whole.
 const EACH: usize = 140;
 

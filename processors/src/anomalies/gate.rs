@@ -15,7 +15,7 @@ use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, Silence, U
 use millrace_schemas::topics::journal::{Fact, Heartbeat, Load};
 use serde::{Deserialize, Serialize};
 
-use super::daily::worst_first;
+use super::daily::{LISTED, worst_first};
 use super::peers::{Odd, Peers};
 use super::{ANOMALY, Settings, seconds};
 use crate::fold::{Out, Processor};
@@ -28,8 +28,6 @@ pub(super) const MEMBERS: usize = 64;
 const HELD_MOST: usize = 500;
 /// 1,000 silences, as many as alerts remember.
 const SILENCES: usize = 1_000;
-/// 20 of a cluster in the summary of a day, the worst.
-const OF_A_DAY: usize = 20;
 /// 40 min: what is unusual is usual after 30; who has not said that it is over by then, says nothing any more.
 const UNHEARD: Duration = Duration::from_mins(40);
 
@@ -309,7 +307,7 @@ impl Day {
         self.count += 1;
         self.findings.push(finding.clone());
         worst_first(&mut self.findings);
-        self.findings.truncate(OF_A_DAY);
+        self.findings.truncate(LISTED);
     }
 }
 

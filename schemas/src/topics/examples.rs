@@ -22,7 +22,7 @@ use super::queries::{self, Row, Source};
 use super::routes::{Route, Routing};
 use super::samples::{Sample, Taken};
 use super::slow_queries::{Slow, SlowQuery};
-use super::windows::{self, Window};
+use super::windows::{self, TOTAL, Window};
 use crate::cluster::{ClusterSpec, Member, Mode, Process};
 use crate::flavour::Flavour;
 use crate::gtid::GtidSet;
@@ -486,4 +486,24 @@ pub fn rows() -> Vec<Row> {
 pub fn windows() -> Vec<Window> {
     let window = |row, closed| Window { width_seconds: 10, revision: 3, closed, row };
     rows().into_iter().zip([false, true]).map(|(row, closed)| window(row, closed)).collect()
+}
+
+/// A window of `db1` that begins at `second`: so many statements of one digest, each of so many microseconds, and their total.
+pub fn window(second: i64, count: u64, us: u64, closed: bool) -> [Window; 2] {
+    let mut rt_last = Sketch::new();
+    rt_last.add_n(us, count);
+    let row = Row {
+        second,
+        schema: String::new(),
+        digest: DigestId([3; 16]),
+        count,
+        errors: 0,
+        rt_sum_us: us * count,
+        rt_min_us: us,
+        rt_max_us: us,
+        rt_last,
+        ..rows().remove(0)
+    };
+    let total = Row { digest: TOTAL, ..row.clone() };
+    [total, row].map(|row| Window { width_seconds: 10, revision: 2, closed, row })
 }
