@@ -7,6 +7,7 @@ mod others;
 mod real_kafka;
 mod receiver;
 mod restarts;
+mod unusual;
 
 use std::collections::BTreeMap;
 use std::path::Path;
