@@ -13,7 +13,7 @@ use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{
-    Alert, AlertState, Finding, Notice, Severity, Silence, Told, WATCHDOG, Word, fingerprint, test_labels,
+    Alert, AlertState, Finding, Notice, Severity, Silence, WATCHDOG, Word, fingerprint, test_labels,
 };
 use millrace_schemas::topics::journal::{Fact, tick_cluster};
 use serde::{Deserialize, Serialize};
@@ -268,11 +268,6 @@ fn repeats(rule: &str, severity: Severity, settings: &Settings) -> Option<Durati
         Severity::Warning => Some(settings.repeat_warning),
         Severity::Info => None,
     }
-}
-
-/// What is told loudest.
-fn is_told(alert: &Alert, told: Told) -> Alert {
-    Alert { told: Some(told), ..alert.clone() }
 }
 
 #[cfg(test)]

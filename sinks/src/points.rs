@@ -17,7 +17,7 @@ use millrace_schemas::metrics::{DIGEST_INFO, DIGEST_TABLES, Metric};
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::Notice;
+use millrace_schemas::topics::alerts::{Alert, AlertState, Notice};
 use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::journal::Fact;
@@ -105,7 +105,12 @@ impl Points {
                 Err(error) => return Err(error),
             }),
             Topic::Digests => self.digest(record),
-            Topic::Alerts => Ok(alerts::points(&Event::<Notice>::from_record(record)?, record.appended)),
+            Topic::Alerts => {
+                let event = Event::<Notice>::from_record(record)?;
+                let ended = ended_before(&event).map(|ended| alerts::points(&ended, record.appended));
+                let points = alerts::points(&event, record.appended);
+                Ok(ended.into_iter().flatten().chain(points).collect())
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -139,6 +144,14 @@ impl Points {
         }
         Ok(points)
     }
+}
+
+/// An alert whose severity changed goes on in another series; the one that it had is over, and would fire for ever otherwise.
+fn ended_before(event: &Event<Notice>) -> Option<Event<Notice>> {
+    let Notice::Alert(alert) = &event.payload;
+    let severity = alert.severity_before?;
+    let ended = Alert { severity, state: AlertState::Resolved, quiet: None, ..alert.clone() };
+    Some(Event { payload: Notice::Alert(ended), ..event.clone() })
 }
 
 /// What digests are.
@@ -239,3 +252,7 @@ fn place<'a>(cluster: &'a ClusterId, instance: &'a InstanceId, host: &'a HostId)
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[path = "severity_tests.rs"]
+mod severity_tests;

@@ -192,6 +192,7 @@ fn message(channel: &str, from: &str, state: AlertState, began: Timestamp) -> Ev
         instance: None,
         labels: BTreeMap::new(),
         severity: Severity::Info,
+        severity_before: None,
         state,
         starts_at: began,
         ends_at: resolved.then(now),

@@ -89,6 +89,7 @@ fn alert_of(cluster: &str, rule: &str, told: Option<Told>, severity: Severity) -
         instance: Some(instance.clone()),
         labels: BTreeMap::new(),
         severity,
+        severity_before: None,
         state: if resolved { AlertState::Resolved } else { AlertState::Firing },
         starts_at: at - Duration::from_secs(5),
         ends_at: resolved.then_some(at),

@@ -8,7 +8,7 @@ use millrace_schemas::topics::alerts::{Alert, AlertState, Finding, Hidden, Quiet
 use serde::{Deserialize, Serialize};
 
 use super::causes::can_follow;
-use super::{Settings, is_told, repeats};
+use super::{Settings, repeats};
 
 /// 3 s: what can follow from another alert waits for it so long. Deciders know of a dead primary within two heartbeats.
 const CAUSE_WITHIN: Duration = Duration::from_secs(3);
@@ -162,8 +162,9 @@ impl Life {
         } else if self.said.as_ref() == Some(&self.now) {
             return None;
         }
-        self.said = Some(self.now.clone());
-        Some(told.map_or_else(|| self.now.clone(), |told| is_told(&self.now, told)))
+        let before = self.said.replace(self.now.clone()).map(|said| said.severity);
+        let severity_before = before.filter(|before| *before != self.now.severity);
+        Some(Alert { told, severity_before, ..self.now.clone() })
     }
 
     /// When people are told of it next, as far as is known now, and why.
@@ -204,6 +205,7 @@ fn alert(finding: &Finding, acknowledged_by: Option<String>) -> Alert {
         instance: finding.instance.clone(),
         labels: finding.labels.clone(),
         severity: finding.severity,
+        severity_before: None,
         state: AlertState::Firing,
         starts_at: finding.since,
         ends_at: None,

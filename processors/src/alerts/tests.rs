@@ -4,7 +4,7 @@ use millrace_schemas::ids::InstanceId;
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::record::{Headers, NewRecord, Record};
 use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Quiet, fingerprint};
+use millrace_schemas::topics::alerts::{Quiet, Told, fingerprint};
 
 use super::*;
 use crate::fold::Fold;
@@ -182,6 +182,39 @@ fn whoever_takes_an_alert_is_left_alone_until_it_gets_worse_or_is_over() {
     assert_eq!(out.iter().map(short).collect::<Vec<_>>(), [said("ErrorsHigh", Told::Acknowledged)], "another one");
     assert_eq!(journal.put("operator/ops", Fact::AlertWord(word)).len(), 0, "and no news the second time");
     assert_eq!(journal.ends("ErrorsHigh", Some("db1")), [said("ErrorsHigh", Told::Resolved)]);
+}
+
+/// The severities of a record: as it is, and as it was by the word before, where that is another one.
+fn severities(record: &NewRecord) -> (Severity, Option<Severity>) {
+    let event = Event::<Notice>::from_json(record.value.as_deref().expect("an alert"), false).expect("readable");
+    let Notice::Alert(alert) = event.payload;
+    (alert.severity, alert.severity_before)
+}
+
+#[test]
+fn the_first_word_with_another_severity_says_the_one_before_also_after_a_restart() {
+    let mut journal = Journal::new();
+    let mut all = Vec::new();
+    for severity in [Severity::Warning, Severity::Critical, Severity::Critical, Severity::Info, Severity::Warning] {
+        let fact = finding("ErrorsHigh", Some("db1"), severity, AlertState::Firing, journal.seconds);
+        all.extend(journal.put("rules.1/samples/0", fact).iter().map(severities));
+        let saved = journal.fold.save();
+        journal.fold = Fold::new(Alerts::default(), 0);
+        journal.fold.restore(&saved).expect("as it was saved");
+    }
+    journal.seconds += 12 * HOUR;
+    all.extend(journal.put("ticker/p1", Fact::Tick {}).iter().map(severities));
+    let over = finding("ErrorsHigh", Some("db1"), Severity::Critical, AlertState::Resolved, journal.seconds);
+    all.extend(journal.put("rules.1/samples/0", over).iter().map(severities));
+    let expected = [
+        (Severity::Warning, None),
+        (Severity::Critical, Some(Severity::Warning)),
+        (Severity::Info, Some(Severity::Critical)),
+        (Severity::Warning, Some(Severity::Info)),
+        (Severity::Warning, None),
+        (Severity::Warning, None),
+    ];
+    assert_eq!(all, expected);
 }
 
 #[test]

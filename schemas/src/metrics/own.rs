@@ -106,7 +106,7 @@ catalogue! {
     CHANNEL_PASSED: Counter, "millrace_channel" "passed_over_total", "alerts", ["channel"], "sinks", "States of alerts that a channel was not told of, because they had waited for an hour and a newer state of the same alert was there.";
     CHANNEL_DEAD: Counter, "millrace_channel" "dead_total", "alerts", ["channel"], "sinks", "Alerts that a channel refused for ever or did not take within a day; they went to the topic dead.";
     CHANNEL_OLDEST: Gauge, "millrace_channel" "oldest_seconds", "seconds", ["channel"], "sinks", "How old the oldest alert is that a channel has not taken yet, from its append time; 0 while none waits.";
-    ALERT_FIRING: Gauge, "millrace_alert" "firing", "boolean", ["cluster", "instance", "alertname", "severity"], "alerts", "In stores, at each word about an alert: 1 while it fires, 0 when it is over; the watchdog has none.";
+    ALERT_FIRING: Gauge, "millrace_alert" "firing", "boolean", ["cluster", "instance", "alertname", "severity"], "alerts", "In stores, at each word about an alert: 1 while it fires, 0 when it is over or goes on with another severity; the watchdog has none.";
     ALERT_QUIET: Gauge, "millrace_alert" "quiet", "boolean", ["cluster", "instance", "alertname", "severity"], "alerts", "In stores, beside `millrace_alert_firing`: 1 where nobody is told of it, because it follows from another one, is silenced, or is only shown.";
     PROCESS_MEMORY: Gauge, "process" "resident_memory_bytes", "bytes", [], "process", "Resident memory of this process.";
     SERIES: Gauge, "millrace_series" "sampled", "series", ["cluster", "instance", "host"], "collectors", "Series in the last sample of an instance's numbers.";

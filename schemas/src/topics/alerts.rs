@@ -174,6 +174,9 @@ pub struct Alert {
     pub labels: BTreeMap<String, String>,
     /// How bad.
     pub severity: Severity,
+    /// How bad it was by the word before, in the first word with another severity: series are kept by severity, and that one ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity_before: Option<Severity>,
     /// Firing or resolved.
     pub state: AlertState,
     /// When it began: append time of the fact that did it.

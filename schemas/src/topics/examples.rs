@@ -349,6 +349,7 @@ pub fn notices() -> Vec<Notice> {
         instance: Some(instance("db1")),
         labels: [].into(),
         severity: Severity::Critical,
+        severity_before: None,
         state: AlertState::Firing,
         starts_at: AT,
         ends_at: None,

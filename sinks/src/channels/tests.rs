@@ -30,6 +30,7 @@ fn event(cluster: &str, instance: &str, told: Told) -> Event<Notice> {
         instance: Some(instance.clone()),
         labels: [("mountpoint".to_owned(), "/var/lib/mysql".to_owned())].into(),
         severity: Severity::Critical,
+        severity_before: None,
         state: if resolved { AlertState::Resolved } else { AlertState::Firing },
         starts_at: BEGAN,
         ends_at: resolved.then_some(OVER),

@@ -80,7 +80,7 @@ fn alerts() -> Vec<Panel> {
             "Alerts of the time that is shown",
             Unit::Count,
             "Each alert of which something was said: whether it fires by the last word, whether people are told, and how often it was said to fire. \
-             Yes under Fires is what to work on; many words with No at the end is an alert that comes and goes. An alert whose severity changed has a row for each.",
+             Yes under Fires is what to work on; many words with No at the end is an alert that comes and goes. An alert whose severity changed has a row for each, and fires in one of them.",
             vec![
                 last("millrace_alert_firing").by(by).called("Fires").unit(Unit::Flag),
                 last("millrace_alert_quiet").by(by).called("Told to nobody").unit(Unit::Flag),

@@ -18,6 +18,7 @@ fn one(offset: u64, name: &str, state: AlertState, second: i64, now: Instant) ->
         instance: None,
         labels: BTreeMap::new(),
         severity: Severity::Warning,
+        severity_before: None,
         state,
         starts_at: appended,
         ends_at: None,
