@@ -2,12 +2,14 @@
 //! dashboards know, whatever the dialect calls them. What the catalogue does not have is left out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use millrace_mysql::keys::Key;
 use millrace_mysql::numbers::Numbers;
 use millrace_mysql::status::{Channel, replica::Receiver};
 use millrace_schemas::metrics::{
-    DEADLOCKS, KEY_USED, Metric, OLDEST_TRANSACTION, REPLICATION, THREAD_STATES, VARIABLES, named, series, status_place,
+    DEADLOCKS, KEY_USED, Metric, OLDEST_TRANSACTION, REPLICA_LAG, REPLICATION, THREAD_STATES, VARIABLES, named, series,
+    status_place,
 };
 
 /// Numbers by the text of their series.
@@ -71,6 +73,15 @@ pub fn add_channels(values: &mut Values, channels: &[Channel]) {
                 values.insert(series::text(metric, &[&channel.name, &channel.name]), value);
             }
         }
+    }
+}
+
+/// Adds how far a replica is behind: `by_row`, where that is known, else what it says itself, of its slowest channel.
+pub fn add_lag(values: &mut Values, channels: &[Channel], by_row: Option<Duration>) {
+    let own = || channels.iter().filter_map(|channel| channel.seconds_behind).max();
+    let lag = by_row.map(|lag| lag.as_secs_f64()).or_else(|| own().map(|seconds| seconds as f64));
+    if let Some(lag) = lag.filter(|_| !channels.is_empty()) {
+        values.insert(series::text(&REPLICA_LAG, &[]), lag);
     }
 }
 
@@ -171,6 +182,23 @@ mod tests {
     fn every_number_of_a_channel_that_the_catalogue_has_is_taken() {
         let full = Channel { seconds_behind: Some(1), relay_position: Some(("r".to_owned(), 1)), ..channel() };
         assert!(REPLICATION.iter().all(|metric| of_channel(&full, metric).is_some()));
+    }
+
+    #[test]
+    fn a_replica_s_lag_is_that_of_its_row_or_of_its_slowest_channel() {
+        let channels = |behind: &[Option<u64>]| -> Vec<Channel> {
+            behind.iter().map(|seconds| Channel { seconds_behind: *seconds, ..channel() }).collect()
+        };
+        let check = |behind: &[Option<u64>], row: Option<u64>, expected: Option<f64>| {
+            let mut values = Values::new();
+            add_lag(&mut values, &channels(behind), row.map(Duration::from_millis));
+            assert_eq!(values.get("millrace_replica_lag_seconds").copied(), expected, "{behind:?}, {row:?}");
+        };
+        check(&[Some(3)], Some(1_500), Some(1.5));
+        check(&[Some(3), None, Some(40)], None, Some(40.0));
+        check(&[None], Some(90_000), Some(90.0));
+        check(&[None], None, None);
+        check(&[], Some(1_500), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Rules over real servers, from the agent to the journal: a replica with as many connections as it has room for, and one whose
-//! applier was stopped. Both are found, with the number that was judged, and are over when they are over.
+//! Rules over real servers, from the agent to the journal: a replica that is only watched, with as many connections as it has room for,
+//! whose applier was stopped, and which is behind. Each is found, with the number that was judged, and is over when it is over.
 
 use std::time::Instant;
 
@@ -18,9 +18,11 @@ const MOST: f64 = 24.0;
 /// 18 of 24 and the agent's are more than the 70 % of the rule, and few enough that the agent still comes in.
 const HELD: usize = 18;
 
-/// The shipped rules with less patience than people have, so that the test needs not wait as they do.
+/// The shipped rules with less patience than people have, so that the test needs not wait as they do. A replica that has nothing to do
+/// is less than 1 s behind.
 const RULES: &str = "[[rule]]\nname = \"ConnectionsHigh\"\nabove = 0.7\nclear = 0.6\nfor = \"0s\"\n\
-                     [[rule]]\nname = \"ReplicationStopped\"\nfor = \"3s\"\n";
+                     [[rule]]\nname = \"ReplicationStopped\"\nfor = \"3s\"\n\
+                     [[rule]]\nname = \"LagHigh\"\nabove = 3\nclear = 2\nfor = \"0s\"\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_real_servers_is_found_and_over() {
@@ -42,6 +44,18 @@ async fn what_is_wrong_with_real_servers_is_found_and_over() {
         replica.run(&[&stop.replace("STOP", "START")]).await;
         let over = until(&beside, "ReplicationStopped", AlertState::Resolved).await;
         assert_eq!((over.fingerprint, over.since, over.value), (stopped.fingerprint, stopped.since, Some(1.0)));
+
+        // What the primary wrote waits for a lock: the replica runs, and is behind by its own word. Nobody writes heartbeat rows here.
+        let mut lock = replica.session().await;
+        lock.execute("FLUSH TABLES WITH READ LOCK").await.expect("it may");
+        cluster.primary.run(&["CREATE DATABASE behind"]).await;
+        let behind = until(&beside, "LagHigh", AlertState::Firing).await;
+        assert!(behind.value.is_some_and(|seconds| seconds > 3.0), "{flavour}: {behind:?}");
+        lock.execute("UNLOCK TABLES").await.expect("it may");
+        lock.close().await;
+        let over = until(&beside, "LagHigh", AlertState::Resolved).await;
+        assert_eq!((over.fingerprint, over.since), (behind.fingerprint, behind.since), "{flavour}");
+        assert!(over.value.is_some_and(|seconds| seconds <= 2.0), "{flavour}: {over:?}");
 
         let mut sessions = Vec::new();
         for _ in 0..HELD {

@@ -174,7 +174,7 @@ mod tests {
     fn rules_become_promql() {
         let file = prometheus(&Rules::shipped());
         for expected in [
-            "  - alert: LagHigh\n    expr: \"millrace_replica_delay_seconds > 300\"\n    for: 60s\n    labels:\n      severity: critical\n",
+            "  - alert: LagHigh\n    expr: \"millrace_replica_lag_seconds > 300\"\n    for: 60s\n    labels:\n      severity: critical\n",
             "expr: \"mysql_global_status_threads_connected / on (cluster, instance, host) mysql_global_variables_max_connections > 0.8\"",
             "summary: \"{{ $value | humanizePercentage }} of the connections of {{ $labels.instance }} are in use\"",
             "expr: \"mysql_global_status_threads_running / on (host) group_left () millrace_host_cores > 4 and mysql_global_status_threads_running >= 32\"",

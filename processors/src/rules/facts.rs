@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use millrace_schemas::ids::{HostId, InstanceId};
 use millrace_schemas::metrics::{
     CANARY_SECONDS, CONNECTIONS, DEADLOCKS, ERRANT, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, KEY_USED, LOAD_ERRORS,
-    LOAD_P50, LOAD_P99, LOAD_QUERIES, Metric, OLDEST_TRANSACTION, PROMOTABLE, REPLICA_DELAY, REPLICA_RUNNING,
-    SEMI_SYNC_ACTIVE, SERIES_LEFT_OUT, SLOW_BROKEN, THREADS_RUNNING, UNDECIDED, WIRE_KERNEL_DROPS,
+    LOAD_P50, LOAD_P99, LOAD_QUERIES, Metric, OLDEST_TRANSACTION, PROMOTABLE, REPLICA_DELAY, REPLICA_LAG,
+    REPLICA_RUNNING, SEMI_SYNC_ACTIVE, SERIES_LEFT_OUT, SLOW_BROKEN, THREADS_RUNNING, UNDECIDED, WIRE_KERNEL_DROPS,
     WIRE_KERNEL_RECEIVED, WRONGLY_OPEN,
 };
 use millrace_schemas::topics::journal::{Canary, Heartbeat, Load};
@@ -39,6 +39,7 @@ pub(super) const SAMPLED: &[&Metric] = &[
     &CONNECTIONS,
     &HOST_LOAD,
     &SERIES_LEFT_OUT,
+    &REPLICA_LAG,
     &OLDEST_TRANSACTION,
     &DEADLOCKS,
     &KEY_USED,
@@ -86,6 +87,17 @@ pub(super) fn of_sample(instance: &InstanceId, sample: &Sample) -> Numbers {
         values: values.map(|(series, value)| (series.clone(), *value)).collect(),
         ..Numbers::of(instance)
     }
+}
+
+/// Metrics that a server is known not to have now: it was asked, and replicates from nobody. A sample without its last series, or
+/// of a server that did not answer, says nothing of that.
+pub(super) fn over_in(sample: &Sample) -> &'static [&'static str] {
+    let has = |table: &str| {
+        let mut from = sample.values.range(table.to_owned()..);
+        from.next().is_some_and(|(series, _)| series.starts_with(table))
+    };
+    let asked = sample.left_out == 0 && has("mysql_global_status_");
+    if asked && !has("mysql_slave_status_") { &[REPLICA_LAG.name] } else { &[] }
 }
 
 /// A heartbeat's own. A server that cannot be asked has no numbers but that.

@@ -128,7 +128,7 @@ impl Processor for Sampled {
         let at = Moment { cluster, now: event.appended, cause: Some(event.id) };
         let numbers = facts::of_sample(instance, sample);
         self.0.spoke(&mut state.judged, &numbers, at, out);
-        self.0.take(&mut state.judged, &numbers, &[], at, out);
+        self.0.take(&mut state.judged, &numbers, facts::over_in(sample), at, out);
     }
 
     fn wake(&self, state: &SampledState) -> Option<Timestamp> {

@@ -68,6 +68,7 @@ catalogue! {
     INSTANCE_UP: Gauge, "mysql" "up", "boolean", ["cluster", "instance", "host"], "collectors", "1 when the agent could ask the server in the last heartbeat.";
     INSTANCE_OPEN: Gauge, "millrace_instance" "open", "boolean", ["cluster", "instance", "host"], "collectors", "1 when clients can write to the server.";
     REPLICA_DELAY: Gauge, "millrace_replica" "delay_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "Age of the newest heartbeat row on a replica.";
+    REPLICA_LAG: Gauge, "millrace_replica" "lag_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "In samples: how far a replica is behind. Of servers that Millrace created the age of the newest heartbeat row, of others, and where there is no row, what the server itself says of its slowest channel; absent while neither is known, and of what is no replica.";
     REPLICA_RUNNING: Gauge, "millrace_replica" "running", "boolean", ["cluster", "instance", "host"], "collectors", "1 while receiver and applier of a replica run.";
     SEMI_SYNC_ACTIVE: Gauge, "millrace_semi_sync" "active", "boolean", ["cluster", "instance", "host"], "collectors", "1 while commits wait for an acknowledgement, 0 where they should and do not; absent where the source side of semi-synchronous replication is off.";
     WRONGLY_OPEN: Gauge, "millrace_instance" "wrongly_open", "boolean", ["cluster", "instance"], "processors", "1 for a server that clients can write to while it replicates from another one, or while another one of its cluster is open too.";

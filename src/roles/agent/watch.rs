@@ -61,6 +61,8 @@ struct Watch {
     failed: Option<String>,
     /// Whether the heartbeat of this second is said.
     beaten: bool,
+    /// How far the server was behind by the newest heartbeat row, where Millrace writes them.
+    lag: Option<Duration>,
     numbers: Rounds,
 }
 
@@ -77,6 +79,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         here: is_here(&place).await,
         failed: None,
         beaten: false,
+        lag: None,
         numbers: Rounds::new(place.instance.as_str()),
         agent,
         place,
@@ -213,6 +216,9 @@ impl Watch {
                     timeout(SAMPLE_WITHIN, self.sampler.delay_us(&self.place.cluster)).await.ok().flatten();
             }
         }
+        // Of a cluster that is only watched a row may be there, and old: nobody writes it.
+        let receiver = server.as_ref().and_then(|state| state.receiver.as_ref()).filter(|_| self.pulse.is_some());
+        self.lag = receiver.and_then(|receiver| receiver.delay_us).map(Duration::from_micros);
         if self.guard.is_some() {
             self.process = process_fact(self.guard.as_ref().and_then(GuardClient::state).as_ref());
         }

@@ -79,12 +79,6 @@ fn rules_over_heartbeats_begin_and_end() {
         ["ReplicationStopped db3 warning since 60.6 = 0", "ReplicationStopped db3 over since 60.6 = 1"],
     );
     heartbeats(
-        "LagHigh",
-        60,
-        with(|all| all[1].receiver.as_mut().expect("a replica").delay_us = Some(31_000_000)),
-        ["LagHigh db2 warning since 60.3 = 31", "LagHigh db2 over since 60.3 = 0.5"],
-    );
-    heartbeats(
         "SemiSyncDegraded",
         30,
         with(|all| all[0].semi_sync.source_active = false),
@@ -267,6 +261,33 @@ fn rules_over_samples_begin_and_end() {
         ["HostMemoryLow host=h-db1 warning", "HostMemoryLow host=h-db1 over"],
     );
 }
+
+#[test]
+fn a_replica_that_is_behind_is_found_and_over_when_it_is_none_any_more() {
+    let lag =
+        |seconds| vec![("mysql_global_status_uptime", 9.0), (RUNS, 1.0), ("millrace_replica_lag_seconds", seconds)];
+    let found = sampled("LagHigh", |at| lag(if (30..100).contains(&at) { 31.0 } else { 9.0 }), 200);
+    assert_eq!(found, ["LagHigh db1 warning", "LagHigh db1 over"]);
+    let then = |after: &[(&'static str, f64)]| {
+        let after = after.to_vec();
+        sampled("LagHigh", move |at| if at < 100 { lag(301.0) } else { after.clone() }, 200)
+    };
+    let critical = "LagHigh db1 critical";
+    assert_eq!(
+        then(&[("mysql_global_status_uptime", 9.0)]),
+        [critical, "LagHigh db1 over"],
+        "it is no replica any more"
+    );
+    assert_eq!(
+        then(&[("mysql_global_status_uptime", 9.0), (RUNS, 0.0)]),
+        [critical],
+        "how far it is behind is unknown"
+    );
+    assert_eq!(then(&[("millrace_host_cores", 4.0)]), [critical], "it did not answer");
+}
+
+/// What any replica says.
+const RUNS: &str = "mysql_slave_status_slave_io_running{channel_name=\"\",connection_name=\"\"}";
 
 #[test]
 fn what_is_lost_on_the_way_is_found() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_collectors::log_in::LogIn;
-use millrace_collectors::numbers::{Values, add_channels, add_keys, within};
+use millrace_collectors::numbers::{Values, add_channels, add_keys, add_lag, within};
 use millrace_collectors::{host, server};
 use millrace_mysql::status::Channel;
 use millrace_mysql::{Flavour, keys};
@@ -143,7 +143,9 @@ impl Watch {
             Ok(Some(Ok(server))) => {
                 self.numbers.taken += 1;
                 values.extend(server);
-                add_channels(&mut values, seen.as_ref().map_or(&[], |seen| &seen.channels));
+                let channels = seen.as_ref().map_or(&[][..], |seen| &seen.channels);
+                add_channels(&mut values, channels);
+                add_lag(&mut values, channels, self.lag);
             }
             Ok(None) => {} // the heartbeat says that it does not answer
             Ok(Some(Err(_))) | Err(_) => self.agent.metrics.add(&SAMPLES_MISSED, &self.labels(), 1),
