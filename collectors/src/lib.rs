@@ -1,5 +1,6 @@
 //! What watches: wire capture, slow logs, servers, hosts, heartbeats; writes facts, changes nothing.
 pub mod authority;
+pub mod backups;
 pub mod host;
 pub mod log_in;
 pub mod numbers;

@@ -3,6 +3,7 @@
 //! `flavour` is the one place that knows how the two families differ. Nothing here judges what it reads, and nothing here
 //! changes a server by itself: the statements that do are texts, which only the hands of the executors send.
 
+pub mod backups;
 pub mod connect;
 pub mod counters;
 pub mod digests;

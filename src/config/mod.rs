@@ -2,6 +2,7 @@
 //! Secrets are paths of files, never values. Validation is pure: nothing is opened, connected or created here.
 
 mod anomaly;
+mod backup;
 mod bus;
 mod channel;
 mod check;
@@ -22,6 +23,7 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::topics::queries::Source;
 
+pub use backup::Backup;
 use bus::loopback;
 pub use bus::{Bus, Kafka, Sasl, Tls};
 pub use channel::Channel;
@@ -95,6 +97,8 @@ pub struct Agent {
     pub keep_slow_logs: Option<u32>,
     /// Servers that Millrace did not create.
     pub servers: Vec<WatchedServer>,
+    /// How old backups of clusters may be, and where this host's are found.
+    pub backups: Vec<Backup>,
 }
 
 /// A server that is only watched.
@@ -299,6 +303,7 @@ fn agent(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problem
     names.agent(&section, host.as_ref(), state.as_deref(), problems);
     let sections = section.sections("instance", problems);
     let servers = sections.into_iter().filter_map(|one| server(one, names, problems)).collect::<Vec<_>>();
+    let backups = backup::read_all(&mut section, problems);
     if instances.is_some() != templates.is_some() {
         problems.note(section.at(), "instances-dir and templates-dir go together: give both, or neither");
     }
@@ -307,7 +312,7 @@ fn agent(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problem
         problems.note(section.at_key("keep-slow-logs"), what);
     }
     section.finish(problems);
-    Some(Agent { host: host?, state: state?, instances, templates, capture, keep_slow_logs, servers })
+    Some(Agent { host: host?, state: state?, instances, templates, capture, keep_slow_logs, servers, backups })
 }
 
 fn server(mut section: Section<'_, '_>, names: &mut Names, problems: &mut Problems<'_>) -> Option<WatchedServer> {

@@ -263,6 +263,7 @@ fn agent(dir: &Path, host: &HostId, templates: &Path) -> Agent {
         capture: Some(Live { interface: INTERFACE.to_owned(), threads: 1 }),
         keep_slow_logs: None,
         servers: Vec::new(),
+        backups: Vec::new(),
     }
 }
 

@@ -62,7 +62,7 @@ impl Judges for Both {
         }
     }
 
-    /// What follows from the heartbeats of a cluster together.
+    /// What follows from the heartbeats, and from the samples, of a cluster together.
     fn measure(&mut self, metrics: &Registry) {
         let now = self.journal.now();
         let mut shown = BTreeMap::new();
@@ -72,6 +72,12 @@ impl Judges for Both {
                 labels.extend(instance.map(|instance| instance.as_str().to_owned()));
                 metrics.set(metric, &labels.iter().map(String::as_str).collect::<Vec<_>>(), value);
                 shown.insert((metric.name, labels), metric);
+            }
+        }
+        for (cluster, state) in self.samples.clusters() {
+            if let Some((metric, value)) = state.derived(self.samples.now()) {
+                metrics.set(metric, &[cluster.as_str()], value);
+                shown.insert((metric.name, vec![cluster.as_str().to_owned()]), metric);
             }
         }
         for ((name, labels), metric) in &self.shown {

@@ -17,7 +17,7 @@ fn a_file_is_checked_as_a_whole() {
     let path = file.to_str().expect("text");
     std::fs::write(&file, "[[rule]]\nname = \"LagHigh\"\nabove = 60\n[[rule]]\nname = \"Watchdog\"\noff = true\n")
         .expect("writable");
-    assert_eq!(rules(&["check", path]), (Some(0), "20 rules, 1 of them by this file, 1 switched off\n".to_owned()));
+    assert_eq!(rules(&["check", path]), (Some(0), "21 rules, 1 of them by this file, 1 switched off\n".to_owned()));
     std::fs::write(&file, "[[rule]]\nname = \"LagHigh\"\nabove = -1\n[[rule]]\nname = \"Watchdgo\"\noff = true\n")
         .expect("writable");
     let (code, told) = rules(&["check", path]);

@@ -3,6 +3,7 @@
 mod anomalies;
 pub(crate) mod authority;
 mod away;
+mod backups;
 mod beside;
 mod counters;
 mod credentials;

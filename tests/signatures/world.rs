@@ -215,6 +215,7 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         capture: None,
         keep_slow_logs: None,
         servers: Vec::new(),
+        backups: Vec::new(),
     };
     Settings {
         name: "site".to_owned(),

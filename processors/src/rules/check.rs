@@ -9,6 +9,7 @@ use millrace_schemas::sections::{Problems, meant};
 use millrace_schemas::topics::alerts::Severity;
 
 use super::draft::{Draft, Given, LimitDraft, OverrideDraft};
+use super::facts;
 use super::rule::{Input, Judge, Limit, Override, Role, Rule, Side, input_of, is_counter};
 use super::summary::Template;
 
@@ -64,7 +65,9 @@ pub(super) fn rule(draft: &Draft, problems: &mut Problems<'_>) -> Option<Rule> {
         None
     });
     let summary = summary.and_then(|(text, at)| {
-        let labels: Vec<&str> = labels.iter().copied().filter(|label| !PLACE[..2].contains(label)).collect();
+        let own = metric.map_or(&[][..], facts::fields_of).iter();
+        let labels = labels.iter().filter(|label| !PLACE[..2].contains(label));
+        let labels: Vec<&str> = labels.chain(own).copied().collect();
         Template::parse(text, &labels).map_err(|why| checked.note(*at, format!("summary: {why}"))).ok()
     });
     let role: Option<Role> = draft.judge.role.map(|(role, _)| role);

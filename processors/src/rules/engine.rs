@@ -84,6 +84,9 @@ pub(super) struct About {
     /// For the sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
+    /// What is known of the newest backup, for the sentence too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
 }
 
 /// A finding that holds.
@@ -240,6 +243,7 @@ impl Judged {
             return None;
         }
         let one = series.entry(key.clone()).or_insert_with(|| Series { about, ..Series::default() });
+        one.about.newest.clone_from(&numbers.newest);
         one.seen = at.now;
         Some((one, key))
     }
@@ -278,7 +282,7 @@ fn about(rule: &Rule, numbers: &Numbers, labels: &BTreeMap<String, String>) -> A
     if rule.about() == "host" {
         labels.extend(host.clone().map(|host| ("host".to_owned(), host)));
     }
-    About { instance, labels, host }
+    About { instance, labels, host, newest: None }
 }
 
 fn key(about: &About) -> String {
@@ -365,6 +369,7 @@ fn sentence(rule: &Rule, limit: &Limit, about: &About, value: f64, at: Moment<'_
         ("for", duration(limit.lasts)),
     ]);
     fields.extend(about.host.as_ref().map(|host| ("host", host.clone())));
+    fields.extend(about.newest.as_ref().map(|newest| ("newest", newest.clone())));
     fields.extend(about.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
     rule.summary.say(&fields)
 }

@@ -14,7 +14,7 @@ use super::summary::{duration, number};
 const HEAD: &str = "\
 # Rules of Millrace for Prometheus, as far as PromQL can say them. Not the same: a rule is over here at its limit, where Millrace waits
 # for `clear`; what is missing is over here, where Millrace goes on. Numbers of servers and hosts are those of a store that Millrace
-# fills; those of clusters are told at /metrics of the role process.
+# fills; those of clusters, backups among them, are told at /metrics of the role process.
 ";
 
 /// The file.
@@ -74,6 +74,7 @@ fn quoted(text: &str) -> String {
 /// A field of the sentence, as Prometheus' templates have it.
 fn filled(rule: &Rule, field: &str) -> String {
     match field {
+        "newest" => "the newest is older than its policy allows, or none was ever seen".to_owned(),
         "limit" => number(rule.limit.at, rule.unit()),
         "for" => duration(rule.limit.lasts),
         // There the number is what is left in the end, not the time until then.

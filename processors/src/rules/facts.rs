@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use millrace_schemas::ids::{HostId, InstanceId};
 use millrace_schemas::metrics::{
-    CANARY_SECONDS, CONNECTIONS, DEADLOCKS, ERRANT, HOST_LOAD, INSTANCE_OPEN, INSTANCE_UP, KEY_USED, LOAD_ERRORS,
-    LOAD_P50, LOAD_P99, LOAD_QUERIES, Metric, OLDEST_TRANSACTION, PROMOTABLE, REPLICA_DELAY, REPLICA_LAG,
-    REPLICA_RUNNING, SEMI_SYNC_ACTIVE, SERIES_LEFT_OUT, SLOW_BROKEN, THREADS_RUNNING, UNDECIDED, WIRE_KERNEL_DROPS,
-    WIRE_KERNEL_RECEIVED, WRONGLY_OPEN,
+    BACKUP_AGE, BACKUP_LAST, BACKUP_WITHIN, CANARY_SECONDS, CONNECTIONS, DEADLOCKS, ERRANT, HOST_LOAD, INSTANCE_OPEN,
+    INSTANCE_UP, KEY_USED, LOAD_ERRORS, LOAD_P50, LOAD_P99, LOAD_QUERIES, Metric, OLDEST_TRANSACTION, PROMOTABLE,
+    REPLICA_DELAY, REPLICA_LAG, REPLICA_RUNNING, SEMI_SYNC_ACTIVE, SERIES_LEFT_OUT, SLOW_BROKEN, THREADS_RUNNING,
+    UNDECIDED, WIRE_KERNEL_DROPS, WIRE_KERNEL_RECEIVED, WRONGLY_OPEN,
 };
 use millrace_schemas::topics::journal::{Canary, Heartbeat, Load};
 use millrace_schemas::topics::samples::Sample;
@@ -33,13 +33,16 @@ pub(super) const JOURNAL: &[&Metric] = &[
     &LOAD_P99,
 ];
 
-/// What samples have beside the tables of servers and hosts.
+/// What samples have beside the tables of servers and hosts, and what follows from them for a cluster.
 pub(super) const SAMPLED: &[&Metric] = &[
     &THREADS_RUNNING,
     &CONNECTIONS,
     &HOST_LOAD,
     &SERIES_LEFT_OUT,
     &REPLICA_LAG,
+    &BACKUP_LAST,
+    &BACKUP_WITHIN,
+    &BACKUP_AGE,
     &OLDEST_TRANSACTION,
     &DEADLOCKS,
     &KEY_USED,
@@ -60,6 +63,8 @@ pub(super) struct Numbers {
     pub(super) host: Option<HostId>,
     /// What it is among the others, where that is known.
     pub(super) role: Option<Role>,
+    /// What is known of the newest backup, for the sentence.
+    pub(super) newest: Option<String>,
     /// By the text of their series.
     pub(super) values: BTreeMap<String, f64>,
 }
@@ -72,6 +77,11 @@ impl Numbers {
     pub(super) fn add(&mut self, metric: &Metric, value: f64) {
         self.values.insert(metric.name.to_owned(), value);
     }
+}
+
+/// The fields of a sentence that a metric has beside its labels.
+pub(super) fn fields_of(metric: &Metric) -> &'static [&'static str] {
+    if metric.name == BACKUP_AGE.name { &["newest"] } else { &[] }
 }
 
 /// Whether a metric is of windows.

@@ -2,6 +2,7 @@
 //! order holds within a topic only. In: samples, heartbeats, loads of windows. Out: findings in the journal. What people are told
 //! of them is not decided here.
 
+mod backups;
 mod check;
 mod draft;
 mod engine;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, HostId, InstanceId};
 use millrace_schemas::metrics::{
-    ERRANT, Metric, PROMOTABLE, REPLICA_DELAY, REPLICA_RUNNING, SEMI_SYNC_ACTIVE, UNDECIDED,
+    BACKUP_AGE, ERRANT, Metric, PROMOTABLE, REPLICA_DELAY, REPLICA_RUNNING, SEMI_SYNC_ACTIVE, UNDECIDED,
 };
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::journal::{Fact, Heartbeat};
@@ -36,6 +37,7 @@ pub use set::{Rules, SHIPPED};
 
 use crate::fold::{Out, Processor};
 use crate::lateness::Lateness;
+use backups::Backups;
 use engine::{Engine, Judged, Moment};
 use facts::Numbers;
 use members::Members;
@@ -80,6 +82,8 @@ pub struct SampledState {
     /// Silence means nothing before this.
     quiet_from: Timestamp,
     cluster: Option<ClusterId>,
+    #[serde(default, skip_serializing_if = "Backups::is_empty")]
+    backups: Backups,
 }
 
 /// What is known of a cluster's journal.
@@ -92,6 +96,11 @@ pub struct JournalState {
 }
 
 impl SampledState {
+    /// What follows from the samples of a cluster together, for the metrics.
+    pub fn derived(&self, now: Timestamp) -> Option<(&'static Metric, f64)> {
+        (!self.backups.is_empty()).then(|| (&BACKUP_AGE, self.backups.age(now)))
+    }
+
     /// Numbers that no rule judged, because it had too many series.
     pub fn beyond(&self) -> u64 {
         self.judged.beyond
@@ -129,6 +138,9 @@ impl Processor for Sampled {
         let numbers = facts::of_sample(instance, sample);
         self.0.spoke(&mut state.judged, &numbers, at, out);
         self.0.take(&mut state.judged, &numbers, facts::over_in(sample), at, out);
+        if let Some(of_cluster) = state.backups.heard(instance, sample, at.now) {
+            self.0.take(&mut state.judged, &of_cluster, &[], at, out);
+        }
     }
 
     fn wake(&self, state: &SampledState) -> Option<Timestamp> {

@@ -75,6 +75,7 @@ catalogue! {
     ERRANT: Gauge, "millrace_replica" "errant_transactions", "transactions", ["cluster", "instance"], "processors", "Transactions that a replica has executed and its primary has not; absent where a set is too long for a heartbeat.";
     PROMOTABLE: Gauge, "millrace_cluster" "promotable_replicas", "replicas", ["cluster"], "processors", "Replicas whose server answers, that replicate, and that are less than a minute behind.";
     UNDECIDED: Gauge, "millrace_cluster" "undecided_seconds", "seconds", ["cluster"], "processors", "How long a primary has been down that its guard holds down, without a word of a decider.";
+    BACKUP_AGE: Gauge, "millrace_cluster" "backup_age_ratio", "ratio", ["cluster"], "processors", "Age of the newest backup of a cluster, as a share of what its policy allows: above 1 it is too old. Where no backup was ever seen, 1 and the share of the time since the policy is known; absent without a policy.";
     RULES_BEYOND: Counter, "millrace_rules" "beyond_total", "numbers", [], "processors", "Numbers that no rule judged, because it had a thousand series of that cluster already.";
     ANOMALIES_FIRING: Gauge, "millrace_anomalies" "firing", "anomalies", ["cluster", "instance"], "processors", "Anomalies of an instance that hold: what is unusual, and that nothing explains.";
     ANOMALIES_SERIES: Gauge, "millrace_anomalies" "series", "series", [], "processors", "Series that are judged by their own past: five of each digest that is followed, and six of each instance that is sampled.";
@@ -116,5 +117,7 @@ catalogue! {
     OLDEST_TRANSACTION: Gauge, "millrace_innodb" "oldest_transaction_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "How long the oldest open transaction of InnoDB is open; absent where the account may not ask.";
     DEADLOCKS: Counter, "millrace_innodb" "deadlocks_total", "deadlocks", ["cluster", "instance", "host"], "collectors", "Deadlocks that ended a transaction; absent where the account may not ask.";
     KEY_USED: Gauge, "millrace_key" "used_ratio", "ratio", ["cluster", "schema", "table", "column"], "collectors", "Share of its numbers that a key has given out: columns that count up, and primary keys of one whole number; the 20 fullest of the server that is written to, looked at once an hour.";
+    BACKUP_LAST: Gauge, "millrace_backup" "last_timestamp_seconds", "seconds", ["cluster", "instance", "host"], "collectors", "When the newest whole backup was finished that the agent of an instance knows of, in seconds since 1970, where its cluster has a policy; absent where none was ever seen.";
+    BACKUP_WITHIN: Gauge, "millrace_backup" "within_seconds", "seconds", ["cluster", "instance", "host", "looked_in"], "collectors", "How old the newest backup of the cluster may be by its policy, and where it is looked for; absent without one.";
     SAMPLES_MISSED: Counter, "millrace_samples" "missed_total", "samples", ["cluster", "instance", "host"], "collectors", "Samples of an instance's numbers that were not taken: the server did not answer in time for the next heartbeat.";
 }

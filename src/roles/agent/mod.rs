@@ -67,6 +67,8 @@ struct Agent {
     bus_now: Mutex<Timestamp>,
     /// Where positions are kept.
     state: PathBuf,
+    /// How old backups may be, and where they are found.
+    backups: Vec<config::Backup>,
     stop: signal::Receiver<bool>,
 }
 
@@ -103,6 +105,10 @@ impl Agent {
     fn syntax_of(&self, instance: &InstanceId) -> Syntax {
         let modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
         Syntax { mode: modes.get(instance).copied().unwrap_or_default(), charset: Charset::default() }
+    }
+
+    fn policy_of(&self, cluster: &ClusterId) -> Option<config::Backup> {
+        self.backups.iter().find(|policy| policy.cluster == *cluster).cloned()
     }
 
     fn learn(&self, appended: Timestamp) {
@@ -152,6 +158,7 @@ pub async fn run(
         modes: Mutex::default(),
         bus_now: Mutex::new(Timestamp::ZERO),
         state: settings.state.clone(),
+        backups: settings.backups.clone(),
         stop,
     });
     tokio::spawn(say_host(Arc::clone(&agent)));

@@ -1,6 +1,7 @@
 //! Watches one instance: a heartbeat each second, and what changes between heartbeats at once. A server that does not answer
 //! is reported as such after 800 ms; the heartbeat never waits for it longer.
 
+mod backups;
 mod numbers;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::changes::{Change, Changes};
 use super::slow::{self, Rate};
 use super::{Agent, Place, process_fact};
+use backups::Backups;
 use numbers::{Rounds, Seen};
 
 /// One heartbeat a second: the rate that silence is judged by.
@@ -64,6 +66,7 @@ struct Watch {
     /// How far the server was behind by the newest heartbeat row, where Millrace writes them.
     lag: Option<Duration>,
     numbers: Rounds,
+    backups: Backups,
 }
 
 pub(super) async fn run(agent: Arc<Agent>, place: Place) {
@@ -81,6 +84,7 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
         beaten: false,
         lag: None,
         numbers: Rounds::new(place.instance.as_str()),
+        backups: Backups::new(agent.policy_of(&place.cluster)),
         agent,
         place,
     };

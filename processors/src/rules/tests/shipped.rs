@@ -7,7 +7,7 @@ use millrace_schemas::topics::journal::{Fact, ProcessChanged, ServerState};
 
 use super::super::rule::Input;
 use super::super::{Journal, Rules};
-use super::stage::{Stage, finding, heartbeat, host, instance, journal, primary, replica, samples, shipped};
+use super::stage::{START, Stage, finding, heartbeat, host, instance, journal, primary, replica, samples, shipped};
 
 /// The uuid of a server, and another one's.
 const OWN: &str = "11111111-1111-1111-1111-111111111111";
@@ -284,6 +284,45 @@ fn a_replica_that_is_behind_is_found_and_over_when_it_is_none_any_more() {
         "how far it is behind is unknown"
     );
     assert_eq!(then(&[("millrace_host_cores", 4.0)]), [critical], "it did not answer");
+}
+
+#[test]
+fn a_cluster_whose_newest_backup_is_too_old_is_found_once_and_one_that_any_member_has_is_enough() {
+    const WITHIN: &str = "millrace_backup_within_seconds{looked_in=\"/backups\"}";
+    const LAST: &str = "millrace_backup_last_timestamp_seconds";
+    let rules = shipped("BackupStale");
+    let hours = |hours: i64| (START + hours * 3_600) as f64;
+    let mut stage = samples(&rules);
+    let mut play = |from: i32, until: i32, last: [Option<f64>; 2]| {
+        let mut said = Vec::new();
+        for second in (from * 3_600..until * 3_600).step_by(60) {
+            for part in [0, 30] {
+                for (after, (name, last)) in ["db1", "db2"].into_iter().zip(last).enumerate() {
+                    let mut values = vec![(WITHIN, 26.0 * 3_600.0)];
+                    values.extend(last.map(|last| (LAST, last)));
+                    said.extend(stage.sample(f64::from(second + part) + after as f64, name, &values));
+                }
+                // A member whose agent has no policy.
+                stage.sample(f64::from(second + part) + 3.0, "db3", &[("mysql_global_status_uptime", 1.0)]);
+            }
+        }
+        said
+    };
+    // 20 h old at first, of one of both; then nobody makes another one.
+    assert_eq!(play(0, 6, [None, Some(hours(-20))]), [] as [&str; 0]);
+    let stale = play(6, 33, [Some(hours(-30)), Some(hours(-20))]);
+    assert_eq!(stale, ["BackupStale warning since 21601 = 1.006", "BackupStale critical since 21601 = 2"]);
+    assert_eq!(play(33, 34, [Some(hours(32)), None]), ["BackupStale over since 21601 = 0.038"]);
+
+    let (mut never, mut told) = (samples(&rules), Vec::new());
+    for second in (0..1_800).step_by(10) {
+        told.extend(never.sample(f64::from(second), "db1", &[(WITHIN, 93_600.0)]));
+    }
+    assert_eq!(told, ["BackupStale warning since 10 = 1.007"], "it is told, and is no number that is missing");
+    let words = finding(&never.out[0]).summary;
+    assert_eq!(words, "c1 has no backup that is young enough: none was ever seen; db1 looked in /backups");
+    let words = finding(&stage.out[0]).summary;
+    assert_eq!(words, "c1 has no backup that is young enough: the newest, found by db2, is 26 h old and may be 26 h");
 }
 
 /// What any replica says.

@@ -135,6 +135,7 @@ impl Watch {
         let datadir = seen.as_ref().and_then(|seen| seen.datadir.clone()).filter(|_| self.here);
         let mut values = self.numbers.host(datadir, by).await;
         values.extend(self.own_counters());
+        values.extend(self.backups.look(&self.place.log_in).await);
         // Of a server that nobody writes to nothing is said: its primary says it.
         if let Some(seen) = seen.as_ref().filter(|seen| seen.open) {
             values.extend(self.numbers.keys.look(&self.place.log_in, seen.flavour, with_settings).await);
