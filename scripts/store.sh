@@ -9,15 +9,16 @@
 #                          the same with a Prometheus, which takes remote write
 # store.sh alertmanager DIR PORT
 #                          the same with an Alertmanager, which tells nobody
-# store.sh mail DIR PORT [CERTIFICATE KEY]
+# store.sh mail DIR PORT [CERTIFICATE KEY [USER PASSWORD]]
 #                          a mail server (aiosmtpd, in a Python of its own) that keeps what it gets in the Maildir DIR; with a
-#                          certificate it takes nothing before STARTTLS
+#                          certificate it takes nothing before STARTTLS, with a user nothing before a log-in
 # store.sh promtool ARGS     runs Prometheus' promtool, which judges files of rules
 # store.sh influxdb2 DIR PORT
 #                          runs an InfluxDB 2.7 that `store.sh influxdb2-build` has built
 # store.sh influxdb2-build   builds it from its Go module (needs go, cargo, clang, protobuf-compiler, pkg-config; once, some minutes)
 # store.sh influxdb2-path    prints the program, if it is there
-# store.sh s3 DIR PORT       a server that speaks S3 (moto, in a Python of its own); it keeps nothing
+# store.sh s3 DIR PORT [CERTIFICATE KEY]
+#                          a server that speaks S3 (moto, in a Python of its own), over TLS with a certificate; it keeps nothing
 # store.sh duckdb SQL        what DuckDB, in a Python of its own, says to SQL: a line of JSON for each row
 #
 # They are the time-series stores of the demo and of tests, and what alerts are told in tests. Those that are Debian's packages need
@@ -166,10 +167,12 @@ case ${1:-} in
             --storage.path="$2" --web.listen-address="127.0.0.1:$3" --cluster.listen-address=
         ;;
     mail)
-        [ $# = 3 ] || [ $# = 5 ] || die 2 "usage: store.sh mail DIR PORT [CERTIFICATE KEY]"
+        [ $# = 3 ] || [ $# = 5 ] || [ $# = 7 ] || die 2 "usage: store.sh mail DIR PORT [CERTIFICATE KEY [USER PASSWORD]]"
         flock 9
         fetch_python "$root/mail" aiosmtpd "$mail_version"
         exec 9>&-
+        # Its command line knows no log-in.
+        if [ $# = 7 ]; then exec "$root/mail/bin/python" "$here/mail.py" "${@:2}"; fi
         tls=()
         if [ $# = 5 ]; then tls=(--tlscert "$4" --tlskey "$5"); fi
         exec "$root/mail/bin/python" -m aiosmtpd -n -l "127.0.0.1:$3" "${tls[@]}" -c aiosmtpd.handlers.Mailbox "$2"
@@ -200,11 +203,13 @@ case ${1:-} in
         if [ -x "$root/influxdb2/influxd" ]; then printf '%s\n' "$root/influxdb2/influxd"; fi
         ;;
     s3)
-        [ $# = 3 ] || die 2 "usage: store.sh s3 DIR PORT"
+        [ $# = 3 ] || [ $# = 5 ] || die 2 "usage: store.sh s3 DIR PORT [CERTIFICATE KEY]"
         flock 9
         fetch_python "$root/s3" moto "$s3_version" "[s3,server]"
         exec 9>&-
-        exec "$root/s3/bin/python" -m moto.server -H 127.0.0.1 -p "$3"
+        tls=()
+        if [ $# = 5 ]; then tls=(-s -c "$4" -k "$5"); fi
+        exec "$root/s3/bin/python" -m moto.server -H 127.0.0.1 -p "$3" "${tls[@]}"
         ;;
     duckdb)
         [ $# = 2 ] || die 2 "usage: store.sh duckdb SQL"
@@ -218,5 +223,5 @@ for row in answer.fetchall():
     print(json.dumps(dict(zip(names, row)), default=str))' "$2"
         ;;
     *) die 2 "usage: store.sh fetch|path|start DIR PORT [OPTIONS]|influxdb DIR PORT|prometheus DIR PORT|promtool ARGS|\
-alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY]|influxdb2 DIR PORT|influxdb2-build|influxdb2-path|s3 DIR PORT|duckdb SQL" ;;
+alertmanager DIR PORT|mail DIR PORT [CERTIFICATE KEY [USER PASSWORD]]|influxdb2 DIR PORT|influxdb2-build|influxdb2-path|s3 DIR PORT [CERTIFICATE KEY]|duckdb SQL" ;;
 esac

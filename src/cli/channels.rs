@@ -61,6 +61,8 @@ struct Line {
     clusters: Vec<String>,
     rules: Vec<String>,
     escalations: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    untaken_for_us: Option<u64>,
     rate: u32,
     timeout_us: u64,
 }
@@ -101,6 +103,7 @@ fn line(channel: &Channel) -> Line {
         clusters: channel.clusters.iter().map(ToString::to_string).collect(),
         rules: channel.rules.clone(),
         escalations: channel.escalations,
+        untaken_for_us: channel.untaken_for.map(|time| time.as_micros() as u64),
         rate: channel.rate,
         timeout_us: channel.timeout.as_micros() as u64,
     }
@@ -135,6 +138,9 @@ fn list(told: &Listed) -> String {
             let _ = write!(text, ", {what} {}", names.join(" "));
         }
         let escalations = if one.escalations { ", only what was escalated" } else { "" };
+        if let Some(us) = one.untaken_for_us {
+            let _ = write!(text, ", only what nobody took for {} min", us / 60_000_000);
+        }
         let _ = writeln!(text, "{escalations}, {} messages a minute", one.rate);
     }
     if told.channels.is_empty() {
@@ -159,7 +165,7 @@ fn test(name: &str, common: &Common) -> anyhow::Result<()> {
     let began = now();
     for state in states {
         let event = message(name, &settings.name, state, began);
-        let way = Way::open(&channel.kind, &channel.style, channel.timeout);
+        let way = Way::open(&channel.kind, &channel.style, channel.timeout, channel.ca_file.as_deref());
         let (outcome, said) = match way.and_then(|way| way.deliver(std::slice::from_ref(&event))) {
             Ok(said) => ("taken", said),
             Err(Failed::Refused(why)) => ("refused", why),

@@ -25,6 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The port for mail from programs (submission), and the one of a mail server on this host.
 const SUBMISSION: u16 = 587;
 const SMTP: u16 = 25;
+/// From 1 minute, in which nobody has read a mail yet, to a day: an alert that waits for longer needs no channel of its own.
+const UNTAKEN: std::ops::RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24);
 /// 64 characters hold the name of any rule.
 const RULE_MAX: usize = 64;
 /// Every key that only some kinds have.
@@ -60,10 +62,14 @@ pub struct Channel {
     pub rules: Vec<String>,
     /// Only alerts that were escalated.
     pub escalations: bool,
+    /// Only alerts that nobody took for so long; absent: all at once.
+    pub untaken_for: Option<Duration>,
     /// Messages in a minute; what is above it is bundled.
     pub rate: u32,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// The file with who may sign its certificates; absent: who this host believes.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Channel {
@@ -95,12 +101,23 @@ fn channel(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Option<
     let severity = section.optional("severity", problems, str::parse).unwrap_or(Severity::Info);
     let rules = section.all_parsed("rules", problems, rule);
     let escalations = section.flag("escalations", problems).is_some_and(|(on, _)| on);
+    let untaken_for = section.duration_in("untaken-for", UNTAKEN, problems);
+    if escalations && untaken_for.is_some() {
+        let what =
+            "channel.untaken-for and escalations: give one of them; escalate-after of [alerts] says when those are";
+        problems.note(section.at_key("untaken-for"), what);
+    }
+    let ca_file = section.path("ca-file", problems);
+    if ca_file.is_some() && matches!(kind, Some(Kind::Command { .. })) {
+        problems
+            .note(section.at_key("ca-file"), "channel.ca-file is for kinds that go over TLS, and a command does not");
+    }
     let rate = section.number("rate", RATES, problems).unwrap_or(RATE);
     let timeout = section.duration_in("timeout", TIMEOUTS, problems).unwrap_or(TIMEOUT);
     let runbooks = section.optional("runbooks", problems, address);
     section.finish(problems);
     let style = Style { receiver: receiver?, runbooks };
-    Some(Channel { kind: kind?, style, clusters, severity, rules, escalations, rate, timeout })
+    Some(Channel { kind: kind?, style, clusters, severity, rules, escalations, untaken_for, rate, timeout, ca_file })
 }
 
 fn read_kind(kind: &str, at: usize, section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Kind> {

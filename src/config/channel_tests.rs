@@ -17,7 +17,7 @@ fn a_channel_of_each_kind_is_read() {
          [[channel]]\nname = \"b\"\nkind = \"alertmanager\"\nurl = \"https://am.example\"\n\
          [[channel]]\nname = \"c\"\nkind = \"pagerduty\"\nrouting-key-file = \"r\"\nescalations = true\nseverity = \"critical\"\n\
          [[channel]]\nname = \"d\"\nkind = \"slack\"\nurl-file = \"s\"\nrunbooks = \"https://w/x\"\n\
-         [[channel]]\nname = \"e\"\nkind = \"chat\"\nurl-file = \"s\"\ntemplate-file = \"t.json\"\nrate = 5\ntimeout = \"3s\"\n\
+         [[channel]]\nname = \"e\"\nkind = \"chat\"\nurl-file = \"s\"\ntemplate-file = \"t.json\"\nrate = 5\ntimeout = \"3s\"\nca-file = \"ca.pem\"\nuntaken-for = \"30m\"\n\
          [[channel]]\nname = \"f\"\nkind = \"email\"\naddress = \"mail.example\"\nfrom = \"Millrace <m@example.org>\"\nto = [\"a@b.c\", \"d@e.f\"]\n\
          user = \"u\"\npassword-file = \"p\"\n\
          [[channel]]\nname = \"g\"\nkind = \"command\"\nprogram = \"/bin/true\"\narguments = [\"-v\"]\nclusters = [\"c1\"]\nrules = [\"LagHigh\"]\n",
@@ -37,6 +37,9 @@ fn a_channel_of_each_kind_is_read() {
     );
     assert_eq!(channels[4].kind, Kind::Chat { hook: secret(), template_file: "t.json".into() });
     assert_eq!((channels[4].rate, channels[4].timeout), (5, Duration::from_secs(3)));
+    assert_eq!((&channels[3].ca_file, channels[3].untaken_for), (&None, None));
+    let chat = (Some(PathBuf::from("ca.pem")), Some(Duration::from_mins(30)));
+    assert_eq!((channels[4].ca_file.clone(), channels[4].untaken_for), chat);
     let Kind::Email(email) = &channels[5].kind else { panic!("{:?}", channels[5]) };
     assert_eq!((email.host.as_str(), email.port, email.to.len(), email.plain), ("mail.example", 587, 2, false));
     assert_eq!((channels[6].name(), channels[6].rules.clone()), ("g", vec!["LagHigh".to_owned()]));
@@ -71,6 +74,12 @@ fn every_problem_of_a_channel_is_told_at_once() {
     check("name = \"a\"\nkind = \"slack\"\nurl = \"http://h\"\n", &[(3, "needs url-file"), (6, "url is not known")]);
     check("name = \"a\"\nkind = \"pagerduty\"\n", &[(3, "needs routing-key-file")]);
     check("name = \"a\"\nkind = \"command\"\nprogram = \"true\"\n", &[(6, "no whole path")]);
+    check("name = \"a\"\nkind = \"command\"\nprogram = \"/a\"\nca-file = \"c\"\n", &[(7, "a command does not")]);
+    check(
+        "name = \"a\"\nkind = \"webhook\"\nurl = \"http://h\"\nescalations = true\nuntaken-for = \"5m\"\n",
+        &[(8, "give one of them")],
+    );
+    check("name = \"a\"\nkind = \"webhook\"\nurl = \"http://h\"\nuntaken-for = \"5s\"\n", &[(7, "is no time from")]);
     check(
         "name = \"a\"\nkind = \"email\"\naddress = \"a/b\"\nfrom = \"nobody\"\nuser = \"u\"\n",
         &[(3, "needs to"), (3, "go together"), (6, "no mail server"), (7, "channel.from")],

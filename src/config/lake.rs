@@ -27,7 +27,7 @@ pub struct Lake {
 }
 
 /// The keys of this kind, beside those of all.
-pub(super) const KEYS: [&str; 4] = ["endpoint", "region", "credentials-file", "roll-after"];
+pub(super) const KEYS: [&str; 5] = ["endpoint", "region", "credentials-file", "ca-file", "roll-after"];
 
 /// Reads what is special of this kind.
 pub(super) fn read(name: Option<String>, section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Lake> {
@@ -36,11 +36,17 @@ pub(super) fn read(name: Option<String>, section: &mut Section<'_, '_>, problems
     let endpoint = section.optional("endpoint", problems, endpoint);
     let region = section.text("region", problems).map(|(text, _)| text);
     let credentials_file = section.path("credentials-file", problems);
+    let ca_file = section.path("ca-file", problems);
     let roll_after = section.duration_in("roll-after", ROLLS, problems).unwrap_or(ROLL_AFTER);
     let location = match location? {
-        Place::Bucket { name, prefix } => Location::S3(Bucket { name, prefix, endpoint, region, credentials_file }),
-        Place::Folder(_) if endpoint.is_some() || region.is_some() || credentials_file.is_some() => {
-            problems.note(at, "store.url is a folder: endpoint, region and credentials-file are of s3:// alone");
+        Place::Bucket { name, prefix } => {
+            Location::S3(Bucket { name, prefix, endpoint, region, credentials_file, ca_file })
+        }
+        Place::Folder(_)
+            if endpoint.is_some() || region.is_some() || credentials_file.is_some() || ca_file.is_some() =>
+        {
+            problems
+                .note(at, "store.url is a folder: endpoint, region, credentials-file and ca-file are of s3:// alone");
             return None;
         }
         Place::Folder(folder) => Location::Folder(folder),
@@ -91,7 +97,7 @@ mod tests {
         assert_eq!(folder.location, Location::Folder(PathBuf::from("/var/lib/millrace/lake")));
         assert_eq!((folder.name.as_str(), folder.roll_after), ("a", ROLL_AFTER));
         let s3 = lake(
-            "url = \"s3://b/x/y/\"\nendpoint = \"http://h:9000\"\nregion = \"r\"\ncredentials-file = \"c\"\nroll-after = \"5m\"\n",
+            "url = \"s3://b/x/y/\"\nendpoint = \"http://h:9000\"\nregion = \"r\"\ncredentials-file = \"c\"\nca-file = \"ca\"\nroll-after = \"5m\"\n",
         );
         let bucket = Bucket {
             name: "b".to_owned(),
@@ -99,6 +105,7 @@ mod tests {
             endpoint: Some("http://h:9000".to_owned()),
             region: Some("r".to_owned()),
             credentials_file: Some(PathBuf::from("c")),
+            ca_file: Some(PathBuf::from("ca")),
         };
         assert_eq!((s3.location, s3.roll_after), (Location::S3(bucket), Duration::from_mins(5)));
     }

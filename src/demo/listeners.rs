@@ -83,8 +83,10 @@ impl Listeners {
             severity: Severity::Info,
             rules: Vec::new(),
             escalations: false,
+            untaken_for: None,
             rate: RATE,
             timeout: ANSWERS_WITHIN,
+            ca_file: None,
         }
     }
 

@@ -86,6 +86,7 @@ async fn the_list_says_where_alerts_go_and_no_secret() {
 ops              webhook      https://alerts.example.org/hook: info and worse, 30 messages a minute
 alertmanager     alertmanager http://alertmanager.example.org:9093: info and worse, 120 messages a minute
 pager            pagerduty    https://events.pagerduty.com/v2/enqueue: critical and worse, only what was escalated, 30 messages a minute
+second-pager     pagerduty    https://events.pagerduty.com/v2/enqueue: warning and worse, only what nobody took for 45 min, 30 messages a minute
 chat             slack        the address in /etc/millrace/slack.url: warning and worse, 30 messages a minute
 other-chat       chat         the address in /etc/millrace/chat.url: info and worse, clusters c-shop, 30 messages a minute
 mail             email        dba@example.org by mail.example.org:587: info and worse, 6 messages a minute

@@ -7,6 +7,8 @@ mod others;
 mod real_kafka;
 mod receiver;
 mod restarts;
+mod tls;
+mod untaken;
 mod unusual;
 
 use std::collections::BTreeMap;
@@ -59,8 +61,10 @@ fn channel(name: &str, kind: Kind) -> Channel {
         severity: Severity::Info,
         rules: Vec::new(),
         escalations: false,
+        untaken_for: None,
         rate: 600,
         timeout: Duration::from_secs(2),
+        ca_file: None,
     }
 }
 

@@ -123,7 +123,8 @@ fn mail_to_another_host_goes_over_tls_or_not_at_all() {
     let (plain, tls) = (Mail::start(false), Mail::start(true));
     let send = |email: Email| {
         let settings = channel("mail", Kind::Email(email));
-        let way = Way::open(&settings.kind, &settings.style, settings.timeout).expect("nothing is asked yet");
+        let way = Way::open(&settings.kind, &settings.style, settings.timeout, settings.ca_file.as_deref())
+            .expect("nothing is asked yet");
         let event = Event::from_json(began("PrimaryDown").value.as_deref().expect("a value"), false);
         way.deliver(&[event.expect("readable")])
     };

@@ -1,5 +1,5 @@
 //! Mail over SMTP: plain text, one message an alert. The words of TLS: `STARTTLS` wherever the server offers it, and it must offer it
-//! unless it is on this host or the configuration says `plain`; port 465 speaks TLS from the first byte. A password is sent over
+//! unless it is on this host or the configuration says `plain`, and no authority is named; port 465 speaks TLS from the first byte. A password is sent over
 //! TLS or to this host alone.
 
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ pub use lettre::message::Mailbox;
 use lettre::message::header;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::{self, AsyncSmtpTransport};
 use lettre::{AsyncTransport as _, Message, Tokio1Executor};
 use millrace_schemas::event::Event;
@@ -40,6 +40,14 @@ pub struct Email {
     pub password_file: Option<PathBuf>,
     /// The server need not offer TLS.
     pub plain: bool,
+}
+
+/// What is needed to come in.
+#[derive(Debug)]
+pub(super) struct Login<'a> {
+    pub(super) password: Option<String>,
+    /// Who may sign the server's certificate, in PEM; absent: who this host believes, and on this host nobody needs to.
+    pub(super) authority: Option<&'a [u8]>,
 }
 
 /// The subject for one alert, or for several in one message.
@@ -99,24 +107,26 @@ impl Email {
         message.body(text(events, style)).map_err(|error| Failed::Refused(error.to_string()))
     }
 
-    fn transport(
-        &self,
-        password: Option<String>,
-        within: Duration,
-    ) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failed> {
+    fn transport(&self, login: Login<'_>, within: Duration) -> Result<AsyncSmtpTransport<Tokio1Executor>, Failed> {
         let here = is_here(&self.host);
-        let parameters = TlsParameters::builder(self.host.clone());
-        // On this host also plain text would do, and mail servers come with a certificate that nobody signed.
-        let parameters = parameters.dangerous_accept_invalid_certs(here).build();
-        let parameters = parameters.map_err(|error| Failed::away(because(&error)))?;
+        let mut parameters = TlsParameters::builder(self.host.clone());
+        if let Some(authority) = login.authority {
+            let authority = Certificate::from_pem(authority).map_err(|error| Failed::away(because(&error)))?;
+            parameters = parameters.certificate_store(CertificateStore::None).add_root_certificate(authority);
+        } else {
+            // On this host also plain text would do, and mail servers come with a certificate that nobody signed.
+            parameters = parameters.dangerous_accept_invalid_certs(here);
+        }
+        let parameters = parameters.build().map_err(|error| Failed::away(because(&error)))?;
         let tls = match self.port {
             WRAPPED => Tls::Wrapper(parameters),
-            _ if here || self.plain => Tls::Opportunistic(parameters),
+            // Who names an authority wants its certificate to be seen.
+            _ if login.authority.is_none() && (here || self.plain) => Tls::Opportunistic(parameters),
             _ => Tls::Required(parameters),
         };
         let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&self.host);
         transport = transport.port(self.port).tls(tls).timeout(Some(within));
-        if let Some((user, password)) = self.user.clone().zip(password) {
+        if let Some((user, password)) = self.user.clone().zip(login.password) {
             transport = transport.credentials(Credentials::new(user, password));
         }
         Ok(transport.build())
@@ -126,11 +136,11 @@ impl Email {
         &self,
         events: &[Event<Notice>],
         style: &Style,
-        password: Option<String>,
+        login: Login<'_>,
         within: Duration,
     ) -> Result<String, Failed> {
         let message = self.message(events, style)?;
-        let answer = self.transport(password, within)?.send(message).await.map_err(|error| failed(&error))?;
+        let answer = self.transport(login, within)?.send(message).await.map_err(|error| failed(&error))?;
         let said: Vec<&str> = answer.message().collect();
         Ok(words(&format!("{} {}", answer.code(), said.join(" "))))
     }

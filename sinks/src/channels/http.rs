@@ -2,6 +2,7 @@
 //! A connection a message: between two alerts any connection would have been closed. A redirect is not followed: it would take
 //! the secrets of the headers elsewhere.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -9,7 +10,7 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 
 use super::{Failed, words};
-use crate::http::{Client, because, client, retry_after};
+use crate::http::{Client, because, believing, retry_after};
 
 /// 64 KiB of an answer are read: its first words are shown.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -22,9 +23,9 @@ pub(super) type Header = (&'static str, String);
 pub(super) struct Http(Client);
 
 impl Http {
-    /// Nothing is asked yet.
-    pub(super) fn new() -> Self {
-        Self(client(0))
+    /// Nothing is asked yet. `ca_file` has who may sign certificates; absent: those that this host believes.
+    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Failed> {
+        Ok(Self(believing(0, ca_file).map_err(Failed::away)?))
     }
 
     /// Posts `body`, a JSON text.

@@ -1,7 +1,7 @@
 //! The way to a channel of any kind. Settings and events enter; leaves what the other side said. Secrets are read when a way is
 //! opened: after a failure it is opened anew, so that a secret that was put right is used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_schemas::event::Event;
@@ -10,7 +10,7 @@ use millrace_schemas::topics::alerts::{AlertState, Notice};
 use serde_json::Value;
 
 use super::chat::Template;
-use super::email::Email;
+use super::email::{Email, Login};
 use super::http::{Header, Http};
 use super::style::{self, Style, alert};
 use super::{Failed, alertmanager, chat, command, pagerduty, sign, slack, webhook};
@@ -85,12 +85,15 @@ pub struct Way {
     secret: Option<String>,
     key: Option<Vec<u8>>,
     template: Option<Template>,
+    /// Who may sign the certificates of a mail server, in PEM.
+    authority: Option<Vec<u8>>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Way {
-    /// Opens a way, over which an answer must come `within` a time. Nothing is sent yet.
-    pub fn open(kind: &Kind, style: &Style, within: Duration) -> Result<Self, Failed> {
+    /// Opens a way, over which an answer must come `within` a time. Certificates are signed by who is in `ca_file`; absent: by who
+    /// this host believes. Nothing is sent yet.
+    pub fn open(kind: &Kind, style: &Style, within: Duration, ca_file: Option<&Path>) -> Result<Self, Failed> {
         let hook = match kind {
             Kind::Webhook(hook) | Kind::Alertmanager(hook) | Kind::Slack(hook) | Kind::Chat { hook, .. } => Some(hook),
             _ => None,
@@ -118,8 +121,9 @@ impl Way {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failed::away(because(&error)))?;
-        let (kind, style, http) = (kind.clone(), style.clone(), Http::new());
-        Ok(Self { kind, style, within, http, url, secret, key, template, runtime })
+        let authority = ca_file.map(read).transpose()?.map(String::into_bytes);
+        let (kind, style, http) = (kind.clone(), style.clone(), Http::new(ca_file)?);
+        Ok(Self { kind, style, within, http, url, secret, key, template, authority, runtime })
     }
 
     /// Delivers a message of these alerts; leaves what the other side said. Nothing that it says has a secret of ours in it.
@@ -141,7 +145,10 @@ impl Way {
 
     async fn send(&self, events: &[Event<Notice>]) -> Result<String, Failed> {
         let body = match &self.kind {
-            Kind::Email(email) => return email.send(events, &self.style, self.secret.clone(), self.within).await,
+            Kind::Email(email) => {
+                let login = Login { password: self.secret.clone(), authority: self.authority.as_deref() };
+                return email.send(events, &self.style, login, self.within).await;
+            }
             Kind::Command { .. } | Kind::Webhook(_) => webhook::body(events, &self.style),
             Kind::Alertmanager(_) => alertmanager::body(events, &self.style, now()),
             Kind::Pagerduty { .. } => pagerduty::body(events, &self.style, self.secret.as_deref().unwrap_or_default()),
@@ -196,7 +203,8 @@ fn now() -> Timestamp {
 }
 
 /// The text of a file without the line's end.
-fn read(file: &PathBuf) -> Result<String, Failed> {
+fn read(file: impl AsRef<Path>) -> Result<String, Failed> {
+    let file = file.as_ref();
     let text = std::fs::read_to_string(file);
     let text = text.map_err(|error| Failed::away(format!("{} cannot be read: {error}", file.display())))?;
     match text.trim() {

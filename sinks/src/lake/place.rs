@@ -19,7 +19,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig};
 
-use crate::http::{Client, because, client};
+use crate::http::{Client, because, believing};
 
 /// 60 s for an answer: a file is some MiB, and a slow line takes as long.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
@@ -54,6 +54,8 @@ pub struct Bucket {
     /// The file with the credentials, if they are not in the environment: lines `aws_access_key_id = ...` and so on, as the provider's
     /// own programs have them.
     pub credentials_file: Option<PathBuf>,
+    /// The file with who may sign its certificates; absent: who this host believes.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Why there is no way to a place, or why it does not have a file.
@@ -136,7 +138,8 @@ impl Place {
 fn s3(bucket: &Bucket) -> Result<impl ObjectStore, Failed> {
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_WITHIN, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(&bucket.name).with_retry(retry);
-    builder = builder.with_http_connector(Own);
+    let client = believing(IDLE, bucket.ca_file.as_deref()).map_err(Failed::Unusable)?;
+    builder = builder.with_http_connector(Own(client));
     if let Some(endpoint) = &bucket.endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
     }
@@ -173,11 +176,11 @@ fn away(error: impl std::error::Error) -> Failed {
 
 /// Makes the client of all sinks that of the store.
 #[derive(Debug)]
-struct Own;
+struct Own(Client);
 
 impl HttpConnector for Own {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(client(IDLE))))
+        Ok(HttpClient::new(Service(self.0.clone())))
     }
 }
 

@@ -171,6 +171,7 @@ fn a_place_that_takes_nothing_says_why() {
         endpoint: Some("http://127.0.0.1:9".to_owned()),
         region: Some("r".to_owned()),
         credentials_file: Some(file.clone()),
+        ca_file: None,
     };
     let failed = Place::open(&Location::S3(bucket)).expect_err("the file has none");
     assert!(failed.to_string().contains("no line \"aws_access_key_id = ...\""), "{failed}");

@@ -4,6 +4,7 @@
 
 mod queue;
 mod told;
+mod untaken;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use millrace_schemas::event::{Event, Unreadable};
+use millrace_schemas::ids::ClusterId;
 use millrace_schemas::metrics::{
     CHANNEL_BUNDLED, CHANNEL_DEAD, CHANNEL_DELIVERED, CHANNEL_FAILED, CHANNEL_OLDEST, CHANNEL_PASSED, Registry,
 };
@@ -31,6 +33,7 @@ use crate::bus::{Assignment, Polled, Reader, SharedBus};
 use crate::config;
 use queue::{Queue, Waiting, retry_after};
 use told::Told;
+use untaken::waits_for_somebody;
 
 /// 200 ms: how long a poll waits at most before the clock is looked at.
 const WAIT: Duration = Duration::from_millis(200);
@@ -126,6 +129,7 @@ impl Notifier<'_> {
         // Once for all that were gained together: on Kafka it reads a topic.
         let saved = if gains { self.bus.load(&processor(self.settings)) } else { Ok(Vec::new()) };
         let saved = saved.context("what a channel was told cannot be loaded")?;
+        let all = !polled.iter().any(|item| matches!(item, Polled::Record(_) | Polled::Refused { .. }));
         for item in polled {
             self.lag_of(&item);
             match item {
@@ -149,7 +153,26 @@ impl Notifier<'_> {
                 }
             }
         }
-        Ok(Gone::On)
+        Ok(self.escalate(all))
+    }
+
+    /// What nobody took for so long is to be told now, where the channel is for that. `all`: everything that there is was read.
+    fn escalate(&mut self, all: bool) -> Gone {
+        let Some(within) = self.settings.untaken_for else { return Gone::On };
+        let due: Vec<(Event<Notice>, Record)> =
+            self.told.iter().flat_map(|(partition, told)| told.untaken.due((within, *partition), all, now())).collect();
+        for (event, record) in due {
+            if self.queue.fires(alert(&event).fingerprint) {
+                continue;
+            }
+            let bundles = may_bundle(&self.settings.kind, &event);
+            if let Some(oldest) = self.queue.push_kept(Waiting::new(event, record, bundles, Instant::now()))
+                && self.bury_all(&[oldest], "too many newer alerts wait for the channel") == Gone::Stopped
+            {
+                return Gone::Stopped;
+            }
+        }
+        Gone::On
     }
 
     /// Partitions come and go at once; how far one is dealt with is told when it is.
@@ -181,6 +204,11 @@ impl Notifier<'_> {
             }
         };
         let had = self.told.get(&record.partition).is_some_and(|told| told.had(event.id)) || self.queue.has(event.id);
+        if self.settings.untaken_for.is_some() && !had && !self.fires(&record, alert(&event)) {
+            self.waits(&record, &event);
+            self.queue.pass(&record);
+            return Gone::On;
+        }
         if had || !self.is_due(&record) || !self.wants(&record, alert(&event), &event) {
             self.queue.pass(&record);
             return Gone::On;
@@ -189,6 +217,22 @@ impl Notifier<'_> {
         match self.queue.push(Waiting::new(event, record, bundles, Instant::now())) {
             Some(oldest) => self.bury_all(&[oldest], "too many newer alerts wait for the channel"),
             None => Gone::On,
+        }
+    }
+
+    /// By what the channel was told, or is about to be.
+    fn fires(&self, record: &Record, alert: &Alert) -> bool {
+        let told = self.told.get(&record.partition);
+        told.is_some_and(|told| told.fires(alert.fingerprint)) || self.queue.fires(alert.fingerprint)
+    }
+
+    /// An alert that the channel hears of when nobody takes it in time.
+    fn waits(&mut self, record: &Record, event: &Event<Notice>) {
+        let alert = alert(event);
+        let waits = self.is_due(record) && waits_for_somebody(alert) && self.is_for(alert, &event.subject.cluster);
+        if let Some(told) = self.told.get_mut(&record.partition) {
+            told.untaken.heard(event, record, waits);
+            told.is_new = true;
         }
     }
 
@@ -202,19 +246,23 @@ impl Notifier<'_> {
         if why == Why::Acknowledged && !hears_who_took_it(&self.settings.kind) {
             return false;
         }
-        let told = self.told.get(&record.partition);
-        if told.is_some_and(|told| told.fires(alert.fingerprint)) || self.queue.fires(alert.fingerprint) {
+        if self.fires(record, alert) {
             return true;
         }
         // Who was not told that it fires is not told who has taken it.
         if why == Why::Acknowledged {
             return false;
         }
-        let (settings, cluster) = (self.settings, &event.subject.cluster);
+        let loud = !self.settings.escalations || why == Why::Escalated;
+        loud && self.is_for(alert, &event.subject.cluster)
+    }
+
+    /// The channel is for such alerts.
+    fn is_for(&self, alert: &Alert, cluster: &ClusterId) -> bool {
+        let settings = self.settings;
         (settings.clusters.is_empty() || settings.clusters.contains(cluster))
             && (settings.rules.is_empty() || settings.rules.contains(&alert.name))
             && alert.severity >= settings.severity
-            && (!settings.escalations || why == Why::Escalated)
     }
 
     /// Sends what may be sent now, and keeps how far it came.
@@ -244,10 +292,9 @@ impl Notifier<'_> {
 
     /// Over the way that is open, or a new one.
     fn deliver(&mut self, events: &[Event<Notice>]) -> Result<String, Failed> {
-        let way = match self.way.take() {
-            Some(way) => way,
-            None => Way::open(&self.settings.kind, &self.settings.style, self.settings.timeout)?,
-        };
+        let (settings, open) = (self.settings, self.way.take());
+        let opened = || Way::open(&settings.kind, &settings.style, settings.timeout, settings.ca_file.as_deref());
+        let way = open.map_or_else(opened, Ok)?;
         let said = way.deliver(events)?;
         self.way = Some(way);
         Ok(said)
@@ -286,6 +333,7 @@ impl Notifier<'_> {
         for one in message {
             if let Some(told) = self.told.get_mut(&one.record.partition) {
                 told.note(&one.event, whole);
+                told.untaken.done(alert(&one.event).fingerprint);
             }
         }
         self.dealt(message);
@@ -339,6 +387,12 @@ impl Notifier<'_> {
 
     /// Who replays one from `dead` is heard again.
     fn bury_all(&mut self, message: &[Waiting], why: &str) -> Gone {
+        for one in message {
+            if let Some(told) = self.told.get_mut(&one.record.partition) {
+                told.untaken.done(alert(&one.event).fingerprint);
+                told.is_new = true;
+            }
+        }
         let records: Vec<Record> = message.iter().map(|one| one.record.clone()).collect();
         self.bury(&records, why)
     }

@@ -32,13 +32,15 @@ pub(super) struct Waiting {
     pub(super) record: Record,
     /// It may be in a message with others.
     pub(super) bundles: bool,
+    /// It is kept elsewhere: its position moved before it came here.
+    is_kept: bool,
     not_before: Instant,
     tries: u32,
 }
 
 impl Waiting {
     pub(super) fn new(event: Event<Notice>, record: Record, bundles: bool, now: Instant) -> Self {
-        Self { event, record, bundles, not_before: now, tries: 0 }
+        Self { event, record, bundles, is_kept: false, not_before: now, tries: 0 }
     }
 
     fn place(&self) -> (u32, u64) {
@@ -92,6 +94,12 @@ impl Queue {
     pub(super) fn push(&mut self, one: Waiting) -> Option<Waiting> {
         self.pass(&one.record);
         self.waiting.push(one);
+        (self.waiting.len() > WAITING_MAX).then(|| self.waiting.remove(0))
+    }
+
+    /// Something is to be told whose position moved long ago, and that is kept elsewhere until it is. Leaves what is given up for it.
+    pub(super) fn push_kept(&mut self, one: Waiting) -> Option<Waiting> {
+        self.waiting.push(Waiting { is_kept: true, ..one });
         (self.waiting.len() > WAITING_MAX).then(|| self.waiting.remove(0))
     }
 
@@ -174,7 +182,7 @@ impl Queue {
     /// How far each partition has been dealt with, and the append time of what was dealt with last.
     pub(super) fn reached(&self) -> impl Iterator<Item = (u32, u64, Timestamp)> {
         self.read.iter().map(|(partition, (next, at))| {
-            let mut its = self.waiting.iter().filter(|one| one.record.partition == *partition);
+            let mut its = self.waiting.iter().filter(|one| one.record.partition == *partition && !one.is_kept);
             let first = its.next().map(|one| (one.record.offset, one.record.appended));
             let (next, at) = first.unwrap_or((*next, *at));
             (*partition, next, at)

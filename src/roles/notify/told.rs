@@ -11,6 +11,7 @@ use millrace_schemas::topics::alerts::{AlertState, Notice};
 use millrace_sinks::channels::style::alert;
 use serde::{Deserialize, Serialize};
 
+use super::untaken::Untaken;
 use crate::bus::Snapshot;
 
 /// 500 alerts of a partition that fire: their texts are 500 KB of a snapshot, which may have 1 MiB. Of more, the end is told by the
@@ -31,6 +32,9 @@ pub(super) struct Told {
     /// What was dealt with last.
     #[serde(default)]
     had: VecDeque<EventId>,
+    /// What fires and nobody has taken, where the channel hears only of that.
+    #[serde(default)]
+    pub(super) untaken: Untaken,
     /// It is not saved yet.
     #[serde(skip)]
     pub(super) is_new: bool,
@@ -39,7 +43,7 @@ pub(super) struct Told {
 impl Told {
     /// It begins at `end`.
     pub(super) fn begin(end: u64) -> Self {
-        Self { begun: end, firing: BTreeMap::new(), had: VecDeque::new(), is_new: true }
+        Self { begun: end, firing: BTreeMap::new(), had: VecDeque::new(), untaken: Untaken::default(), is_new: true }
     }
 
     /// What was saved of a partition.

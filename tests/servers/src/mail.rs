@@ -20,14 +20,22 @@ impl Mail {
     /// Starts one; with `tls` it takes nothing before STARTTLS, and its certificate is its own word.
     pub fn start(tls: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("mr-mail-").tempdir().expect("a folder");
+        let certificate = if tls { certificate(folder.path()).to_vec() } else { Vec::new() };
+        Self::with(folder, &certificate, &[])
+    }
+
+    /// Starts one that takes nothing before STARTTLS, with this certificate and key, and the log-in of a user with a password.
+    pub fn with_login(certificate: &[PathBuf; 2], login: [&str; 2]) -> Self {
+        Self::with(tempfile::Builder::new().prefix("mr-mail-").tempdir().expect("a folder"), certificate, &login)
+    }
+
+    fn with(folder: tempfile::TempDir, certificate: &[PathBuf], login: &[&str]) -> Self {
         let port = free_port();
         let mut command = Command::new("setpriv");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/store.sh");
         command.args(["--pdeathsig", "KILL", "--"]).arg(script).arg("mail");
         command.arg(folder.path().join("box")).arg(port.number.to_string());
-        if tls {
-            command.args(certificate(folder.path()));
-        }
+        command.args(certificate).args(login);
         let log = std::fs::File::create(folder.path().join("log")).expect("writable");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = parent::start(command).expect("setpriv is there");

@@ -12,6 +12,9 @@ use crate::{LOOK_EVERY, WAIT_MAX};
 /// The token of an InfluxDB 2.7.
 pub const TOKEN: &str = "a-token-of-the-test";
 
+/// Nothing can be asked of it in plain text.
+const OVER_TLS: &str = "";
+
 /// What `DuckDB` says to `sql`: a line of JSON for each row.
 pub fn duckdb(sql: &str) -> String {
     let asked = Command::new(script()).arg("duckdb").arg(sql).output().expect("the script runs");
@@ -78,6 +81,12 @@ impl Store {
         Self::of("s3", "/moto-api/")
     }
 
+    /// Starts one that speaks over TLS alone, with this certificate and key.
+    pub fn s3_over_tls([certificate, key]: [&Path; 2]) -> Self {
+        let more = [certificate, key].map(|file| file.display().to_string());
+        Self::with("s3", OVER_TLS, more.into(), Vec::new())
+    }
+
     /// Starts an InfluxDB that has nothing yet.
     pub fn influxdb() -> Self {
         Self::of("influxdb", "/query?q=SHOW+DATABASES")
@@ -118,9 +127,17 @@ impl Store {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.child = Some(parent::start(command).expect("setpriv is there"));
         let began = std::time::Instant::now();
-        while ask(self.port.number, self.health).is_none() {
+        while !self.answers() {
             assert!(began.elapsed() < WAIT_MAX, "the store does not answer: {}", self.log());
             std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// What speaks TLS alone is not asked anything: it takes a connection when it is ready.
+    fn answers(&self) -> bool {
+        match self.health {
+            OVER_TLS => std::net::TcpStream::connect(("127.0.0.1", self.port.number)).is_ok(),
+            path => ask(self.port.number, path).is_some(),
         }
     }
 
