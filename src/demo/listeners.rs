@@ -8,21 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use millrace_schemas::topics::alerts::Severity;
-use millrace_sinks::channels::way::Hook;
-use millrace_sinks::channels::{Address, Kind, Style};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::beside::{Beside, LOOK_EVERY};
-use crate::config::{Channel, Kafka};
+use crate::config::Kafka;
 
 /// The port that people know an Alertmanager by.
 const PORT: u16 = 9_093;
 /// What both must have heard of.
 const FAILOVER: &str = "FailoverDone";
-/// 30 messages a minute, and 10 s for an answer: as a channel has them that is not told otherwise.
-const RATE: u32 = 30;
+/// 10 s for an answer of the Alertmanager.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// 10 s until both have heard of it: a channel takes milliseconds, a group of consumers some seconds to be formed.
 const HEARS_WITHIN: Duration = Duration::from_secs(10);
@@ -73,24 +69,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// The channel to the Alertmanager.
-    pub(super) fn channel(&self) -> Channel {
-        let url = Address::Open(self.manager.url());
-        Channel {
-            kind: Kind::Alertmanager(Hook { url, token_file: None, key_file: None }),
-            style: Style { receiver: "demo".to_owned(), runbooks: None },
-            clusters: Vec::new(),
-            severity: Severity::Info,
-            rules: Vec::new(),
-            escalations: false,
-            untaken_for: None,
-            rate: RATE,
-            timeout: ANSWERS_WITHIN,
-            ca_file: None,
-        }
-    }
-
-    /// The same as a section of a configuration.
+    /// The channel to the Alertmanager, as a section of a configuration.
     pub(super) fn section(&self) -> String {
         format!("[[channel]]\nname = \"demo\"\nkind = \"alertmanager\"\nurl = \"{}\"\n", self.manager.url())
     }

@@ -25,7 +25,7 @@ use super::keys;
 use super::listeners::Listeners;
 use super::load::{Login, TABLES, connect};
 use super::store::Store;
-use crate::config::{Agent, Bus, Settings};
+use crate::config::{self, Agent, Bus, Settings};
 use crate::roles::speaker::{Speaker, now};
 use crate::roles::up::{Roles, Up};
 
@@ -88,10 +88,10 @@ impl Site {
         let cluster = ClusterId::parse(format!("c-{}", &minted[..8]))?;
         let store = wish.store.as_ref().map(|script| Store::start(script, dir)).transpose()?;
         let mut listeners = wish.listeners.as_ref().map(|wanted| Listeners::start(wanted, dir)).transpose()?;
+        let section = store.as_ref().map_or_else(String::new, Store::section)
+            + &listeners.as_ref().map_or_else(String::new, Listeners::section);
         let (settings, roles, fleet) = if let Some(servers) = &wish.kafka {
             let kafka = fleet::kafka(servers, dir);
-            let section = store.as_ref().map_or_else(String::new, Store::section)
-                + &listeners.as_ref().map_or_else(String::new, Listeners::section);
             let fleet = Fleet::start(&kafka, dir, &cluster, &hosts, templates, &section)?;
             if let (Some(listeners), Some(wanted)) = (&mut listeners, &wish.listeners) {
                 listeners.consume(wanted, &kafka)?;
@@ -108,8 +108,7 @@ impl Site {
                 token_file: dir.join("bus.token"),
             };
             let archive = Some(dir.join("archive"));
-            let stores = store.iter().map(Store::settings).collect();
-            let channels = listeners.iter().map(Listeners::channel).collect();
+            let (stores, channels) = told(&section)?;
             (Settings { archive, stores, channels, ..settings(wish, bus, agents) }, Roles::ALL, None)
         };
         let up = Up::start(&settings, roles)?;
@@ -254,6 +253,14 @@ fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
 }
 
 /// An agent of a logical host.
+/// The stores and channels of sections of a configuration.
+fn told(sections: &str) -> anyhow::Result<(Vec<config::Store>, Vec<config::Channel>)> {
+    let read = config::parse(&format!("[bus]\nfile = \"bus.db\"\n{sections}"));
+    let read =
+        read.map_err(|problems| anyhow::anyhow!("the demo's own configuration is wrong: {problems:?}\n{sections}"))?;
+    Ok((read.stores, read.channels))
+}
+
 fn agent(dir: &Path, host: &HostId, templates: &Path) -> Agent {
     Agent {
         host: host.clone(),

@@ -7,11 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use millrace_schemas::ids::{ClusterId, InstanceId};
-use millrace_schemas::metrics::{LOAD_QUERIES, SERIES_PER_INSTANCE};
-use millrace_sinks::store::Api;
+use millrace_schemas::metrics::LOAD_QUERIES;
 
 use super::beside::{Beside, LOOK_EVERY};
-use crate::config;
 
 /// The port that people know it by, where it is free.
 const PORT: u16 = 8_428;
@@ -51,13 +49,7 @@ impl Store {
         }
     }
 
-    /// How a sink writes to it.
-    pub(super) fn settings(&self) -> config::Store {
-        let api = Api::V2 { org: "millrace".to_owned(), bucket: "millrace".to_owned() };
-        config::Store { name: "demo".to_owned(), url: self.url(), api, token_file: None, series: SERIES_PER_INSTANCE }
-    }
-
-    /// The same as a section of a configuration.
+    /// How a sink writes to it, as a section of a configuration.
     pub(super) fn section(&self) -> String {
         format!("[[store]]\nname = \"demo\"\nurl = \"{}\"\nkind = \"influx-v2\"\nbucket = \"millrace\"\n", self.url())
     }
