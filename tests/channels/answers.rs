@@ -52,7 +52,7 @@ async fn a_webhook_is_told_within_a_second_signed_and_with_the_events_id() {
 }
 
 /// What a decider found, in the journal.
-fn finding(rule: &str, counter: u64) -> NewRecord {
+pub(super) fn finding(rule: &str, counter: u64) -> NewRecord {
     let cluster = ClusterId::parse("c1").expect("legal");
     let at = Timestamp(jiff::Timestamp::now().as_microsecond());
     let finding = Finding {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod commands;
+mod kills;
 mod others;
 mod real_kafka;
 mod receiver;
