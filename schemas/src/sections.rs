@@ -8,6 +8,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::time::length;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -228,7 +230,7 @@ impl<'a, 'i> Section<'a, 'i> {
     /// A time such as "30s", "5m", "2h" or "7d".
     pub fn duration(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Option<(Duration, usize)> {
         let (text, at) = self.text(key, problems)?;
-        let read = duration(&text);
+        let read = length(&text);
         if let Err(why) = &read {
             problems.note(at, format!("{}: {why}", self.full(key)));
         }
@@ -326,38 +328,9 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 }
 
-/// A whole number and its unit: seconds, minutes, hours or days.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is no time: \"30s\", \"5m\", \"2h\" and \"7d\" are some");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number = number.parse::<u32>().map_err(|_| wrong())?;
-    Ok(Duration::from_secs(u64::from(number) * unit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_a_number_and_a_unit() {
-        let check = |text: &str, expected: Option<u64>| {
-            assert_eq!(duration(text).ok(), expected.map(Duration::from_secs), "{text}");
-        };
-        check("30s", Some(30));
-        check("5m", Some(300));
-        check("2h", Some(7_200));
-        check("7d", Some(604_800));
-        for text in ["", "5", "m", "-1s", "1.5h", "5 m", "5ms", "99999999999d", "5\u{b5}"] {
-            check(text, None);
-        }
-    }
 
     #[test]
     fn the_key_that_was_probably_meant_is_near() {

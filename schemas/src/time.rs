@@ -62,6 +62,14 @@ impl std::str::FromStr for Timestamp {
     }
 }
 
+/// A length of time as people write it, in files and on command lines alike: `30s`, `5m`, `7d`. A day has 24 hours.
+pub fn length(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<jiff::Span>().ok();
+    let length = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    let length = length.and_then(|length| Duration::try_from(length).ok());
+    length.ok_or_else(|| format!("'{text}' is no length of time: give one such as 500ms, 30s, 5m, 2h or 7d"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +80,25 @@ mod tests {
         check(12_345_678, 10_000_000);
         check(10_000_000, 10_000_000);
         check(-1, -10_000_000);
+    }
+
+    #[test]
+    fn a_length_of_time_is_a_number_and_a_unit() {
+        let check = |text: &str, expected: Option<u64>| {
+            let read = length(text);
+            assert_eq!(read.clone().ok(), expected.map(Duration::from_millis), "{text}");
+            assert!(read.is_ok() || read.is_err_and(|why| why.contains(&format!("'{text}' is no length of time"))));
+        };
+        check("500ms", Some(500));
+        check("30s", Some(30_000));
+        check("5m", Some(300_000));
+        check("1h30m", Some(5_400_000));
+        check("2h", Some(7_200_000));
+        check("7d", Some(604_800_000));
+        check("3 days", Some(259_200_000));
+        for text in ["", "5", "m", "-1s", "soon", "2 months", "99999999999d", "5\u{b5}"] {
+            check(text, None);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use millrace_processors::failover::{FINDINGS, Failover};
 use millrace_processors::refusals::ALERT as REFUSED;
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId, fleet};
-use millrace_schemas::time::Timestamp;
+use millrace_schemas::time::{Timestamp, length};
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{
     Alert, AlertState, Notice, Severity, Silence, Told, Word, fingerprint, test_labels,
@@ -79,7 +79,7 @@ pub(super) struct Silencing {
     #[arg(long)]
     instance: Option<InstanceId>,
     /// For how long: `30m`, `2h`, `3 days`.
-    #[arg(long = "for", value_name = "TIME", value_parser = length)]
+    #[arg(long = "for", value_name = "TIME", value_parser = lasting)]
     lasts: Duration,
     /// When it begins: a time such as 2026-11-21T22:00:00Z. Without it, now.
     #[arg(long, value_name = "TIME")]
@@ -117,7 +117,7 @@ pub(super) struct Testing {
 }
 
 fn short(text: &str) -> Result<Duration, String> {
-    match length(text)? {
+    match lasting(text)? {
         lasts if lasts > TEST_MAX => {
             Err(format!("'{text}' is too long for a test: {} minutes at most", TEST_MAX.as_secs() / 60))
         }
@@ -125,19 +125,14 @@ fn short(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn length(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<jiff::Span>().ok().and_then(|span| {
-        let days = jiff::SpanRelativeTo::days_are_24_hours();
-        span.to_duration(days).ok().and_then(|length| Duration::try_from(length).ok())
-    });
-    match parsed {
-        Some(length) if length.is_zero() => Err(format!("'{text}' is no time at all")),
-        Some(length) if length > SILENCE_MAX => Err(format!(
+fn lasting(text: &str) -> Result<Duration, String> {
+    match length(text)? {
+        lasts if lasts.is_zero() => Err(format!("'{text}' is no time at all")),
+        lasts if lasts > SILENCE_MAX => Err(format!(
             "'{text}' is too long: {} days at most; a rule that nobody wants is switched off in the rules",
             SILENCE_MAX.as_secs() / 86_400
         )),
-        Some(length) => Ok(length),
-        None => Err(format!("'{text}' is no length of time: give one such as 30m, 2h or 3 days")),
+        lasts => Ok(lasts),
     }
 }
 

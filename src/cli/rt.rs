@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use millrace_collectors::wire::{Batch, Ended, Flags};
-use millrace_schemas::time::Timestamp;
+use millrace_schemas::time::{Timestamp, length};
 use serde::Serialize;
 
 use super::captures;
@@ -61,8 +61,7 @@ enum Form {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|length| Duration::try_from(length).ok());
-    let length = parsed.ok_or_else(|| format!("'{text}' is no length of time: give one such as 1s, 500ms or 1m"))?;
+    let length = length(text)?;
     if length < INTERVAL_MIN {
         return Err(format!("'{text}' is too short: at least {}ms", INTERVAL_MIN.as_millis()));
     }

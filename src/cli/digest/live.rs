@@ -11,7 +11,7 @@ use millrace_mysql::{Dialect, Flavour, Session};
 use millrace_processors::profile::{Classes, Filter, Observed, Tally, Text, Times, Wish};
 use millrace_schemas::digest::Syntax;
 use millrace_schemas::profile::{GroupBy, Input, InputKind, OrderBy, Profile};
-use millrace_schemas::time::Timestamp;
+use millrace_schemas::time::{Timestamp, length};
 
 use super::{Arguments, Form, text};
 use crate::cli::End;
@@ -28,8 +28,7 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// `10s`, `1m`.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    let span = span.filter(|span| INTERVAL.contains(span));
+    let span = Some(length(text)?).filter(|span| INTERVAL.contains(span));
     span.ok_or_else(|| format!("'{text}' is no interval: give 1s to 1h, as in 10s or 1m"))
 }
 
@@ -212,8 +211,11 @@ mod tests {
     fn an_interval_is_a_second_to_an_hour() {
         assert_eq!(interval("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(interval("1m"), Ok(Duration::from_mins(1)));
-        for text in ["", "10", "0s", "500ms", "2h", "-1s"] {
+        for text in ["0s", "500ms", "2h"] {
             assert!(interval(text).unwrap_err().contains("1s to 1h"), "{text}");
+        }
+        for text in ["", "10", "-1s"] {
+            assert!(interval(text).unwrap_err().contains("is no length of time"), "{text}");
         }
     }
 }
