@@ -142,15 +142,7 @@ impl Judged {
 
 /// A fact as it would lie in the journal, appended when the window or the sample came.
 fn landed(new: NewRecord, window: &Record) -> Record {
-    Record {
-        topic: new.topic,
-        partition: window.partition,
-        offset: 0,
-        appended: window.appended,
-        key: new.key,
-        headers: new.headers,
-        value: new.value,
-    }
+    new.stored(window.partition, 0, window.appended)
 }
 
 /// True for what one of these processors said while it ran.

@@ -29,6 +29,7 @@ use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{Finding, Severity, Unusual, fingerprint};
+use millrace_schemas::topics::batch::Batch;
 use millrace_schemas::topics::journal::Fact;
 use millrace_schemas::topics::windows::{Window, decode, may_be_closed};
 use serde::{Deserialize, Serialize};
@@ -293,11 +294,9 @@ impl Anomalies {
     }
 
     fn read(&mut self, record: &Record, names: &dyn Names, out: &mut Vec<NewRecord>) -> Result<(), String> {
-        let cluster = record.headers.get("cluster").ok_or("the header 'cluster' is missing")?;
-        let cluster = ClusterId::parse(cluster.as_str()).map_err(|error| error.to_string())?;
+        let Batch { cluster, value, .. } = Batch::of(record)?;
         let instance = InstanceId::parse(record.key.as_str()).map_err(|error| error.to_string())?;
-        let value = record.value.as_deref().ok_or("the record has no value")?;
-        let windows = decode(value).map_err(|error| error.to_string())?;
+        let windows = decode(&value).map_err(|error| error.to_string())?;
         let judged = |window: &&Window| window.closed && i64::from(window.width_seconds) == instance::WIDTH;
         let windows: Vec<&Window> = windows.iter().filter(judged).collect();
         let Some(start) = windows.first().map(|window| window.start()) else { return Ok(()) };

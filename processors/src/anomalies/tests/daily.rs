@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId, InstanceId, fleet};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, Unusual, UnusualDay, fingerprint};
 use millrace_schemas::topics::journal::Fact;
@@ -31,15 +31,7 @@ impl Fleet {
     }
 
     fn append(&mut self, new: &NewRecord, at: i64) -> Vec<Finding> {
-        let record = Record {
-            topic: new.topic,
-            partition: 0,
-            offset: self.offset,
-            appended: seconds(at),
-            key: new.key.clone(),
-            headers: new.headers.clone(),
-            value: new.value.clone(),
-        };
+        let record = new.clone().stored(0, self.offset, seconds(at));
         self.offset += 1;
         let event = Event::<Fact>::from_record(&record).expect("an event");
         let mut found = Vec::new();

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use millrace_schemas::cluster::Process;
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{DigestId, Epoch, EventId, HostId, InstanceId};
-use millrace_schemas::record::{Bytes, Headers, NewRecord, Record};
-use millrace_schemas::sketch::Sketch;
+use millrace_schemas::record::{Bytes, NewRecord, Record};
 use millrace_schemas::topics::alerts::{AlertState, Finding, Silence, Word};
 use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Load, Receiver, SemiSync, ServerState};
 use millrace_schemas::topics::queries::Row;
-use millrace_schemas::topics::windows::{TOTAL, Window, encode};
-use millrace_schemas::topics::{Topic, examples};
+use millrace_schemas::topics::windows::{TOTAL, Window};
+use millrace_schemas::topics::examples;
 
 use super::super::instance::DIGESTS;
 use super::super::{Anomalies, Measured, Names, REGRESSED, Settings, Sums, seconds};
@@ -333,36 +332,13 @@ fn a_state_is_bounded_and_those_with_the_most_load_are_in_it() {
 }
 
 fn row(start: i64, number: usize, user: &str, us: u64) -> Row {
-    let mut rt_last = Sketch::new();
-    rt_last.add_n(us, 100);
-    Row {
-        second: start,
-        instance: db1(),
-        schema: "shop".into(),
-        user: user.into(),
-        digest: digest(number),
-        count: 100,
-        errors: 0,
-        rt_sum_us: us * 100,
-        rt_min_us: us,
-        rt_max_us: us,
-        rt_last,
-        ..examples::rows().remove(0)
-    }
+    Row { instance: db1(), user: user.into(), ..examples::row(start, digest(number), 100, us) }
 }
 
 fn record(offset: u64, start: i64, closed: bool, rows: Vec<Row>) -> Record {
     let window = |row| Window { width_seconds: 10, revision: 3, closed, row };
     let windows: Vec<Window> = rows.into_iter().map(window).collect();
-    Record {
-        topic: Topic::Windows,
-        partition: 2,
-        offset,
-        appended: seconds(start + 12),
-        key: "db1".to_owned(),
-        headers: Headers::from([("cluster".to_owned(), "c1".to_owned())]),
-        value: Some(Bytes::from(encode(&windows).expect("encodes"))),
-    }
+    examples::windowed("c1", offset, &windows).stored(2, offset, seconds(start + 12))
 }
 
 /// A window of 200 calls of two users, its total first.
@@ -413,7 +389,8 @@ fn windows_come_open_in_parts_and_twice_and_count_once() {
     assert_eq!(judge.counted().0, 7);
     let mut off = Anomalies::new(2, Settings { off: true, ..Settings::default() });
     assert_eq!(off.fold(&record(1, MONDAY, true, parts(MONDAY, 1).0), &()).out.len() + off.counted().0, 0);
-    let broken = Record { value: Some(Bytes::from(&b"none"[..])), ..record(offset + 1, MONDAY, true, Vec::new()) };
+    let broken =
+        Record { value: Some(Bytes::from(&b"none"[..])), ..record(offset + 1, MONDAY, true, parts(MONDAY, 1).0) };
     assert!(matches!(judge.fold(&broken, &()).fate, crate::fold::Fate::Dead(_)));
     let mut open = Record { offset: offset + 2, ..broken };
     open.headers.insert("final".to_owned(), "false".to_owned());

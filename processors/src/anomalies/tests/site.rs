@@ -4,7 +4,7 @@ use millrace_schemas::cluster::Process;
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::{ClusterId, EventId, HostId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{NewRecord, Record};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::Finding;
 use millrace_schemas::topics::journal::{Fact, ProcessChanged};
@@ -95,15 +95,7 @@ impl Site {
 
     fn append(&mut self, new: NewRecord, at: i64) -> Vec<Finding> {
         self.offset += 1;
-        let record = Record {
-            topic: new.topic,
-            partition: 0,
-            offset: self.offset,
-            appended: seconds(at),
-            key: new.key,
-            headers: new.headers,
-            value: new.value,
-        };
+        let record = new.stored(0, self.offset, seconds(at));
         let folded = self.gate.fold(&record);
         folded.out.iter().filter_map(finding).collect()
     }
