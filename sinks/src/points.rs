@@ -107,8 +107,8 @@ impl Points {
             Topic::Digests => self.digest(record),
             Topic::Alerts => {
                 let event = Event::<Notice>::from_record(record)?;
-                let ended = ended_before(&event).map(|ended| alerts::points(&ended, record.appended));
-                let points = alerts::points(&event, record.appended);
+                let ended = ended_before(&event).map(|ended| alerts::points(&ended));
+                let points = alerts::points(&event);
                 Ok(ended.into_iter().flatten().chain(points).collect())
             }
             _ => Ok(Vec::new()),

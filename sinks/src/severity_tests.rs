@@ -7,7 +7,6 @@ use millrace_schemas::event::Subject;
 use millrace_schemas::ids::EventId;
 use millrace_schemas::marks::Sequence;
 use millrace_schemas::metrics::SERIES_PER_INSTANCE;
-use millrace_schemas::record::Headers;
 use millrace_schemas::topics::alerts::{Quiet, Severity};
 use millrace_schemas::topics::examples;
 
@@ -28,16 +27,8 @@ fn word(second: i64, severity: Severity, before: Option<Severity>, state: AlertS
         cause: None,
         payload: Notice::Alert(alert),
     };
-    let made = event.to_record();
-    Record {
-        topic: made.topic,
-        partition: 0,
-        offset: second.unsigned_abs(),
-        appended: Timestamp(second * S),
-        key: made.key,
-        headers: Headers::new(),
-        value: made.value,
-    }
+    // A little later, as whatever is appended.
+    event.to_record().stored(0, second.unsigned_abs(), Timestamp(second * S + 7))
 }
 
 /// The fields of a point.
@@ -75,7 +66,7 @@ fn the_series_of_the_severity_that_an_alert_had_is_over_with_the_word_that_chang
     for (word, expected) in words.iter().zip(expected) {
         // A sink that was started again between any two words makes the same of them.
         let points = Points::new(SERIES_PER_INSTANCE).of(word).expect("readable");
-        assert!(points.iter().all(|point| point.at == word.appended), "{points:?}");
+        assert!(points.iter().all(|point| point.at == Timestamp(word.appended.0 - 7)), "{points:?}");
         lines.push(points.len());
         for point in points {
             let severity = point.labels.iter().find(|(name, _)| *name == "severity").expect("a label").1.clone();

@@ -1,17 +1,17 @@
 //! A word about an alert enters, a point leaves: that it fires, or that it is over, and whether people hear of it. Stores have one for
-//! each word, so that dashboards mark when something began; what fires now is told at `/metrics`.
+//! each word, so that dashboards mark when something began; what fires now is told at `/metrics`. The time is that of which the word
+//! speaks: who was killed and appends a word again speaks of the same.
 
 use millrace_schemas::event::Event;
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::metrics::{ALERT_FIRING, ALERT_QUIET};
-use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{AlertState, Notice, WATCHDOG};
 
 use super::{Lines, Place};
 use crate::line::Point;
 
-/// The points of a word, which was appended `at` that time. The watchdog's say nothing but that time passes.
-pub(super) fn points(event: &Event<Notice>, at: Timestamp) -> Vec<Point> {
+/// The points of a word. The watchdog's say nothing but that time passes.
+pub(super) fn points(event: &Event<Notice>) -> Vec<Point> {
     let Notice::Alert(alert) = &event.payload;
     if alert.name == WATCHDOG {
         return Vec::new();
@@ -23,5 +23,5 @@ pub(super) fn points(event: &Event<Notice>, at: Timestamp) -> Vec<Point> {
     let mut lines = Lines::default();
     lines.add(&ALERT_FIRING, place.labels(&ALERT_FIRING, &own), flag(alert.state == AlertState::Firing));
     lines.add(&ALERT_QUIET, place.labels(&ALERT_QUIET, &own), flag(alert.quiet.is_some()));
-    lines.at(at)
+    lines.at(event.at)
 }

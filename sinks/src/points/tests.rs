@@ -218,7 +218,7 @@ fn a_word_about_an_alert_is_a_point_and_the_watchdog_s_is_none() {
     let labels = [("cluster", "c1"), ("instance", "db1"), ("alertname", "PrimaryDown"), ("severity", "critical")];
     let labels = labels.map(|(name, value)| (name, value.to_owned())).to_vec();
     let fields = vec![("firing", 1.0), ("quiet", 0.0)];
-    let at = Timestamp(AT.0 + 5);
+    let at = AT;
     assert_eq!(made, [Point { measurement: "millrace_alert", labels, fields, at }]);
     let over = Alert { state: AlertState::Resolved, quiet: Some(Quiet::Shown), ..example() };
     let made = points.of(&record(Notice::Alert(over))).expect("readable");

@@ -7,10 +7,10 @@ use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::{DigestId, Epoch, EventId, HostId, InstanceId};
 use millrace_schemas::record::{Bytes, NewRecord, Record};
 use millrace_schemas::topics::alerts::{AlertState, Finding, Silence, Word};
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{Canary, Fact, Heartbeat, Load, Receiver, SemiSync, ServerState};
 use millrace_schemas::topics::queries::Row;
 use millrace_schemas::topics::windows::{TOTAL, Window};
-use millrace_schemas::topics::examples;
 
 use super::super::instance::DIGESTS;
 use super::super::{Anomalies, Measured, Names, REGRESSED, Settings, Sums, seconds};
