@@ -1,9 +1,10 @@
 //! One sample of every kind that every topic carries: for the golden files, the documentation and tests.
 //! Adding a kind without a sample fails a test.
 
+mod batches;
+
 use std::time::Duration;
 
-use super::Topic;
 use super::actions::{
     Action, ActionKind, Check, CreateInstance, Excluded, ExtraTransaction, FailOver, Order, Rejoin, Report, Step,
     StepOutcome, StepRequest, StepResult,
@@ -11,26 +12,25 @@ use super::actions::{
 use super::alerts::{
     Alert, AlertState, Finding, Hidden, Notice, Severity, Silence, Told, Unusual, UnusualDay, Word, fingerprint,
 };
-use super::batch::Batch;
 use super::digests::{DigestEntry, Entry};
 use super::inventory::{Counting, Host, Instance, Item};
 use super::journal::{
     Canary, Claimed, Command, Ended, Fact, Gap, Heartbeat, Load, Outcome, PermitAnswered, PermitAsked, PermitReturned,
     ProcessChanged, Receiver, Renewed, SemiSync, ServerState,
 };
-use super::queries::{self, Row, Source};
+use super::queries::{Row, Source};
 use super::routes::{Route, Routing};
 use super::samples::{Sample, Taken};
 use super::slow_queries::{Slow, SlowQuery};
-use super::windows::{self, TOTAL, Window};
+use super::windows::Window;
 use crate::cluster::{ClusterSpec, Member, Mode, Process};
 use crate::flavour::Flavour;
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, DigestId, Epoch, EventId, HostId, InstanceId};
-use crate::marks::Sequence;
-use crate::record::NewRecord;
 use crate::sketch::Sketch;
 use crate::time::Timestamp;
+
+pub use batches::{counted, row, window, windowed};
 
 const AT: Timestamp = Timestamp(1_700_000_000_000_000);
 const WINDOW: Duration = Duration::from_secs(10);
@@ -45,48 +45,6 @@ fn instance(text: &str) -> InstanceId {
 
 fn gtids(text: &str) -> GtidSet {
     GtidSet::parse(Flavour::MariaDb, text).expect("a legal set")
-}
-
-/// `count` statements of a digest in a second, as the wire tells them, of which each took `us`.
-pub fn row(second: i64, digest: DigestId, count: u64, us: u64) -> Row {
-    let mut times = Sketch::new();
-    times.add_n(us, count);
-    let like = rows().remove(0);
-    Row {
-        second,
-        digest,
-        count,
-        errors: 0,
-        rows_sent: count,
-        rows_affected: 0,
-        bytes_in: 40 * count,
-        bytes_out: 90 * count,
-        rt_sum_us: us * count,
-        rt_min_us: us,
-        rt_max_us: us,
-        rt_first: times.clone(),
-        rt_last: times,
-        killed: None,
-        timed_out: None,
-        ..like
-    }
-}
-
-/// Rows of one instance in `queries`, as `producer` says them as his batch `counter`.
-pub fn counted(cluster: &str, producer: &str, counter: u64, rows: &[Row]) -> NewRecord {
-    let value = queries::encode(rows).expect("rows of the types that they have");
-    batch(Topic::Queries, (cluster, &rows[0].instance), producer, counter, value)
-}
-
-/// Rows of one instance in `windows`, as the processor says them as its batch `counter`.
-pub fn windowed(cluster: &str, counter: u64, rows: &[Window]) -> NewRecord {
-    let value = windows::encode(rows).expect("rows of the types that they have");
-    batch(Topic::Windows, (cluster, &rows[0].row.instance), "windows.1/queries/0", counter, value)
-}
-
-fn batch(topic: Topic, of: (&str, &InstanceId), producer: &str, counter: u64, value: Vec<u8>) -> NewRecord {
-    let (cluster, sequence) = (ClusterId::parse(of.0).expect("a legal id"), Sequence { incarnation: 1, counter });
-    Batch { cluster, producer, sequence, value: value.into() }.into_record(topic, of.1)
 }
 
 /// A cluster of three: `db1` (primary), `db2`, `db3`, on hosts `h1` to `h3`.
@@ -487,24 +445,4 @@ pub fn rows() -> Vec<Row> {
 pub fn windows() -> Vec<Window> {
     let window = |row, closed| Window { width_seconds: 10, revision: 3, closed, row };
     rows().into_iter().zip([false, true]).map(|(row, closed)| window(row, closed)).collect()
-}
-
-/// A window of `db1` that begins at `second`: so many statements of one digest, each of so many microseconds, and their total.
-pub fn window(second: i64, count: u64, us: u64, closed: bool) -> [Window; 2] {
-    let mut rt_last = Sketch::new();
-    rt_last.add_n(us, count);
-    let row = Row {
-        second,
-        schema: String::new(),
-        digest: DigestId([3; 16]),
-        count,
-        errors: 0,
-        rt_sum_us: us * count,
-        rt_min_us: us,
-        rt_max_us: us,
-        rt_last,
-        ..rows().remove(0)
-    };
-    let total = Row { digest: TOTAL, ..row.clone() };
-    [total, row].map(|row| Window { width_seconds: 10, revision: 2, closed, row })
 }
