@@ -173,11 +173,9 @@ mod tests {
     use millrace_schemas::event::Subject;
     use millrace_schemas::ids::{EventId, InstanceId};
     use millrace_schemas::marks::Sequence;
-    use millrace_schemas::record::{Bytes, Headers};
     use millrace_schemas::topics::alerts::AlertState;
+    use millrace_schemas::topics::examples;
     use millrace_schemas::topics::journal::Load;
-    use millrace_schemas::topics::windows::encode;
-    use millrace_schemas::topics::{Topic, examples};
 
     use super::*;
 
@@ -188,15 +186,8 @@ mod tests {
     }
 
     fn window(number: i64, us: u64) -> Record {
-        Record {
-            topic: Topic::Windows,
-            partition: 0,
-            offset: number as u64,
-            appended: at(START + number * 10 + 12),
-            key: "db1".to_owned(),
-            headers: Headers::from([("cluster".to_owned(), "c1".to_owned())]),
-            value: Some(Bytes::from(encode(&examples::window(START + number * 10, 500, us, true)).expect("encodes"))),
-        }
+        let rows = examples::window(START + number * 10, 500, us, true);
+        examples::windowed("c1", number as u64, &rows).stored(0, number as u64, at(START + number * 10 + 12))
     }
 
     fn load(number: i64, errors: u64) -> Record {

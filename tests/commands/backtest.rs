@@ -10,12 +10,12 @@ use millrace::bus::local::LocalBus;
 use millrace_schemas::event::{Event, Payload, Subject};
 use millrace_schemas::ids::{ClusterId, DigestId, EventId, HostId, InstanceId};
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, Headers, NewRecord};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
+use millrace_schemas::topics::examples;
 use millrace_schemas::topics::samples::{Sample, Taken};
-use millrace_schemas::topics::windows::{FINAL, encode};
-use millrace_schemas::topics::{Topic, examples};
+use millrace_schemas::topics::windows::FINAL;
 use serde_json::Value;
 
 use crate::real::site::millrace;
@@ -61,14 +61,9 @@ fn window(number: i64, closed: bool) -> NewRecord {
     let us = if is_bad(number) { 8_000 } else { 2_000 };
     let count = if closed { 500 } else { 250 };
     let windows = examples::window(START + number * 10, count, us, closed);
-    let headers = Headers::from([("cluster".to_owned(), "c1".to_owned()), (FINAL.to_owned(), closed.to_string())]);
-    NewRecord {
-        topic: Topic::Windows,
-        partition_key: "c1".to_owned(),
-        key: "db1".to_owned(),
-        headers,
-        value: Some(Bytes::from(encode(&windows).expect("encodes"))),
-    }
+    let mut record = examples::windowed("c1", number as u64, &windows);
+    record.headers.insert(FINAL.to_owned(), closed.to_string());
+    record
 }
 
 fn digest() -> NewRecord {
