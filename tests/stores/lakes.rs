@@ -140,8 +140,7 @@ async fn too_many_rows_become_files_before_their_time() {
             windows::Window { width_seconds: 10, revision: 1, closed: true, row }
         };
         let rows: Vec<_> = (0..ROWS).map(window).collect();
-        let value = Some(windows::encode(&rows).expect("encodes").into());
-        let record = NewRecord { topic: Topic::Windows, value, ..record(&[], at as u64) };
+        let record = examples::windowed(cluster().as_str(), at as u64, &rows);
         up.bus.append(vec![record]).await.expect("taken");
     }
     let until = Instant::now() + PATIENCE;
