@@ -1,6 +1,7 @@
-//! The only place that touches libpcap. Of a live capture, its end in the kernel: which packets it is to pass on enters, packets leave to
-//! the decoder, and how many the kernel counted. Of a file its packets leave. While libpcap sets a filter it lets nothing through; so a capture that is to pass on others is followed by a second one,
-//! and both are read until the second has all. It must never lose a packet to that, or hand one on twice.
+//! The only place that touches libpcap. Of a live capture, its end in the kernel: which packets it is to pass on enters, packets leave
+//! to the decoder, and how many the kernel counted. Of a file its packets leave. While libpcap sets a filter it lets nothing through;
+//! so a capture that is to pass on others is followed by a second one, and both are read until the second has all. It must never lose
+//! a packet to that, or hand one on twice.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,8 +19,9 @@ use super::loopback;
 use super::lots;
 use super::watched::Watched;
 
-/// How long the kernel may gather packets before it hands them over.
-pub(super) const GATHER: Duration = Duration::from_millis(10);
+/// 20 ms in which the kernel may gather packets before it hands them over: nobody looks sooner, and each look costs a busy core what
+/// it has in its caches.
+pub(super) const GATHER: Duration = Duration::from_millis(20);
 /// Packets read between two looks at the clock.
 const PACKETS_PER_ROUND: usize = 4_096;
 /// The kernel's buffer. 16 MiB: half a second at 300 Mbit/s, while this thread waits for a core.
@@ -28,9 +30,8 @@ const BUFFER_BYTES: i32 = 16 << 20;
 const SNAP_BYTES: i32 = 262_144;
 /// 1 ms in which two captures are read: the kernel may give a packet another time in each, some microseconds apart.
 const BOTH_US: i64 = 1_000;
-/// 50 ms until nothing more can come of a capture that is over: five times as long as the kernel gathers.
+/// 100 ms until nothing more can come of a capture that is over: five times as long as the kernel gathers.
 const REST: Duration = Duration::from_millis(5 * GATHER.as_millis() as u64);
-
 /// 2 s for what waits in the buffer of a capture that is over, four times as long as reading a full one takes.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -75,10 +76,9 @@ pub(super) struct Tap<'a> {
     live: &'a Live,
     socket: Socket,
     passed: Passed,
-    /// What the kernel is to pass on in place of what it does, until that begins; and what then passes, while its capture is opened.
+    /// What the kernel is to pass on in place of what it does, until its capture begins to be opened; and that capture.
     wanted: Option<String>,
-    passing: String,
-    opening: Option<JoinHandle<Result<Socket, CaptureError>>>,
+    opening: Option<JoinHandle<Opened>>,
     /// Packets that the capture before this one had too.
     had: Had,
     /// What was counted of captures that are over, and what was told of all.
@@ -89,12 +89,10 @@ pub(super) struct Tap<'a> {
 impl<'a> Tap<'a> {
     /// Captures what the decoder needs of these servers.
     pub(super) fn open(live: &'a Live, decoder: &mut Decoder, watched: &Watched) -> Result<Self, CaptureError> {
-        let mut passed = Passed::default();
-        let packets = passed.renew(decoder, watched).unwrap_or_default();
+        let (passed, packets) = Passed::first(decoder, watched);
         let socket = Socket::open(live, &packets)?;
         let (over, told) = (Kernel::default(), Kernel::default());
-        let had = Had::default();
-        Ok(Tap { live, socket, passed, wanted: None, passing: packets, opening: None, had, over, told })
+        Ok(Tap { live, socket, passed, wanted: None, opening: None, had: Had::default(), over, told })
     }
 
     /// Passes on other packets where other servers are watched, or fewer or more connections are followed. What the kernel need not pass
@@ -112,10 +110,12 @@ impl<'a> Tap<'a> {
                 self.wanted = Some(packets);
             }
         }
-        match self.opening.take_if(|opening| opening.is_finished()).map(JoinHandle::join) {
-            Some(Ok(Ok(next))) => self.follow(decoder, next)?,
-            Some(failed) => self.set(failed.ok().and_then(Result::err))?,
-            None => {}
+        if let Some(opening) = self.opening.take_if(|opening| opening.is_finished()) {
+            let Opened { packets, socket } = opening.join().expect("opening a capture does not panic");
+            match socket {
+                Ok(next) => self.follow(decoder, next)?,
+                Err(error) => self.set(&packets, &error.to_string())?,
+            }
         }
         if self.opening.is_none() {
             self.open_next()?;
@@ -126,30 +126,25 @@ impl<'a> Tap<'a> {
     /// Begins to open the capture that is to follow, if one is wanted. A busy machine may take seconds for it, in which this one is read on.
     fn open_next(&mut self) -> Result<(), CaptureError> {
         let Some(packets) = self.wanted.take() else { return Ok(()) };
-        self.passing.clone_from(&packets);
-        let live = self.live.clone();
-        let opening = std::thread::Builder::new().name("capture-next".to_owned());
-        match opening.spawn(move || Socket::open(&live, &packets)) {
+        let (live, of_thread) = (self.live.clone(), packets.clone());
+        let open = move || Opened { socket: Socket::open(&live, &of_thread), packets: of_thread };
+        match std::thread::Builder::new().name("capture-next".to_owned()).spawn(open) {
             Ok(opening) => self.opening = Some(opening),
-            Err(error) => self.set(Some(CaptureError::Interface {
-                interface: self.live.interface.clone(),
-                reason: format!("no thread can be started: {error}"),
-            }))?,
+            Err(error) => self.set(&packets, &format!("no thread can be started: {error}"))?,
         }
         Ok(())
     }
 
-    /// Sets the filter of the capture that there is.
-    fn set(&mut self, why: Option<CaptureError>) -> Result<(), CaptureError> {
-        let why = why.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+    /// Sets the filter of the capture that there is, as none can follow it.
+    fn set(&mut self, packets: &str, why: &str) -> Result<(), CaptureError> {
         warn!(why, "no second capture, so packets that come while the filter is set are missed");
-        self.socket.pass_on(self.live, &self.passing)
+        self.socket.pass_on(self.live, packets)
     }
 
     /// Goes over to another capture, which runs already.
     fn follow(&mut self, decoder: &mut Decoder, mut next: Socket) -> Result<(), CaptureError> {
         let from_us = now_us();
-        next.early = Some((from_us, Instant::now()));
+        next.early = Some(Early::before(from_us));
         self.had = self.drain(decoder, from_us + BOTH_US)?;
         let Kernel { dropped, interface_dropped, .. } = self.socket.counted();
         // What still waits there has its follower.
@@ -205,17 +200,41 @@ impl<'a> Tap<'a> {
     }
 }
 
+/// A capture that was opened beside the one that is read, or why it cannot be.
+struct Opened {
+    packets: String,
+    socket: Result<Socket, CaptureError>,
+}
+
 /// A socket of libpcap.
 struct Socket {
     capture: Capture<Active>,
     link_type: i32,
-    /// It has everything from this time on: while its filter was set nothing came through, and before that what passes no filter. And when
-    /// that was: none once something later came, so that a clock that is set back does no harm.
-    early: Option<(i64, Instant)>,
+    /// What is passed over at first; none once something later came.
+    early: Option<Early>,
     /// The kernel's counters as they were last read, of 32 bits, which wrap; and all that they counted.
     last: [u32; 3],
     counted: Kernel,
     read: Read,
+}
+
+/// Packets from before a capture has everything: while its filter was set nothing came through, and before that what passes no filter.
+#[derive(Debug, Clone, Copy)]
+struct Early {
+    before_us: i64,
+    /// When the first packet was read.
+    since: Option<Instant>,
+}
+
+impl Early {
+    fn before(before_us: i64) -> Self {
+        Early { before_us, since: None }
+    }
+
+    /// Whether a packet is one of them. None is for long, so that a clock which is set back does no harm.
+    fn is(&mut self, ts_us: i64) -> bool {
+        ts_us < self.before_us && self.since.get_or_insert_with(Instant::now).elapsed() < DRAIN_MAX
+    }
 }
 
 /// How many packets of a capture were handed on, and how many not: those of before, and those that another capture had too.
@@ -265,7 +284,7 @@ impl Socket {
         let (last, counted) = ([0; 3], Kernel::default());
         let mut socket = Socket { capture, link_type, early: None, last, counted, read: Read::default() };
         socket.pass_on(live, packets)?;
-        socket.early = Some((now_us(), Instant::now()));
+        socket.early = Some(Early::before(now_us()));
         Ok(socket)
     }
 
@@ -280,9 +299,10 @@ impl Socket {
         match self.capture.next_packet() {
             Ok(packet) => {
                 let ts_us = packet_us(packet.header);
-                let is_early = |(from_us, since): &(i64, Instant)| ts_us < *from_us && since.elapsed() < DRAIN_MAX;
-                self.early = self.early.filter(is_early);
-                let is_early = self.early.is_some();
+                let is_early = self.early.as_mut().is_some_and(|early| early.is(ts_us));
+                if !is_early {
+                    self.early = None;
+                }
                 let (data, link_type, read) = (packet.data, self.link_type, &mut self.read);
                 Ok(Some(Waiting { packet: Packet { ts_us, data, link_type }, is_early, read }))
             }
@@ -328,29 +348,42 @@ impl Had {
 }
 
 /// What the kernel was told to pass on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Passed {
     version: u64,
     servers: Vec<Server>,
-    /// One of so many connections; none before anything was told.
-    factor: Option<u32>,
+    /// One of so many connections.
+    factor: u32,
 }
 
 impl Passed {
+    /// What is passed on at first, and which packets those are.
+    fn first(decoder: &mut Decoder, watched: &Watched) -> (Self, String) {
+        let mut passed = Passed { version: 0, servers: Vec::new(), factor: decoder.passed_factor() };
+        passed.learn(decoder, watched);
+        let packets = passed.packets(decoder);
+        (passed, packets)
+    }
+
     /// Which packets are to be passed on, if those are others than before.
     fn renew(&mut self, decoder: &mut Decoder, watched: &Watched) -> Option<String> {
-        let (newer, factor) = (watched.newer_than(self.version), decoder.passed_factor());
-        if newer.is_none() && self.factor == Some(factor) {
-            return None;
-        }
-        if let Some((version, servers)) = newer {
-            decoder.set_servers(&servers);
-            (self.version, self.servers) = (version, servers);
-        }
-        self.factor = Some(factor);
+        let factor = std::mem::replace(&mut self.factor, decoder.passed_factor());
+        let is_other = self.learn(decoder, watched) || factor != self.factor;
+        is_other.then(|| self.packets(decoder))
+    }
+
+    /// Which servers are watched; whether those are others than before.
+    fn learn(&mut self, decoder: &mut Decoder, watched: &Watched) -> bool {
+        let Some((version, servers)) = watched.newer_than(self.version) else { return false };
+        decoder.set_servers(&servers);
+        (self.version, self.servers) = (version, servers);
+        true
+    }
+
+    fn packets(&self, decoder: &Decoder) -> String {
         let of_ports = || lots::ports(self.servers.iter().map(|server| server.port));
         let packets = if decoder.detects() { "tcp".to_owned() } else { of_ports() };
-        Some(lots::filter(&packets, decoder.share(), factor))
+        lots::filter(&packets, decoder.share(), self.factor)
     }
 }
 
@@ -414,76 +447,5 @@ pub(super) fn now_us() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use etherparse::PacketBuilder;
-
-    use super::super::shares::Share;
-    use super::*;
-
-    #[test]
-    fn a_missing_permission_names_its_remedy() {
-        let live = Live { interface: "lo".into(), threads: 1 };
-        let error = interface_error(&live, &PcapError::PcapError("socket: Operation not permitted".into()));
-        assert!(error.to_string().contains("setcap cap_net_raw+ep /"), "{error}");
-    }
-
-    #[test]
-    fn what_two_captures_had_is_handed_on_once() {
-        let mut had = Had { until_us: 100, packets: HashMap::from([(xxh3_64(b"twice"), 2), (xxh3_64(b"once"), 1)]) };
-        let said = [(10, b"twice".as_slice()), (11, b"new"), (12, b"twice"), (13, b"twice"), (100, b"once")];
-        let had_them: Vec<bool> = said.into_iter().map(|(ts_us, data)| had.has(ts_us, data)).collect();
-        assert_eq!(had_them, [true, false, true, false, false]);
-    }
-
-    /// A frame from one end to the other.
-    fn frame(v6: bool, tagged: bool, client: (u8, u16), to_server: bool) -> Vec<u8> {
-        let server = (7, 3306);
-        let (from, to) = if to_server { (client, server) } else { (server, client) };
-        let builder = PacketBuilder::ethernet2([0; 6], [1; 6]);
-        let mut frame = Vec::new();
-        let address = |last| [[0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last], [0; 16]][0];
-        let done = match (v6, tagged) {
-            (false, false) => {
-                builder.ipv4([10, 0, 0, from.0], [10, 0, 0, to.0], 9).tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
-            }
-            (false, true) => {
-                let inner =
-                    builder.single_vlan(5.try_into().expect("a tag")).ipv4([10, 0, 0, from.0], [10, 0, 0, to.0], 9);
-                inner.tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
-            }
-            (true, false) => {
-                builder.ipv6(address(from.0), address(to.0), 9).tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
-            }
-            (true, true) => {
-                let inner = builder.single_vlan(5.try_into().expect("a tag")).ipv6(address(from.0), address(to.0), 9);
-                inner.tcp(from.1, to.1, 1, 9).write(&mut frame, b"x")
-            }
-        };
-        done.expect("it is written");
-        frame
-    }
-
-    /// The kernel draws the lots that the decoder draws, for both directions of a connection.
-    #[test]
-    fn the_kernel_chooses_what_the_decoder_follows() {
-        let dead = Capture::dead(pcap::Linktype::ETHERNET).expect("it opens");
-        let packets = lots::ports([3306].into_iter());
-        for (of, factor) in [(1, 8), (4, 1), (3, 2), (2, 64)] {
-            let program = |share| dead.compile(&lots::tagged(&lots::filter(&packets, share, factor)), true);
-            let programs: Vec<_> = Share::all(of).map(|share| (share, program(share).expect("a program"))).collect();
-            for (v6, tagged) in [(false, false), (false, true), (true, false), (true, true)] {
-                // As Linux gives them out: every other port, in turn.
-                for client in (0..200).map(|n| (n as u8 % 3, 40_000 + 2 * n)) {
-                    let (there, back) = (frame(v6, tagged, client, true), frame(v6, tagged, client, false));
-                    let segment = frames::segment(1, &there).expect("a segment");
-                    let lot = lots::lot(segment.from, segment.to);
-                    for (share, program) in &programs {
-                        let expected = lot as usize % of == share.number && lots::is_followed(lot, *share, factor);
-                        let taken = [&there, &back].map(|frame| program.filter(frame));
-                        assert_eq!(taken, [expected; 2], "{client:?} {share:?} {factor} {v6} {tagged}");
-                    }
-                }
-            }
-        }
-    }
-}
+#[path = "tap_tests.rs"]
+mod tests;
