@@ -67,6 +67,17 @@ fn bucket(value: u64) -> usize {
     first + UPPER[first..last].partition_point(|bound| *bound < value)
 }
 
+/// Where a duration is counted in every sketch: found once for several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket(Option<usize>);
+
+impl Bucket {
+    /// That of a duration in microseconds.
+    pub fn of(value_us: u64) -> Self {
+        Bucket((value_us > 0).then(|| bucket(value_us)))
+    }
+}
+
 /// Counts of durations by size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
@@ -113,14 +124,16 @@ impl Sketch {
 
     /// Counts one duration `n` times.
     pub fn add_n(&mut self, value_us: u64, n: u64) {
-        if n == 0 {
-            return;
+        self.add_in(Bucket::of(value_us), n);
+    }
+
+    /// Counts `n` durations of a bucket.
+    pub fn add_in(&mut self, bucket: Bucket, n: u64) {
+        match bucket {
+            _ if n == 0 => {}
+            Bucket(None) => self.zeros = self.zeros.saturating_add(n),
+            Bucket(Some(index)) => self.add_to(index, n),
         }
-        if value_us == 0 {
-            self.zeros = self.zeros.saturating_add(n);
-            return;
-        }
-        self.add_to(bucket(value_us), n);
     }
 
     /// Adds all counts of another sketch; the order of merging does not matter.

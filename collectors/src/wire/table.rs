@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use millrace_schemas::digest::{DigestId, Kind};
 use millrace_schemas::ids::InstanceId;
-use millrace_schemas::sketch::Sketch;
+use millrace_schemas::sketch::{Bucket, Sketch};
 use millrace_schemas::topics::queries::{Row, Source};
 
 use crate::rows::Told;
@@ -43,6 +43,24 @@ pub(super) struct Statement {
     pub(super) rt_us: Option<(u64, u64)>,
 }
 
+/// How long a statement took, and where that is counted.
+struct Took {
+    last_us: u64,
+    first: Bucket,
+    last: Bucket,
+}
+
+impl Statement {
+    fn took(&self) -> Option<Took> {
+        self.rt_us.map(|(first_us, last_us)| {
+            let last = Bucket::of(last_us);
+            // Most answers are one packet.
+            let first = if first_us == last_us { last } else { Bucket::of(first_us) };
+            Took { last_us, first, last }
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     instance: u32,
@@ -69,7 +87,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn add(&mut self, statement: &Statement) {
+    fn add(&mut self, statement: &Statement, took: Option<&Took>) {
         self.count += statement.count;
         self.errors += u64::from(statement.error.is_some());
         match statement.error.and_then(|code| Interruption::of(code.into())) {
@@ -81,12 +99,12 @@ impl Cell {
         self.rows_affected += statement.rows_affected;
         self.bytes_in += statement.bytes_in;
         self.bytes_out += statement.bytes_out;
-        if let Some((first, last)) = statement.rt_us {
-            self.rt_min_us = if self.rt_last.is_empty() { last } else { self.rt_min_us.min(last) };
-            self.rt_max_us = self.rt_max_us.max(last);
-            self.rt_sum_us += last;
-            self.rt_first.add(first);
-            self.rt_last.add(last);
+        if let Some(&Took { last_us, first, last }) = took {
+            self.rt_min_us = if self.rt_last.is_empty() { last_us } else { self.rt_min_us.min(last_us) };
+            self.rt_max_us = self.rt_max_us.max(last_us);
+            self.rt_sum_us += last_us;
+            self.rt_first.add_in(first, 1);
+            self.rt_last.add_in(last, 1);
         }
     }
 
@@ -234,7 +252,8 @@ impl Table {
         let number = statement.end_us.div_euclid(1_000_000).max(self.closed_before);
         let new = || Second { sample_factor: self.sample_factor, ..Second::default() };
         let second = self.seconds.entry(number).or_insert_with(new);
-        second.totals.entry(statement.instance).or_default().add(statement);
+        let took = statement.took();
+        second.totals.entry(statement.instance).or_default().add(statement, took.as_ref());
         let key = Key {
             instance: statement.instance,
             schema: statement.schema,
@@ -242,10 +261,10 @@ impl Table {
             digest: statement.digest,
         };
         if second.cells.len() < CELLS_MAX || second.cells.contains_key(&key) {
-            second.cells.entry(key).or_default().add(statement);
+            second.cells.entry(key).or_default().add(statement, took.as_ref());
         } else {
             let (cell, statements) = second.beyond.entry(statement.instance).or_default();
-            cell.add(statement);
+            cell.add(statement, took.as_ref());
             *statements += 1;
         }
     }
@@ -297,7 +316,7 @@ impl Table {
 }
 
 impl Counts {
-    fn add(&mut self, statement: &Statement) {
+    fn add(&mut self, statement: &Statement, took: Option<&Took>) {
         if statement.digest == DigestId::ADMIN {
             self.admin_commands += statement.count;
             self.cell.bytes_in += statement.bytes_in;
@@ -305,7 +324,7 @@ impl Counts {
             self.cell.rows_sent += statement.rows_sent;
             return;
         }
-        self.cell.add(statement);
+        self.cell.add(statement, took);
         if let Some(kind) = statement.kind.filter(|_| statement.count > 0) {
             self.transactions += u64::from(kind.ends_transaction());
             self.writes += u64::from(kind.writes_rows());
