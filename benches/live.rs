@@ -1,13 +1,14 @@
 //! What a live capture costs its host: the share of a core that `millrace rt` takes beside a server at two rates, whether it sees every
-//! statement, and the server's throughput with and without it, in pairs. `cargo bench --bench live` (ten minutes, on a machine
+//! statement, and the server's throughput with and without it, in pairs of one run. `cargo bench --bench live` (ten minutes, on a machine
 //! that does nothing else); with `--test` (as `cargo test --benches` runs it) a second of each. The load is sysbench's, point selects,
 //! over loopback and over a link to another network namespace, as from another host; client, server and capture share the cores.
 //! `-- loopback` or `-- link` leaves the other one out.
 #![allow(clippy::print_stdout)] // the numbers are what it is for
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use millrace_mysql::Flavour;
@@ -20,8 +21,8 @@ const RATES: [(u32, f64); 2] = [(10_000, 0.02), (0, 0.10)];
 /// What is left of the throughput at 70 % of it, and with all cores busy.
 const LEFT_AT_70: f64 = 0.99;
 const LEFT_SATURATED: f64 = 0.96;
-/// Ten pairs: one varies by a tenth on a machine whose cores are shared.
-const PAIRS: usize = 10;
+/// Twenty pairs: one varies by a twentieth on a machine whose cores are shared.
+const PAIRS: usize = 20;
 const CONNECTIONS: u32 = 8;
 const ROWS: u32 = 10_000;
 
@@ -30,7 +31,8 @@ struct Lab {
     password: String,
     /// Where the client is, unless on this host.
     island: Option<Island>,
-    /// How long each rate is held, and each half of a pair: what varies is how the threads are placed in a run, not within it.
+    /// How long each rate is held, and each half of a pair. All pairs are of one run: where its threads are placed, and what they have
+    /// in their caches, varies more from run to run than a capture takes.
     rate_seconds: u64,
     pair_seconds: u64,
     pairs: usize,
@@ -52,7 +54,7 @@ fn main() {
     });
     let account = server.template().accounts.application.clone();
     let password = account.password(&server.template().folder).expect("readable");
-    let (rate_seconds, pair_seconds, pairs) = if has("--test") { (1, 1, 1) } else { (15, 5, PAIRS) };
+    let (rate_seconds, pair_seconds, pairs) = if has("--test") { (1, 1, 1) } else { (15, 3, PAIRS) };
     let mut lab = Lab { server, password, island: None, rate_seconds, pair_seconds, pairs };
     lab.sysbench(&["prepare"]).output().expect("sysbench runs");
     if !has("link") {
@@ -120,6 +122,23 @@ impl Lab {
         })
     }
 
+    /// Begins such a load, which goes on until it is dropped.
+    fn begin_load(&self, rate: u32) -> Load {
+        let mut command = self.sysbench(&[&format!("--rate={rate}"), "--time=0", "--report-interval=1", "run"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("sysbench runs");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (send, seconds) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let rate = line.split_once("qps: ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+                if rate.is_some_and(|rate| send.send(rate).is_err()) {
+                    return;
+                }
+            }
+        });
+        Load { child, seconds }
+    }
+
     /// A capture that has begun; none where this user may not.
     fn capture(&self) -> Option<Watch> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
@@ -152,14 +171,17 @@ impl Lab {
     }
 
     fn pairs(&self, name: &str, rate: u32, least: f64) {
+        let load = self.begin_load(rate);
+        // Until its connections and the server's caches are there.
+        load.rate(self.pair_seconds);
         let pair = |number: usize| {
             let with = || {
                 let watch = self.capture().expect("it may capture");
-                let rate = self.load(rate, self.pair_seconds);
+                let rate = load.rate(self.pair_seconds);
                 watch.end();
                 rate
             };
-            let without = || self.load(rate, self.pair_seconds);
+            let without = || load.rate(self.pair_seconds);
             // In turn: what gets slower or faster with time does so for both.
             if number.is_multiple_of(2) {
                 let with = with();
@@ -179,6 +201,30 @@ impl Lab {
             ratios.len(),
             held(mean >= least)
         );
+    }
+}
+
+/// A load that goes on, and what each second of it was.
+struct Load {
+    child: Child,
+    seconds: Receiver<f64>,
+}
+
+impl Load {
+    /// How many statements a second there were in the next so many seconds.
+    fn rate(&self, seconds: u64) -> f64 {
+        self.seconds.try_iter().for_each(drop);
+        let next = || self.seconds.recv().expect("sysbench tells each second");
+        // The second that has begun is not whole.
+        next();
+        (0..seconds).map(|_| next()).sum::<f64>() / seconds as f64
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("waitable");
     }
 }
 
