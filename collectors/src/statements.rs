@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use millrace_schemas::digest::{self, DigestId, Kind, Scanner, Syntax};
 
 /// Most digests that are remembered. 20,000: ten times what one second may report; at about 40 bytes each they are nothing.
@@ -44,7 +45,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Known {
     scanner: Scanner,
-    seen: HashMap<DigestId, Seen>,
+    seen: HashMap<DigestId, Seen, RandomState>,
     new: Vec<NewDigest>,
     clock: u64,
     forgotten: u64,
@@ -56,27 +57,22 @@ impl Known {
         Known::default()
     }
 
-    /// The class of a statement; `cut` says that the bytes are only its beginning, `syntax` how they are to be read.
-    pub fn identify(&mut self, sql: &[u8], cut: bool, syntax: Syntax) -> DigestId {
+    /// The class of a statement, and what it does unless there were too many new ones at once; `cut` says that the bytes are only its
+    /// beginning, `syntax` how they are to be read.
+    pub fn identify(&mut self, sql: &[u8], cut: bool, syntax: Syntax) -> (DigestId, Option<Kind>) {
         self.scanner.read_as(syntax);
         let id = self.scanner.id_of(sql);
-        self.remember(id, sql, cut);
-        id
+        (id, self.remember(id, sql, cut))
     }
 
-    /// The same for a statement whose class is known already.
-    pub fn remember(&mut self, id: DigestId, sql: &[u8], cut: bool) {
+    /// What a statement does whose class is known already.
+    pub fn remember(&mut self, id: DigestId, sql: &[u8], cut: bool) -> Option<Kind> {
         self.clock += 1;
         if let Some(seen) = self.seen.get_mut(&id) {
             seen.last = self.clock;
-        } else {
-            self.meet(id, sql, cut);
+            return Some(seen.kind);
         }
-    }
-
-    /// What a statement of this class does, if it was seen lately.
-    pub fn kind(&self, id: DigestId) -> Option<Kind> {
-        self.seen.get(&id).map(|seen| seen.kind)
+        self.meet(id, sql, cut)
     }
 
     /// The new digests since the last call, each once.
@@ -89,10 +85,10 @@ impl Known {
         self.forgotten
     }
 
-    fn meet(&mut self, id: DigestId, sql: &[u8], cut: bool) {
+    fn meet(&mut self, id: DigestId, sql: &[u8], cut: bool) -> Option<Kind> {
         if self.new.len() >= NEW_DIGESTS_MAX {
             self.forgotten += 1;
-            return;
+            return None;
         }
         if self.seen.len() >= KNOWN_DIGESTS_MAX {
             self.forget_oldest();
@@ -107,6 +103,7 @@ impl Known {
             truncated: digest.truncated || cut,
             sample_masked: sample(sql, self.scanner.syntax()),
         });
+        Some(digest.kind)
     }
 
     /// Forgets the quarter that was not seen for the longest time: one pass in many insertions.
@@ -161,13 +158,13 @@ mod tests {
     #[test]
     fn hands_each_text_out_once() {
         let mut known = Known::new();
-        let id = known.identify(b"select a from t where b = 'secret'", false, Syntax::default());
-        assert_eq!(known.identify(b"SELECT a FROM t WHERE b=5", false, Syntax::default()), id);
+        let (id, kind) = known.identify(b"select a from t where b = 'secret'", false, Syntax::default());
+        assert_eq!(kind, Some(Kind::SELECT));
+        assert_eq!(known.identify(b"SELECT a FROM t WHERE b=5", false, Syntax::default()), (id, kind));
         let new = known.take_new();
         assert_eq!(new.len(), 1);
         assert_eq!((new[0].id, new[0].text.as_str()), (id, "SELECT `a` FROM `t` WHERE `b` = ?"));
         assert_eq!(new[0].sample_masked, "select a from t where b = ?");
-        assert_eq!(known.kind(id), Some(Kind::SELECT));
         known.identify(b"select a from t where b = 1", false, Syntax::default());
         assert!(known.take_new().is_empty());
     }

@@ -62,8 +62,13 @@ impl Arguments {
         self.interface.is_some()
     }
 
-    /// Decodes all of it, until `take` returns false or an interrupt comes. Each command is handed on as it ends.
-    pub(super) fn commands(&self, mut take: impl FnMut(Batch) -> bool) -> anyhow::Result<Outcome> {
+    /// Decodes all of it, until `take` returns false or an interrupt comes. What a decoder is to `keep` of commands is handed on as they
+    /// end.
+    pub(super) fn batches(
+        &self,
+        keep: impl Fn(&mut Decoder),
+        mut take: impl FnMut(Batch) -> bool,
+    ) -> anyhow::Result<Outcome> {
         let syntax = self.syntax.syntax();
         let servers = if self.ports.is_empty() { servers(&[USUAL_PORT], syntax) } else { servers(&self.ports, syntax) };
         let decoder = || {
@@ -71,7 +76,7 @@ impl Arguments {
             if self.ports.is_empty() {
                 decoder.detect(syntax);
             }
-            decoder.keep_ended();
+            keep(&mut decoder);
             decoder
         };
         match (&self.read, &self.interface) {

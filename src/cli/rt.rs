@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use millrace_collectors::wire::{Batch, Ended, Flags};
+use millrace_collectors::wire::{Batch, Decoder, Timed};
 use millrace_schemas::time::{Timestamp, length};
 use serde::Serialize;
 
@@ -174,16 +174,15 @@ impl Intervals {
         self.open.entry(self.next.map_or(number, |next| number.max(next))).or_default()
     }
 
-    fn add(&mut self, ended: &Ended) {
-        let Some((first, last)) = ended.rt_us else { return };
-        let us = if self.until == Until::First { first } else { last };
-        let end = ended.ts_us.saturating_add(i64::try_from(us).unwrap_or(i64::MAX));
-        self.at(end).add(us, ended.flags.has(Flags::ENCRYPTED), ended.sample_factor);
+    fn add(&mut self, timed: &Timed) {
+        let us = if self.until == Until::First { timed.rt_us.0 } else { timed.rt_us.1 };
+        let end = timed.ts_us.saturating_add(i64::try_from(us).unwrap_or(i64::MAX));
+        self.at(end).add(us, timed.encrypted, timed.sample_factor);
     }
 
     fn take(&mut self, batch: &Batch) {
-        for ended in &batch.ended {
-            self.add(ended);
+        for timed in &batch.times {
+            self.add(timed);
         }
         let drops = batch.kernel.dropped + batch.kernel.interface_dropped + batch.books.holes;
         if drops > 0 {
@@ -284,7 +283,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut teller = Teller { out, form: arguments.output, told: 0, most: arguments.count.unwrap_or(u64::MAX) };
     let mut failed = None;
     let (mut last_us, mut unreadable) = (i64::MIN, 0);
-    let outcome = arguments.source.commands(|batch| {
+    let outcome = arguments.source.batches(Decoder::keep_times, |batch| {
         intervals.take(&batch);
         unreadable += batch.books.frames_unreadable;
         last_us = last_us.max(batch.until_us);

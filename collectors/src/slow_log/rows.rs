@@ -43,7 +43,7 @@ impl Rows {
     /// says; where the entry says it itself, that holds.
     pub fn add(&mut self, entry: &SlowEntry, rate: u32, syntax: Syntax) -> DigestId {
         let sql = entry.sure_sql();
-        let digest = self.known.identify(sql, (sql.len() as u64) < entry.sql_bytes, syntax);
+        let (digest, _) = self.known.identify(sql, (sql.len() as u64) < entry.sql_bytes, syntax);
         let key = Key {
             second: entry.ts.0.div_euclid(1_000_000),
             digest,

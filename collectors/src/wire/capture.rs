@@ -12,7 +12,7 @@ use millrace_schemas::topics::queries::Row;
 
 use super::books::Books;
 use super::decoder::Decoder;
-use super::ended::Ended;
+use super::ended::{Ended, Timed};
 use super::sampling::{Load, Pressure};
 use super::shares::{self, Share};
 use super::table::{Flushed, Totals};
@@ -20,7 +20,7 @@ use super::tap::{File, GATHER, Kernel, Packet, Tap, now_us};
 use super::watched::Watched;
 use crate::statements::NewDigest;
 
-/// How long after its end a second is closed: the kernel hands packets over every 10 ms, and 150 ms let a busy machine catch up.
+/// How long after its end a second is closed: the kernel hands packets over every 20 ms, and 150 ms let a busy machine catch up.
 const CLOSE_AFTER_US: i64 = 150_000;
 /// Sleep when nothing was captured: as long as the kernel gathers.
 const PAUSE: Duration = GATHER;
@@ -37,12 +37,14 @@ pub struct Live {
     pub threads: usize,
 }
 
-/// What one second gave; or, where commands are kept as they end, a part of it: its commands and what they added to the books,
+/// What one second gave; or, where commands are told one by one, a part of it: its commands and what they added to the books,
 /// without rows and totals.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Commands as they ended, where they are kept.
     pub ended: Vec<Ended>,
+    /// How long commands took, where that is kept.
+    pub times: Vec<Timed>,
     /// Everything that was captured before this time was decoded, in microseconds since 1970-01-01 UTC.
     pub until_us: i64,
     /// Rows of topic `queries`, of the seconds that were closed.
@@ -157,7 +159,7 @@ fn share(
             if !emit(reported.batch(&mut decoder, flushed, kernel, now - CLOSE_AFTER_US)) {
                 return Ok(());
             }
-        } else if decoder.keeps_ended() && !emit(reported.part(&mut decoder, now - CLOSE_AFTER_US)) {
+        } else if decoder.tells_each() && !emit(reported.part(&mut decoder, now - CLOSE_AFTER_US)) {
             return Ok(());
         }
         if round.unless_all.is_none() {
@@ -194,9 +196,7 @@ pub fn read_file(
             if !emit(reported.batch(&mut decoder, flushed, Kernel::default(), ts_us - CLOSE_AFTER_US)) {
                 return Ok(decoder.books());
             }
-        } else if decoder.ended_waiting() >= ENDED_PER_BATCH
-            && !emit(reported.part(&mut decoder, ts_us - CLOSE_AFTER_US))
-        {
+        } else if decoder.waiting() >= ENDED_PER_BATCH && !emit(reported.part(&mut decoder, ts_us - CLOSE_AFTER_US)) {
             return Ok(decoder.books());
         }
         last_us = last_us.max(ts_us);
@@ -264,6 +264,7 @@ impl Reported {
             books: added,
             kernel,
             ended: decoder.take_ended(),
+            times: decoder.take_times(),
             until_us,
             sample_factor: decoder.sample_factor(),
         }

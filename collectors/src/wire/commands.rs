@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use millrace_schemas::digest::{Change, DigestId, SqlMode, first_word};
+use millrace_schemas::digest::{Change, DigestId, Kind, SqlMode, first_word};
 
 use super::ended::Flags;
 use super::values::Value;
@@ -140,6 +140,8 @@ pub(super) fn answer(command: u8) -> Answer {
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) digest: DigestId,
+    /// What it does, where that is known.
+    pub(super) kind: Option<Kind>,
     /// Its text, where somebody wants to see it.
     pub(super) text: Option<Arc<[u8]>>,
     /// The text is only the beginning of it.
@@ -184,16 +186,22 @@ pub(super) struct Request {
 impl Part {
     /// A statement whose text is not at hand, or that is none.
     pub(super) fn without_text(digest: DigestId) -> Self {
-        Part { digest, text: None, truncated: false, values: None, call: false, schema: None, change: None }
+        Part { digest, kind: None, text: None, truncated: false, values: None, call: false, schema: None, change: None }
     }
 
     /// A statement; `name` gives the number of a schema's name.
-    pub(super) fn of(digest: DigestId, text: &[u8], mode: SqlMode, name: impl FnOnce(&str) -> u32) -> Self {
+    pub(super) fn of(
+        (digest, kind): (DigestId, Option<Kind>),
+        text: &[u8],
+        mode: SqlMode,
+        name: impl FnOnce(&str) -> u32,
+    ) -> Self {
         let first = first_word(text);
         let is = |word: &[u8]| first.eq_ignore_ascii_case(word);
         let schema = if is(b"use") { used_schema(text) } else { None };
         Part {
             digest,
+            kind,
             text: None,
             truncated: false,
             values: None,

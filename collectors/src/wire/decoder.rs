@@ -3,6 +3,7 @@
 //! that a file gives the numbers that the interface gave. Its memory is bounded per connection and in total.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +15,7 @@ use super::books::Books;
 use super::commands::protocol_name;
 use super::connection::{Connection, Side};
 use super::detect::{Detector, Verdict};
-use super::ended::Ended;
+use super::ended::{Ended, Shown, Timed};
 use super::frames::{self, NoSegment, Segment};
 use super::lots;
 use super::sampling::Sampling;
@@ -45,13 +46,36 @@ pub struct Server {
     pub syntax: Syntax,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ends {
     client: SocketAddr,
     server: SocketAddr,
 }
 
+impl Hash for Ends {
+    /// In as few pieces as there are: each packet is looked up by them, and the derived form has ten.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for end in [self.client, self.server] {
+            match end.ip() {
+                IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | u64::from(end.port())),
+                IpAddr::V6(ip) => {
+                    state.write_u128(ip.to_bits());
+                    state.write_u16(end.port());
+                }
+            }
+        }
+    }
+}
+
 impl Ends {
+    /// Of which connection a segment may be, and by whom it was then sent; the likely one first, as servers listen on lower ports
+    /// than those that clients are given.
+    fn of(segment: &Segment<'_>) -> [(Self, Side); 2] {
+        let to_server = (Ends { client: segment.from, server: segment.to }, Side::Client);
+        let to_client = (Ends { client: segment.to, server: segment.from }, Side::Server);
+        if segment.from.port() > segment.to.port() { [to_server, to_client] } else { [to_client, to_server] }
+    }
+
     /// Whether a share that follows one of so many connections follows the one with these ends.
     fn are_followed(&self, share: Share, factor: u32) -> bool {
         factor == 1 || lots::is_followed(lots::lot(self.client, self.server), share, factor)
@@ -91,21 +115,21 @@ struct Common {
     table: Table,
     books: Books,
     commands: Box<[u64; 256]>,
-    /// Commands as they ended, if somebody wants to see them.
-    ended: Option<Vec<Ended>>,
+    /// Commands as they ended.
+    shown: Shown,
 }
 
 impl Common {
-    fn of(&mut self, ends: Ends, connection: &Connection) -> Context<'_> {
+    fn of<'a>(&'a mut self, ends: &'a Ends, connection: &Connection) -> Context<'a> {
         Context {
             known: &mut self.known,
             table: &mut self.table,
             books: &mut self.books,
             commands: &mut self.commands,
-            ended: self.ended.as_mut(),
+            shown: &mut self.shown,
             instance: connection.instance,
-            client: ends.client,
-            server: ends.server,
+            client: &ends.client,
+            server: &ends.server,
             connection: connection.number,
         }
     }
@@ -126,7 +150,7 @@ impl Decoder {
                 table: Table::new(),
                 books: Books::default(),
                 commands: Box::new([0; 256]),
-                ended: None,
+                shown: Shown::Nothing,
             },
             memory: 0,
             share: Share::WHOLE,
@@ -142,7 +166,12 @@ impl Decoder {
 
     /// Keeps each command as it ends, for [`Decoder::take_ended`]: who calls this must take them often.
     pub fn keep_ended(&mut self) {
-        self.common.ended = Some(Vec::new());
+        self.common.shown = Shown::Commands(Vec::new());
+    }
+
+    /// Keeps how long each command took, for [`Decoder::take_times`]: who calls this must take them often.
+    pub fn keep_times(&mut self) {
+        self.common.shown = Shown::Times(Vec::new());
     }
 
     /// Decodes only this share of the connections: it has its part of the memory, and leaves it to whoever joins the shares which
@@ -160,18 +189,30 @@ impl Decoder {
         self.detector.is_some()
     }
 
-    pub(super) fn keeps_ended(&self) -> bool {
-        self.common.ended.is_some()
+    /// Commands are told one by one.
+    pub(super) fn tells_each(&self) -> bool {
+        !matches!(self.common.shown, Shown::Nothing)
     }
 
     /// How many commands wait to be taken.
-    pub(super) fn ended_waiting(&self) -> usize {
-        self.common.ended.as_ref().map_or(0, Vec::len)
+    pub(super) fn waiting(&self) -> usize {
+        self.common.shown.waiting()
     }
 
     /// The commands that ended since the last call, in the order in which they did.
     pub fn take_ended(&mut self) -> Vec<Ended> {
-        self.common.ended.as_mut().map(mem::take).unwrap_or_default()
+        match &mut self.common.shown {
+            Shown::Commands(ended) => mem::take(ended),
+            Shown::Nothing | Shown::Times(_) => Vec::new(),
+        }
+    }
+
+    /// How long commands took that ended since the last call, in the order in which they did.
+    pub fn take_times(&mut self) -> Vec<Timed> {
+        match &mut self.common.shown {
+            Shown::Times(times) => mem::take(times),
+            Shown::Nothing | Shown::Commands(_) => Vec::new(),
+        }
     }
 
     /// Each connection that is followed stands for so many.
@@ -233,28 +274,31 @@ impl Decoder {
         exact.or_else(|| self.servers.get(&(None, end.port()))).copied()
     }
 
-    /// Which connection a segment belongs to.
-    fn place(&self, segment: &Segment<'_>) -> Option<Place> {
-        let to_server = Ends { client: segment.from, server: segment.to };
-        let to_client = Ends { client: segment.to, server: segment.from };
-        let followed = |ends, side| {
+    /// Which connection a segment belongs to, which has one of these ends.
+    fn place(&self, segment: &Segment<'_>, sides: [(Ends, Side); 2]) -> Option<Place> {
+        let followed = |(ends, side)| {
             let instance = self.connections.get(&ends)?.instance;
             Some(Place { ends, side, instance, followed: true })
         };
-        if let Some(place) = followed(to_server, Side::Client).or_else(|| followed(to_client, Side::Server)) {
-            return Some(place);
-        }
-        let new = |ends, side, server| {
-            let instance = self.instance_at(server)?;
+        let new = |(ends, side): (Ends, Side)| {
+            let instance = self.instance_at(ends.server)?;
             Some(Place { ends, side, instance, followed: false })
         };
+        let sent_by = |by| move |(_, side): &(Ends, Side)| *side == by;
         let answers = segment.syn && segment.acknowledges.is_some();
-        let asked = if answers { None } else { new(to_server, Side::Client, segment.to) };
-        asked.or_else(|| new(to_client, Side::Server, segment.from))
+        let [asked, answered] = [Side::Client, Side::Server].map(|by| sides.into_iter().find(sent_by(by)));
+        let known = sides.into_iter().find_map(followed);
+        known.or_else(|| asked.filter(|_| !answers).and_then(new)).or_else(|| answered.and_then(new))
     }
 
     fn segment(&mut self, ts_us: i64, segment: &Segment<'_>) {
-        let Some(mut place) = self.place(segment) else { return self.unplaced(ts_us, segment) };
+        // Nearly every one is of a connection that is followed.
+        let sides = Ends::of(segment);
+        if !segment.syn && sides.iter().any(|(ends, side)| self.hand(ends, *side, ts_us, segment)) {
+            self.common.books.captured += segment.payload.len() as u64;
+            return;
+        }
+        let Some(mut place) = self.place(segment, sides) else { return self.unplaced(ts_us, segment) };
         self.common.books.captured += segment.payload.len() as u64;
         if !place.followed && !place.ends.are_followed(self.share, self.sampling.factor()) {
             self.common.books.shed += segment.payload.len() as u64;
@@ -264,20 +308,23 @@ impl Decoder {
         if segment.syn {
             place.followed = self.begin(&place, ts_us, segment);
         }
-        let empty = segment.payload.is_empty() && segment.cut == 0;
-        if !place.followed && (empty || !self.find(&place, ts_us, segment)) {
+        if !place.followed && (segment.is_empty() || !self.find(&place, ts_us, segment)) {
             self.common.books.shed += segment.payload.len() as u64;
             return;
         }
-        let Place { ends, side, .. } = place;
-        let Some(connection) = self.connections.get_mut(&ends) else { return };
+        self.hand(&place.ends, place.side, ts_us, segment);
+    }
+
+    /// Hands a segment to its connection, if that is followed; whether it is.
+    fn hand(&mut self, ends: &Ends, side: Side, ts_us: i64, segment: &Segment<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(ends) else { return false };
         let cx = &mut self.common.of(ends, connection);
         connection.last_us = ts_us;
         if let Some(acknowledged) = segment.acknowledges {
             let other = if side == Side::Client { Side::Server } else { Side::Client };
             connection.acknowledge(other, acknowledged);
         }
-        if !empty {
+        if !segment.is_empty() {
             let sequence = segment.sequence.wrapping_add(u32::from(segment.syn));
             let origin = Origin { ts_us, sequence, acknowledges: segment.acknowledges };
             connection.receive(side, origin, segment.payload, segment.cut, cx);
@@ -292,8 +339,9 @@ impl Decoder {
             }
         }
         if segment.rst || (segment.fin && connection.close(side)) {
-            self.end(ends);
+            self.end(*ends);
         }
+        true
     }
 
     /// Begins to follow as many as was planned. Of who is not followed any more nothing is counted that had not ended: what did end
@@ -390,7 +438,7 @@ impl Decoder {
 
     fn end(&mut self, ends: Ends) {
         if let Some(mut connection) = self.connections.remove(&ends) {
-            let cx = &mut self.common.of(ends, &connection);
+            let cx = &mut self.common.of(&ends, &connection);
             connection.finish(cx);
             self.memory -= connection.memory_counted;
         }
@@ -400,7 +448,7 @@ impl Decoder {
     pub fn tick(&mut self, now_us: i64) {
         self.sample(now_us);
         for (ends, connection) in &mut self.connections {
-            let cx = &mut self.common.of(*ends, connection);
+            let cx = &mut self.common.of(ends, connection);
             connection.expire(now_us, cx);
         }
         if self.connections.len() >= CONNECTIONS_MAX / 10 * 9 {

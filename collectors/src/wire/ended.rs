@@ -60,6 +60,47 @@ pub struct Ended {
     pub sample_factor: u32,
 }
 
+/// How long a command, a statement of several, or a turn of an encrypted session took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timed {
+    /// When the last packet of the request was captured, in microseconds since 1970-01-01 UTC.
+    pub ts_us: i64,
+    /// Microseconds from there to the first packet of the answer, and to the last.
+    pub rt_us: (u64, u64),
+    /// It is a turn of an encrypted session.
+    pub encrypted: bool,
+    /// It stands for so many: one of so many connections is followed.
+    pub sample_factor: u32,
+}
+
+/// What is told of commands one by one, besides the sums.
+#[derive(Debug, Default)]
+pub(super) enum Shown {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// How long those took that were answered.
+    Times(Vec<Timed>),
+    /// All that is known of each.
+    Commands(Vec<Ended>),
+}
+
+impl Shown {
+    /// Texts and values are wanted.
+    pub(super) fn has_texts(&self) -> bool {
+        matches!(self, Shown::Commands(_))
+    }
+
+    /// How many commands wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        match self {
+            Shown::Nothing => 0,
+            Shown::Times(times) => times.len(),
+            Shown::Commands(ended) => ended.len(),
+        }
+    }
+}
+
 /// An error of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerError {

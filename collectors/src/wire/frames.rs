@@ -32,6 +32,13 @@ pub(super) struct Segment<'a> {
     pub(super) cut: u32,
 }
 
+impl Segment<'_> {
+    /// It carries nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.payload.is_empty() && self.cut == 0
+    }
+}
+
 /// Why a frame holds no segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoSegment {

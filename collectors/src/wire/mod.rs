@@ -34,7 +34,7 @@ mod watched;
 pub use books::Books;
 pub use capture::{Batch, CaptureError, Live, can_capture, read_file, run};
 pub use decoder::{Decoder, Server};
-pub use ended::{Ended, Flags, ServerError, Value};
+pub use ended::{Ended, Flags, ServerError, Timed, Value};
 pub use table::{Flushed, Totals};
 pub use tap::Kernel;
 pub use watched::{Named, Unnamed, Watched};

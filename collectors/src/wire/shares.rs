@@ -11,7 +11,7 @@ use super::capture::{Batch, CaptureError};
 use super::decoder::Decoder;
 use crate::rows;
 
-/// 256 batches that wait to be joined: a minute of four threads that say one a second, and 0.6 s where they say one each 10 ms. A thread
+/// 256 batches that wait to be joined: a minute of four threads that say one a second, and 1.3 s where they say one each 20 ms. A thread
 /// that finds no room waits, and the kernel counts what that costs.
 const WAITING_MAX: usize = 256;
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::{Args, ValueEnum};
-use millrace_collectors::wire::{Ended, Value};
+use millrace_collectors::wire::{Decoder, Ended, Value};
 use millrace_schemas::digest::{Charset, Syntax, mask};
 use millrace_schemas::time::Timestamp;
 use serde::Serialize;
@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (mut summary, mut left) = (Summary::default(), arguments.count.unwrap_or(u64::MAX));
     let mut server = arguments.server()?;
     let mut failed = None;
-    let outcome = arguments.source.commands(|batch| {
+    let outcome = arguments.source.batches(Decoder::keep_ended, |batch| {
         summary.add(&batch);
         if let Some(server) = &mut server {
             server.take(&batch);

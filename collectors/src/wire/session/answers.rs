@@ -7,7 +7,7 @@ use millrace_schemas::digest::{Charset, DigestId};
 
 use super::super::changes::Change;
 use super::super::commands::{Answer, Request, code, protocol_name};
-use super::super::ended::{Ended, Flags, ServerError};
+use super::super::ended::{Ended, Flags, ServerError, Shown, Timed};
 use super::super::packets::Packet;
 use super::super::responses::{self, CURSOR, Meaning, Response, Told};
 use super::super::table::Statement;
@@ -179,8 +179,8 @@ impl Session {
             }
         }
         let (text, truncated) = (request.part.text.clone(), request.part.truncated);
-        let parameters = cx.ended.is_some().then(|| Box::new(Parameters::new(parameters)));
-        let prepared = Prepared { digest: request.part.digest, text, truncated, parameters };
+        let parameters = cx.shown.has_texts().then(|| Box::new(Parameters::new(parameters)));
+        let prepared = Prepared { digest: request.part.digest, kind: request.part.kind, text, truncated, parameters };
         self.statements.insert(id, prepared);
     }
 
@@ -188,7 +188,7 @@ impl Session {
     pub(super) fn emit(&self, request: &Request, outcome: &Outcome<'_>, cx: &mut Context<'_>) {
         let admin =
             !matches!(request.command, code::QUERY | code::STMT_EXECUTE | code::STMT_BULK_EXECUTE | code::STMT_FETCH);
-        let digest = if admin { DigestId::ADMIN } else { request.part.digest };
+        let (digest, kind) = if admin { (DigestId::ADMIN, None) } else { (request.part.digest, request.part.kind) };
         let since = |ts_us: i64| u64::try_from(ts_us - request.start_us).unwrap_or(0);
         let rt_us = outcome.first_us.map(|first| (since(first), since(outcome.end_us.max(first))));
         let fetch = request.command == code::STMT_FETCH;
@@ -198,7 +198,7 @@ impl Session {
             schema: self.schema,
             user: self.user,
             digest,
-            kind: cx.known.kind(digest),
+            kind,
             count: u64::from(!fetch),
             error: outcome.error.map(|error| error.code),
             rows_sent: request.rows,
@@ -207,10 +207,7 @@ impl Session {
             bytes_out: request.bytes_out,
             rt_us: rt_us.filter(|_| !fetch),
         });
-        if cx.ended.is_some() {
-            let ended = self.ended(request, outcome, rt_us, cx);
-            cx.ended.as_deref_mut().expect("somebody wants to see it").push(ended);
-        }
+        show(request.start_us, rt_us, false, cx, |cx| self.ended(request, outcome, rt_us, cx));
     }
 
     fn ended(&self, request: &Request, outcome: &Outcome<'_>, rt_us: Option<(u64, u64)>, cx: &Context<'_>) -> Ended {
@@ -241,25 +238,21 @@ impl Session {
 
     /// Shows a turn of an encrypted session to who wants to see it.
     pub(in super::super) fn show_turn(&self, ts_us: i64, turn: &Statement, cx: &mut Context<'_>) {
-        if cx.ended.is_none() {
-            return;
-        }
-        let ended = Ended {
+        show(ts_us, turn.rt_us, true, cx, |cx| Ended {
             rt_us: turn.rt_us,
             request_bytes: turn.bytes_in,
             response_bytes: turn.bytes_out,
             flags: self.flags.with(Flags::ENCRYPTED, true),
             ..self.nothing(ts_us, cx)
-        };
-        cx.ended.as_deref_mut().expect("somebody wants to see it").push(ended);
+        });
     }
 
     /// What every command has of its connection.
     fn nothing(&self, ts_us: i64, cx: &Context<'_>) -> Ended {
         Ended {
             ts_us,
-            client: cx.client,
-            server: cx.server,
+            client: *cx.client,
+            server: *cx.server,
             connection: cx.connection,
             thread: self.thread,
             user: cx.table.known_name(self.user).map(Arc::clone),
@@ -301,5 +294,24 @@ impl Session {
                 self.emit(&request, &Outcome::none(end_us), cx);
             }
         }
+    }
+}
+
+/// Tells of a command as far as it is wanted; `all` is all that is known of it.
+fn show(
+    ts_us: i64,
+    rt_us: Option<(u64, u64)>,
+    encrypted: bool,
+    cx: &mut Context<'_>,
+    all: impl FnOnce(&Context<'_>) -> Ended,
+) {
+    let told = if cx.shown.has_texts() { Some(all(cx)) } else { None };
+    match cx.shown {
+        Shown::Nothing => {}
+        Shown::Times(times) => {
+            let sample_factor = cx.table.sample_factor();
+            times.extend(rt_us.map(|rt_us| Timed { ts_us, rt_us, encrypted, sample_factor }));
+        }
+        Shown::Commands(ended) => ended.extend(told),
     }
 }

@@ -9,11 +9,12 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use millrace_schemas::digest::{DigestId, Syntax};
+use foldhash::fast::RandomState;
+use millrace_schemas::digest::{DigestId, Kind, Syntax};
 
 use super::books::Books;
 use super::commands::{self, Part, Request};
-use super::ended::{Ended, Flags};
+use super::ended::{Flags, Shown};
 use super::handshake::{self, Login, capability as c};
 use super::packets::Packet;
 use super::responses::{self, Ends, Forms, Response};
@@ -28,11 +29,11 @@ pub(super) struct Context<'a> {
     pub(super) table: &'a mut Table,
     pub(super) books: &'a mut Books,
     pub(super) commands: &'a mut [u64; 256],
-    /// Where each command goes as it ends, if somebody wants to see them.
-    pub(super) ended: Option<&'a mut Vec<Ended>>,
+    /// Where each command goes as it ends.
+    pub(super) shown: &'a mut Shown,
     pub(super) instance: u32,
-    pub(super) client: SocketAddr,
-    pub(super) server: SocketAddr,
+    pub(super) client: &'a SocketAddr,
+    pub(super) server: &'a SocketAddr,
     /// The number of the connection.
     pub(super) connection: u64,
 }
@@ -71,6 +72,7 @@ pub(super) enum Why {
 #[derive(Debug)]
 struct Prepared {
     digest: DigestId,
+    kind: Option<Kind>,
     /// Its text, where somebody wants to see it.
     text: Option<Arc<[u8]>>,
     truncated: bool,
@@ -101,7 +103,7 @@ pub(super) struct Session {
     pub(super) schema: u32,
     requests: VecDeque<Request>,
     response: Response,
-    statements: HashMap<u32, Prepared>,
+    statements: HashMap<u32, Prepared, RandomState>,
     /// The statement that the client asked to prepare last.
     last_prepared: Option<Part>,
     file: bool,
@@ -131,7 +133,7 @@ impl Session {
             schema: 0,
             requests: VecDeque::new(),
             response: Response::Start,
-            statements: HashMap::new(),
+            statements: HashMap::default(),
             last_prepared: None,
             file: false,
             flags,
@@ -176,7 +178,7 @@ impl Session {
     /// Forgets the prepared statements: memory is short.
     pub(super) fn forget_statements(&mut self, cx: &mut Context<'_>) {
         cx.books.statements_forgotten += self.statements.len() as u64;
-        self.statements = HashMap::new();
+        self.statements = HashMap::default();
         self.requests.shrink_to(0);
     }
 

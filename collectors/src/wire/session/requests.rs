@@ -130,9 +130,9 @@ impl Session {
             }
             code::STMT_PREPARE => {
                 let syntax = self.reading.now();
-                let digest = cx.known.identify(payload, packet.is_cut(), syntax);
-                let mut part = Part::without_text(digest);
-                if cx.ended.is_some() {
+                let (digest, kind) = cx.known.identify(payload, packet.is_cut(), syntax);
+                let mut part = Part { kind, ..Part::without_text(digest) };
+                if cx.shown.has_texts() {
                     part.text = Some(Arc::from(&*syntax.to_utf8(payload)));
                     part.truncated = packet.is_cut();
                 }
@@ -161,8 +161,8 @@ impl Session {
         let prepared = match Fields(payload).u32() {
             Some(LAST_PREPARED) => self.last_prepared.clone(),
             Some(id) => self.statements.get_mut(&id).map(|prepared| {
-                let mut part = Part::without_text(prepared.digest);
-                if cx.ended.is_some() {
+                let mut part = Part { kind: prepared.kind, ..Part::without_text(prepared.digest) };
+                if cx.shown.has_texts() {
                     (part.text, part.truncated) = (prepared.text.clone(), prepared.truncated);
                     let known = prepared.parameters.as_mut().filter(|_| !packet.is_cut());
                     let values = known.and_then(|known| match command {
@@ -192,9 +192,9 @@ impl Session {
         let Syntax { mode, .. } = self.reading.now();
         let text = &*self.reading.now().to_utf8(text);
         let mut part = |text: &[u8], cut| {
-            let digest = cx.known.identify(text, cut, Syntax { mode, charset: Charset::default() });
-            let mut part = Part::of(digest, text, mode, |schema| cx.table.name(schema));
-            if cx.ended.is_some() {
+            let identified = cx.known.identify(text, cut, Syntax { mode, charset: Charset::default() });
+            let mut part = Part::of(identified, text, mode, |schema| cx.table.name(schema));
+            if cx.shown.has_texts() {
                 (part.text, part.truncated) = (Some(Arc::from(text)), cut);
             }
             part
