@@ -349,12 +349,13 @@ impl Inner {
                 Side::Server => server.reader.next(ts_us, &mut data, responses::kept),
             };
             cx.books.decoded += if count { (before - data.len()) as u64 } else { 0 };
-            let Some(packet) = packet else {
+            // By reference, here and below: what was just written in small pieces is slow to read in large ones.
+            let Some(packet) = &packet else {
                 return self.check_handshake(side);
             };
             let flow = match side {
-                Side::Client => session.client(&packet, cx),
-                Side::Server => session.server(&packet, cx),
+                Side::Client => session.client(packet, cx),
+                Side::Server => session.server(packet, cx),
             };
             match flow {
                 Flow::Going => {}

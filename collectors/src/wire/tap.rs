@@ -295,6 +295,7 @@ impl Socket {
     }
 
     /// The next packet that waits; none when all were read.
+    #[inline]
     fn next(&mut self, live: &Live) -> Result<Option<Waiting<'_>>, CaptureError> {
         match self.capture.next_packet() {
             Ok(packet) => {

@@ -72,9 +72,9 @@ impl Session {
             Meaning::Failed(error) => self.failed(error, packet.last_us, cx),
             Meaning::Done { plain, affected, more, prepared } => {
                 let told = request.answer.told(packet);
-                self.done(packet, told, &Done { plain, affected, more, prepared }, cx);
+                self.done(packet, &told, &Done { plain, affected, more, prepared }, cx);
                 self.reading.learn(told.status);
-                self.follow(told, cx);
+                self.follow(&told, cx);
             }
         }
         Flow::Going
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    fn done(&mut self, packet: &Packet<'_>, told: Told<'_>, done: &Done, cx: &mut Context<'_>) {
+    fn done(&mut self, packet: &Packet<'_>, told: &Told<'_>, done: &Done, cx: &mut Context<'_>) {
         let more = done.more;
         if let Some((id, parameters)) = done.prepared {
             self.remember(id, parameters, cx);
@@ -134,8 +134,8 @@ impl Session {
         }
     }
 
-    fn succeed(&mut self, request: &Request, end_us: i64, told: Told<'_>, affected: u64, cx: &mut Context<'_>) {
-        self.emit(request, &Outcome { end_us, first_us: request.first_us, affected, told, error: None }, cx);
+    fn succeed(&mut self, request: &Request, end_us: i64, told: &Told<'_>, affected: u64, cx: &mut Context<'_>) {
+        self.emit(request, &Outcome { end_us, first_us: request.first_us, affected, told: *told, error: None }, cx);
         if let Some(schema) = request.part.schema {
             self.schema = schema;
         }
@@ -153,7 +153,7 @@ impl Session {
     }
 
     /// What the server says has changed in the session holds from here on.
-    fn follow(&mut self, told: Told<'_>, cx: &mut Context<'_>) {
+    fn follow(&mut self, told: &Told<'_>, cx: &mut Context<'_>) {
         for change in told.changes.each() {
             match change {
                 Change::Schema(name) => self.schema = cx.table.name(&String::from_utf8_lossy(name)),
