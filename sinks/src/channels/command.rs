@@ -69,7 +69,7 @@ pub(super) async fn run(
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL); // it fails only if all have ended
         }
-        return Err(later(format!("it did not end within {within:?}, and was ended")));
+        return Err(Failed::not_now(format!("it did not end within {within:?}, and was ended"), false));
     };
     answered(&ended.map_err(|error| Failed::away(error.to_string()))?)
 }
@@ -81,11 +81,7 @@ fn answered(ended: &Output) -> Result<String, Failed> {
     match ended.status.code() {
         Some(0) => Ok(said),
         Some(NEVER) => Err(Failed::Refused(said)),
-        _ => Err(later(said)),
+        // It may be this message that it stumbles over: others are tried.
+        _ => Err(Failed::not_now(said, false)),
     }
-}
-
-/// It may be this message that it stumbles over: others are tried.
-fn later(why: String) -> Failed {
-    Failed::Later { why, after: None, all: false }
 }

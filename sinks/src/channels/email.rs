@@ -17,11 +17,13 @@ use millrace_schemas::event::Event;
 use millrace_schemas::topics::alerts::Notice;
 
 use super::style::{self, Style, alert, hides, runbook_url};
-use super::{Failed, words};
+use super::{Again, Failed, words};
 use crate::http::because;
 
 /// Where TLS begins without a word before it.
 const WRAPPED: u16 = 465;
+/// 1 minute after a log-in that failed: mail servers count those, and shut out who has five in ten minutes or so.
+const LOG_IN_AGAIN: Duration = Duration::from_mins(1);
 
 /// Where mail goes, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,8 +158,9 @@ fn failed(error: &smtp::Error) -> Failed {
     let why = words(&because(error));
     let code = error.status().map(|code| code.to_string().parse::<u16>().unwrap_or_default());
     match code {
-        Some(530..=538) => Failed::away(why),
+        Some(530..=538) => Failed::Later { why, again: Again::After(LOG_IN_AGAIN), all: true },
         Some(500..=599) => Failed::Refused(why),
-        _ => Failed::away(why),
+        Some(_) => Failed::not_now(why, true),
+        None => Failed::away(why),
     }
 }

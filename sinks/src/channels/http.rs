@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 
-use super::{Failed, words};
+use super::{Again, Failed, words};
 use crate::http::{Client, because, believing, retry_after};
 
 /// 64 KiB of an answer are read: its first words are shown.
@@ -51,15 +51,18 @@ impl Http {
 
 /// What an answer means. What is wrong with the address, the secret or the rights may be mended, and is waited for.
 fn answered(status: StatusCode, text: &str, after: Option<Duration>) -> Result<String, Failed> {
-    let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
+    let why = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
+    let again = after.map(Again::After);
     match status.as_u16() {
-        200..=299 => Ok(said),
-        401 | 403..=405 | 407..=410 | 421 | 423 | 425 | 429 | 502..=504 | 100..=199 | 300..=399 => {
-            Err(Failed::Later { why: said, after, all: true })
+        200..=299 => Ok(why),
+        // Who stands before it says that it is not there.
+        502..=504 => Err(Failed::Later { why, again: again.unwrap_or(Again::Soon), all: true }),
+        401 | 403..=405 | 407..=410 | 421 | 423 | 425 | 429 | 100..=199 | 300..=399 => {
+            Err(Failed::Later { why, again: again.unwrap_or(Again::Seldom), all: true })
         }
-        400..=499 => Err(Failed::Refused(said)),
+        400..=499 => Err(Failed::Refused(why)),
         // It may be this message that it stumbles over: others are tried.
-        _ => Err(Failed::Later { why: said, after, all: after.is_some() }),
+        _ => Err(Failed::Later { why, again: again.unwrap_or(Again::Seldom), all: again.is_some() }),
     }
 }
 
@@ -70,14 +73,20 @@ mod tests {
     #[test]
     fn an_answer_is_taken_refused_or_for_later() {
         let check = |status: u16, expected: &str| {
-            let answer = answered(StatusCode::from_u16(status).expect("legal"), "no", None);
-            let seen = match answer {
+            let status = StatusCode::from_u16(status).expect("legal");
+            let seen = match answered(status, "no", None) {
                 Ok(_) => "taken",
                 Err(Failed::Refused(_)) => "refused",
-                Err(Failed::Later { all: true, .. }) => "all later",
-                Err(Failed::Later { all: false, .. }) => "this later",
+                Err(Failed::Later { again: Again::Soon, all: true, .. }) => "all soon",
+                Err(Failed::Later { again: Again::Seldom, all: true, .. }) => "all later",
+                Err(Failed::Later { again: Again::Seldom, all: false, .. }) => "this later",
+                Err(other) => panic!("{status}: {other:?}"),
             };
             assert_eq!(seen, expected, "{status}");
+            let minute = Duration::from_mins(1);
+            if let Err(Failed::Later { again, all, .. }) = answered(status, "no", Some(minute)) {
+                assert_eq!((again, all), (Again::After(minute), true), "{status}: it says when");
+            }
         };
         for status in [200, 202, 204] {
             check(status, "taken");
@@ -85,8 +94,11 @@ mod tests {
         for status in [400, 406, 413, 415, 422] {
             check(status, "refused");
         }
-        for status in [301, 307, 401, 403, 404, 408, 410, 429, 502, 503, 504] {
+        for status in [301, 307, 401, 403, 404, 408, 410, 429] {
             check(status, "all later");
+        }
+        for status in [502, 503, 504] {
+            check(status, "all soon");
         }
         for status in [500, 501, 507] {
             check(status, "this later");

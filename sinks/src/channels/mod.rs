@@ -34,17 +34,34 @@ pub enum Failed {
     Later {
         /// What was said, or what did not come about.
         why: String,
-        /// When the other side wants to be asked again.
-        after: Option<Duration>,
+        /// When it may be tried again.
+        again: Again,
         /// No other message would be taken now either.
         all: bool,
     },
 }
 
+/// When a message that was not taken may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The other side says when.
+    After(Duration),
+    /// Nobody is there: an attempt costs nobody anything, and who comes back is told at once.
+    Soon,
+    /// Somebody said no, or worked in vain: a service counts log-ins and messages and shuts out who comes too often, and a program
+    /// may do half of its work each time.
+    Seldom,
+}
+
 impl Failed {
-    /// The channel as a whole cannot be told anything now.
+    /// The channel as a whole cannot be told anything now: nobody is there.
     fn away(why: impl std::fmt::Display) -> Self {
-        Self::Later { why: why.to_string(), after: None, all: true }
+        Self::Later { why: why.to_string(), again: Again::Soon, all: true }
+    }
+
+    /// Somebody is there and does not take it now; `all`: nor anything else.
+    fn not_now(why: String, all: bool) -> Self {
+        Self::Later { why, again: Again::Seldom, all }
     }
 }
 

@@ -139,7 +139,7 @@ impl Way {
         match sent {
             Ok(said) => Ok(self.without_secrets(said)),
             Err(Failed::Refused(why)) => Err(Failed::Refused(self.without_secrets(why))),
-            Err(Failed::Later { why, after, all }) => Err(Failed::Later { why: self.without_secrets(why), after, all }),
+            Err(Failed::Later { why, again, all }) => Err(Failed::Later { why: self.without_secrets(why), again, all }),
         }
     }
 

@@ -23,7 +23,7 @@ use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Told as Why};
 use millrace_sinks::channels::style::alert;
 use millrace_sinks::channels::way::{hears_who_took_it, may_bundle};
-use millrace_sinks::channels::{Failed, Kind, Way, alertmanager};
+use millrace_sinks::channels::{Again, Failed, Kind, Way, alertmanager};
 
 use super::deliver::{Outbox, Stopped};
 use super::lag::Lag;
@@ -54,8 +54,8 @@ struct Notifier<'a> {
     committed: BTreeMap<u32, u64>,
     /// Open until something fails: then it is opened anew, with what its files have by then.
     way: Option<Way>,
-    /// Failures in a row that say that nothing else would be taken either.
-    failures: u32,
+    /// Since when each attempt says that nothing else would be taken either.
+    failing: Option<Instant>,
     /// Nothing is sent before.
     not_before: Instant,
     /// When what fires was posted last; absent: not since it runs.
@@ -83,12 +83,12 @@ pub fn run(
         told: BTreeMap::new(),
         committed: BTreeMap::new(),
         way: None,
-        failures: 0,
+        failing: None,
         not_before: now,
         posted: None,
     };
     while !stop.load(Ordering::Relaxed) {
-        match reader.poll(WAIT) {
+        match reader.poll(notifier.patience()) {
             Ok(polled) => {
                 if notifier.take_all(polled)? == Gone::Stopped {
                     break;
@@ -265,6 +265,12 @@ impl Notifier<'_> {
             && alert.severity >= settings.severity
     }
 
+    /// How long a poll may wait: no longer than until what waits for the channel is tried again.
+    fn patience(&self) -> Duration {
+        let left = self.not_before.saturating_duration_since(Instant::now());
+        if left.is_zero() || self.queue.is_empty() { WAIT } else { left.min(WAIT) }
+    }
+
     /// Sends what may be sent now, and keeps how far it came.
     fn turn(&mut self, reader: &mut dyn Reader) -> Gone {
         let passed = self.queue.superseded(now());
@@ -302,7 +308,11 @@ impl Notifier<'_> {
 
     fn send(&mut self, message: &[Waiting]) -> Gone {
         let events: Vec<Event<Notice>> = message.iter().map(|one| one.event.clone()).collect();
-        match self.deliver(&events) {
+        let sent = self.deliver(&events);
+        if !matches!(sent, Err(Failed::Later { all: true, .. })) && self.failing.take().is_some() {
+            tracing::info!(channel = self.name(), "the channel answers again");
+        }
+        match sent {
             Ok(said) => {
                 tracing::debug!(channel = self.name(), alerts = events.len(), "told: {said}");
                 self.taken(message);
@@ -316,15 +326,12 @@ impl Notifier<'_> {
                 self.queue.done(message);
                 self.bury_all(message, &why)
             }
-            Err(Failed::Later { why, after, all }) => self.failed(message, &why, after, all),
+            Err(Failed::Later { why, again, all }) => self.failed(message, &why, again, all),
         }
     }
 
     fn taken(&mut self, message: &[Waiting]) {
         let (name, alerts) = (self.settings.name(), message.len() as u64);
-        if std::mem::take(&mut self.failures) > 0 {
-            tracing::info!(channel = name, "the channel takes alerts again");
-        }
         self.metrics.add(&CHANNEL_DELIVERED, &[name], alerts);
         if alerts > 1 {
             self.metrics.add(&CHANNEL_BUNDLED, &[name], alerts);
@@ -340,14 +347,14 @@ impl Notifier<'_> {
         self.queue.done(message);
     }
 
-    fn failed(&mut self, message: &[Waiting], why: &str, after: Option<Duration>, all: bool) -> Gone {
+    fn failed(&mut self, message: &[Waiting], why: &str, again: Again, all: bool) -> Gone {
         self.metrics.add(&CHANNEL_FAILED, &[self.name()], 1);
         if all {
-            self.rest(why, after);
+            self.rest(why, again);
         } else {
             tracing::warn!(channel = self.name(), alerts = message.len(), "an alert is not told yet: {why}");
             self.queue.alone(message);
-            self.queue.later(message, Instant::now());
+            self.queue.later(message, again, Instant::now());
         }
         let old = |one: &&Waiting| now().since(one.record.appended) >= GIVE_UP_AFTER;
         let old: Vec<Waiting> = message.iter().filter(old).cloned().collect();
@@ -356,12 +363,12 @@ impl Notifier<'_> {
     }
 
     /// The channel as a whole is left alone for a time.
-    fn rest(&mut self, why: &str, after: Option<Duration>) {
-        if self.failures == 0 {
+    fn rest(&mut self, why: &str, again: Again) {
+        if self.failing.is_none() {
             tracing::warn!(channel = self.settings.name(), "the channel cannot be told anything now: {why}");
         }
-        self.not_before = Instant::now() + after.unwrap_or_else(|| retry_after(self.failures));
-        self.failures += 1;
+        let now = Instant::now();
+        self.not_before = now + retry_after(*self.failing.get_or_insert(now), again, now);
     }
 
     /// An Alertmanager is told of what fires before it takes it for resolved.
@@ -377,10 +384,13 @@ impl Notifier<'_> {
         }
         self.posted = Some(Instant::now());
         match self.deliver(&firing) {
-            Ok(_) => self.failures = 0,
-            Err(Failed::Refused(why) | Failed::Later { why, .. }) => {
+            Ok(_) => self.failing = None,
+            Err(failed) => {
                 self.metrics.add(&CHANNEL_FAILED, &[self.name()], 1);
-                self.rest(&why, None);
+                match failed {
+                    Failed::Refused(why) => self.rest(&why, Again::Seldom),
+                    Failed::Later { why, again, .. } => self.rest(&why, again),
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use millrace_schemas::ids::EventId;
 use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::alerts::{AlertState, Notice};
+use millrace_sinks::channels::Again;
 use millrace_sinks::channels::style::alert;
 
 /// 10,000 alerts wait at most: some 20 MB; the oldest are given up then.
@@ -18,9 +19,13 @@ const WAITING_MAX: usize = 10_000;
 const BUNDLE_MAX: usize = 200;
 /// 1 hour: a state that waited for so long is not told where a newer one of the same alert waits too.
 const STALE: Duration = Duration::from_hours(1);
-/// 1 s to 1 minute between two attempts: a service that was restarted is told at once, and one that is away for hours is not
-/// stormed.
-const RETRY_FROM: Duration = Duration::from_secs(1);
+/// A quarter of the time for which it has failed lies between two attempts: who was away waits at most a quarter longer.
+const SHARE: u32 = 4;
+/// 100 ms at least where nobody is there: 5 attempts in the first half of a second, 33 in four minutes.
+const SOON: Duration = Duration::from_millis(100);
+/// 1 s at least where somebody said no: 17 attempts in the first minute, where somebody may count.
+const SELDOM: Duration = Duration::from_secs(1);
+/// 1 minute at most: that is soon enough after four minutes and more, and nobody who is away for hours is stormed.
 const RETRY_TO: Duration = Duration::from_mins(1);
 /// Seconds of the minute that a rate is of.
 const MINUTE: f64 = 60.0;
@@ -35,12 +40,13 @@ pub(super) struct Waiting {
     /// It is kept elsewhere: its position moved before it came here.
     is_kept: bool,
     not_before: Instant,
-    tries: u32,
+    /// Since when it fails.
+    failing: Option<Instant>,
 }
 
 impl Waiting {
     pub(super) fn new(event: Event<Notice>, record: Record, bundles: bool, now: Instant) -> Self {
-        Self { event, record, bundles, is_kept: false, not_before: now, tries: 0 }
+        Self { event, record, bundles, is_kept: false, not_before: now, failing: None }
     }
 
     fn place(&self) -> (u32, u64) {
@@ -162,16 +168,18 @@ impl Queue {
     }
 
     /// A message failed: its alerts are tried again later.
-    pub(super) fn later(&mut self, message: &[Waiting], now: Instant) {
-        self.each(message, |one| {
-            one.not_before = now + retry_after(one.tries);
-            one.tries += 1;
-        });
+    pub(super) fn later(&mut self, message: &[Waiting], again: Again, now: Instant) {
+        self.each(message, |one| one.not_before = now + retry_after(*one.failing.get_or_insert(now), again, now));
     }
 
     fn each(&mut self, message: &[Waiting], change: impl Fn(&mut Waiting)) {
         let places: BTreeSet<(u32, u64)> = message.iter().map(Waiting::place).collect();
         self.waiting.iter_mut().filter(|one| places.contains(&one.place())).for_each(change);
+    }
+
+    /// Nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// When the oldest of what waits was appended.
@@ -190,9 +198,14 @@ impl Queue {
     }
 }
 
-/// How long to wait after so many failures.
-pub(super) fn retry_after(tries: u32) -> Duration {
-    RETRY_FROM.saturating_mul(1 << tries.min(10)).min(RETRY_TO)
+/// How long to wait with the next attempt at what fails `since` a time.
+pub(super) fn retry_after(since: Instant, again: Again, now: Instant) -> Duration {
+    let least = match again {
+        Again::After(wait) => return wait,
+        Again::Soon => SOON,
+        Again::Seldom => SELDOM,
+    };
+    (now.saturating_duration_since(since) / SHARE).clamp(least, RETRY_TO)
 }
 
 #[cfg(test)]

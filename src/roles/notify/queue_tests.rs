@@ -3,33 +3,16 @@
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::Headers;
-use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Alert, Severity, Told};
+use millrace_schemas::topics::alerts::Alert;
+use millrace_schemas::topics::examples;
 
 use super::*;
 
 /// One that waits: of an alert, appended at a second.
 fn one(offset: u64, name: &str, state: AlertState, second: i64, now: Instant) -> Waiting {
     let appended = Timestamp(second * 1_000_000);
-    let alert = Alert {
-        fingerprint: EventId::derive(&[name]),
-        name: name.to_owned(),
-        instance: None,
-        labels: BTreeMap::new(),
-        severity: Severity::Warning,
-        severity_before: None,
-        state,
-        starts_at: appended,
-        ends_at: None,
-        summary: String::new(),
-        runbook: String::new(),
-        value: None,
-        told: Some(Told::Began),
-        quiet: None,
-        hides: Vec::new(),
-        acknowledged_by: None,
-    };
+    let Notice::Alert(like) = examples::notices().remove(0);
+    let alert = Alert { fingerprint: EventId::derive(&[name]), name: name.to_owned(), state, ..like };
     let event = Event {
         id: EventId(u128::from(offset)),
         source: "test".to_owned(),
@@ -40,8 +23,7 @@ fn one(offset: u64, name: &str, state: AlertState, second: i64, now: Instant) ->
         cause: None,
         payload: Notice::Alert(alert),
     };
-    let (key, headers) = (String::new(), Headers::new());
-    let record = Record { topic: Topic::Alerts, partition: 0, offset, appended, key, headers, value: None };
+    let record = event.to_record().stored(0, offset, appended);
     Waiting::new(event, record, true, now)
 }
 
@@ -107,17 +89,17 @@ fn states_of_an_alert_go_one_after_the_other_and_others_pass_one_that_fails() {
     queue.push(one(2, "b", AlertState::Firing, 0, now));
     let failing = queue.next(now);
     assert_eq!(offsets(&failing), [0]);
-    queue.later(&failing, now);
+    queue.later(&failing, Again::Seldom, now);
     let other = queue.next(now);
     assert_eq!(offsets(&other), [2], "the end of an alert waits for its beginning, another alert does not");
     queue.done(&other);
     assert!(queue.next(now).is_empty());
     assert_eq!(next_offset(&queue), 0, "the first is not dealt with");
-    let message = queue.next(now + RETRY_FROM);
+    let message = queue.next(now + SELDOM);
     assert_eq!(offsets(&message), [0]);
     queue.done(&message);
     assert_eq!(next_offset(&queue), 1);
-    assert_eq!(offsets(&queue.next(now + RETRY_FROM)), [1]);
+    assert_eq!(offsets(&queue.next(now + SELDOM)), [1]);
 }
 
 #[test]
@@ -156,7 +138,48 @@ fn what_others_read_now_is_forgotten() {
 
 #[test]
 fn attempts_become_rarer_and_never_stop() {
-    let waits: Vec<u64> = (0..8).map(|tries| retry_after(tries).as_secs()).collect();
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert_eq!(retry_after(u32::MAX), RETRY_TO);
+    let since = Instant::now();
+    let check = |failing_ms: u64, again: Again, expected_ms: u64| {
+        let wait = retry_after(since, again, since + Duration::from_millis(failing_ms));
+        assert_eq!(wait, Duration::from_millis(expected_ms), "{again:?} after {failing_ms} ms");
+    };
+    for (failing, soon, seldom) in [
+        (0, 100, 1_000),
+        (400, 100, 1_000),
+        (2_000, 500, 1_000),
+        (60_000, 15_000, 15_000),
+        (86_400_000, 60_000, 60_000),
+    ] {
+        check(failing, Again::Soon, soon);
+        check(failing, Again::Seldom, seldom);
+        check(failing, Again::After(Duration::from_secs(7)), 7_000);
+    }
+}
+
+/// How many attempts there are in a time, if each fails at once.
+fn attempts(within: Duration, again: Again) -> usize {
+    let since = Instant::now();
+    let next = |at: &Instant| Some(*at + retry_after(since, again, *at));
+    std::iter::successors(Some(since), next).take_while(|at| *at < since + within).count()
+}
+
+#[test]
+fn nobody_is_stormed() {
+    assert_eq!(attempts(Duration::from_millis(500), Again::Soon), 5);
+    assert_eq!(attempts(Duration::from_mins(4), Again::Soon), 33);
+    assert_eq!(attempts(Duration::from_mins(1), Again::Seldom), 17);
+    assert_eq!(attempts(Duration::from_hours(1), Again::Soon) - attempts(Duration::from_mins(4), Again::Soon), 56);
+}
+
+#[test]
+fn who_was_away_waits_a_quarter_longer_at_most() {
+    let since = Instant::now();
+    for away in [50, 300, 1_000, 1_500, 10_000, 200_000].map(Duration::from_millis) {
+        let mut at = since;
+        while at < since + away {
+            at += retry_after(since, Again::Soon, at);
+        }
+        let waited = at - (since + away);
+        assert!(waited <= (away / SHARE).max(SOON), "away for {away:?}, it waits {waited:?} more");
+    }
 }
