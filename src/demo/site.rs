@@ -233,23 +233,7 @@ impl Site {
 
 /// What this process is told, besides the bus and its agents.
 fn settings(wish: &Wish, bus: Bus, agents: Vec<Agent>) -> Settings {
-    let console = Some(wish.console);
-    Settings {
-        trust: None,
-        name: "demo".to_owned(),
-        bus,
-        console,
-        metrics: None,
-        archive: None,
-        stores: Vec::new(),
-        lakes: Vec::new(),
-        channels: Vec::new(),
-        agents,
-        clusters: Vec::new(),
-        rules: None,
-        anomalies: millrace_processors::anomalies::Settings::default(),
-        told: millrace_processors::alerts::Settings::default(),
-    }
+    Settings { console: Some(wish.console), agents, ..Settings::new("demo", bus) }
 }
 
 /// An agent of a logical host.

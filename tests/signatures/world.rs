@@ -217,20 +217,6 @@ fn settings(folder: &Path, bus: config::Bus, roster: PathBuf) -> Settings {
         servers: Vec::new(),
         backups: Vec::new(),
     };
-    Settings {
-        name: "site".to_owned(),
-        bus,
-        trust: Some(config::Trust { key_file: Some(folder.join("site.key")), roster }),
-        console: None,
-        metrics: None,
-        archive: None,
-        stores: Vec::new(),
-        lakes: Vec::new(),
-        channels: Vec::new(),
-        agents: vec![agent],
-        clusters: Vec::new(),
-        rules: None,
-        anomalies: millrace_processors::anomalies::Settings::default(),
-        told: millrace_processors::alerts::Settings::default(),
-    }
+    let trust = config::Trust { key_file: Some(folder.join("site.key")), roster };
+    Settings { trust: Some(trust), agents: vec![agent], ..Settings::new("site", bus) }
 }
