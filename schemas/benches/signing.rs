@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use millrace_schemas::event::{Event, Subject};
 use millrace_schemas::ids::EventId;
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Bytes, NewRecord, Record};
+use millrace_schemas::record::{Bytes, NewRecord};
 use millrace_schemas::signing::{Entry, Role, Roster, Signer, Verified};
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::examples;
@@ -70,15 +70,7 @@ fn main() {
     let headers = signed.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     let value = signed.value.as_ref().map_or(0, Bytes::len);
     println!("a heartbeat: {value} bytes, {headers} in its headers");
-    let record = Record {
-        topic: signed.topic,
-        partition: 0,
-        offset: 0,
-        appended: Timestamp(1),
-        key: signed.key,
-        headers: signed.headers,
-        value: signed.value,
-    };
+    let record = signed.stored(0, 0, Timestamp(1));
     assert_eq!(roster.judge(&record), Ok(()));
     measure("signed", || {
         let mut record = plain.clone();

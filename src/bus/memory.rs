@@ -145,15 +145,7 @@ impl World {
         let partition = partition_of(&record.partition_key, self.partitions);
         let log = self.logs.entry((record.topic, partition)).or_default();
         let landed = Landed { partition, offset: log.end, appended: self.now };
-        log.records.push(Record {
-            topic: record.topic,
-            partition,
-            offset: log.end,
-            appended: self.now,
-            key: record.key,
-            headers: record.headers,
-            value: record.value,
-        });
+        log.records.push(record.stored(partition, log.end, self.now));
         log.end += 1;
         landed
     }

@@ -238,9 +238,7 @@ mod tests {
             cause: None,
             payload,
         };
-        let new = event.to_record();
-        let (topic, appended) = (new.topic, Timestamp(appended_ms * MS));
-        Record { topic, partition: 0, offset: 0, appended, key: new.key, headers: new.headers, value: new.value }
+        event.to_record().stored(0, 0, Timestamp(appended_ms * MS))
     }
 
     /// An executor dies, and somebody appends copies of its last words: its claim lapses all the same, and is taken over.

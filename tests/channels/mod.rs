@@ -14,6 +14,7 @@ mod unusual;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,27 +32,15 @@ use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, Severity, Told
 use millrace_sinks::channels::way::Hook;
 use millrace_sinks::channels::{Address, Kind, Style};
 
+use crate::real::site::millrace;
+
 /// 60 s for what takes 1.
 const PATIENCE: Duration = Duration::from_mins(1);
 const SINK: Roles = Roles { sink: true, ..Roles::NONE };
 
 fn settings(folder: &Path, channels: Vec<Channel>) -> Settings {
-    Settings {
-        name: "site".to_owned(),
-        bus: config::Bus::File { file: folder.join("bus.db"), listen: None, token_file: folder.join("bus.token") },
-        trust: None,
-        console: None,
-        metrics: None,
-        archive: None,
-        stores: Vec::new(),
-        lakes: Vec::new(),
-        channels,
-        agents: Vec::new(),
-        clusters: Vec::new(),
-        rules: None,
-        anomalies: millrace_processors::anomalies::Settings::default(),
-        told: millrace_processors::alerts::Settings::default(),
-    }
+    let bus = config::Bus::File { file: folder.join("bus.db"), listen: None, token_file: folder.join("bus.token") };
+    Settings { channels, ..Settings::new("site", bus) }
 }
 
 fn channel(name: &str, kind: Kind) -> Channel {
@@ -129,6 +118,24 @@ fn ended(rule: &str) -> NewRecord {
 
 fn pair(rule: &str, state: &str) -> (String, String) {
     (rule.to_owned(), state.to_owned())
+}
+
+/// `millrace` in a role, as a process of its own that is killed with SIGKILL when it is dropped.
+struct Killed(Child);
+
+impl Killed {
+    fn start(role: &str, config: &Path) -> Self {
+        let mut command = millrace();
+        command.args([role, "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+        Self(command.spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it fails only if it has ended
+        let _ = self.0.wait();
+    }
 }
 
 async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -1,31 +1,11 @@
 //! A notifier that is killed: whatever it had sent and not yet kept as told is sent again, with the same id; and nothing else is.
 
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use millrace::bus::local::LocalBus;
 
 use super::receiver::{Answer, Receiver};
 use super::*;
-use crate::real::site::millrace;
-
-/// Ended with the test.
-struct Killed(Child);
-
-impl Killed {
-    fn start(config: &Path) -> Self {
-        let mut command = millrace();
-        command.args(["sink", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
-        Self(command.spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // SIGKILL; it fails only if it has ended
-        let _ = self.0.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_killed_between_sending_and_keeping_sends_again_with_the_same_id() {
@@ -43,10 +23,10 @@ async fn who_is_killed_between_sending_and_keeping_sends_again_with_the_same_id(
 
     // It has the second alert and says nothing: then the sender is killed.
     receiver.answers([Answer::status(200), Answer { delay: PATIENCE, ..Answer::status(200) }]);
-    let child = Killed::start(&config);
+    let child = Killed::start("sink", &config);
     until("the second was sent", || (receiver.got().len() == 2).then_some(())).await;
     drop(child);
-    let child = Killed::start(&config);
+    let child = Killed::start("sink", &config);
     let rest = [pair("Two", "firing"), pair("One", "resolved")];
     until("the rest is told", || receiver.taken().ends_with(&rest).then_some(())).await;
     let got = receiver.got();
@@ -55,7 +35,7 @@ async fn who_is_killed_between_sending_and_keeping_sends_again_with_the_same_id(
     assert!(ids.len() <= 5, "at most the first, whose answer may not have been kept, came again too: {ids:?}");
     tokio::time::sleep(Duration::from_secs(1)).await; // its position is kept
     drop(child);
-    let _child = Killed::start(&config);
+    let _child = Killed::start("sink", &config);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(receiver.got().len(), ids.len(), "what was told and kept is not told again");
 }

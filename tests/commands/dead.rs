@@ -42,8 +42,7 @@ fn enrolment() -> NewRecord {
 
 /// A letter as `stage` would have left it.
 fn letter(new: NewRecord, stage: &str, reason: &str) -> NewRecord {
-    let NewRecord { topic, key, headers, value, .. } = new;
-    dead(&Record { topic, partition: 0, offset: 7, appended: Timestamp(1), key, headers, value }, stage, reason)
+    dead(&new.stored(0, 7, Timestamp(1)), stage, reason)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use millrace_schemas::ids::InstanceId;
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::{Headers, NewRecord, Record};
+use millrace_schemas::record::NewRecord;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::alerts::{Quiet, Told, fingerprint};
 
@@ -43,16 +43,7 @@ impl Journal {
             cause: None,
             payload: fact,
         };
-        let new = event.to_record();
-        let record = Record {
-            topic: new.topic,
-            partition: 0,
-            offset: self.offset,
-            appended: Timestamp(self.seconds * S),
-            key: new.key,
-            headers: Headers::new(),
-            value: new.value,
-        };
+        let record = event.to_record().stored(0, self.offset, Timestamp(self.seconds * S));
         self.offset += 1;
         self.fold.fold(&record).out
     }

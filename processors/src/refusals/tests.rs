@@ -1,7 +1,7 @@
 //! What is told of records that nobody believes: once, to the cluster that is known, and not more than a person can read.
 
 use millrace_schemas::event::Payload as _;
-use millrace_schemas::record::{Bytes, Headers};
+use millrace_schemas::record::Bytes;
 
 use super::*;
 
@@ -24,16 +24,7 @@ fn record(offset: u64, seconds: i64, source: &str, cluster: &str, counter: u64) 
         payload: Fact::Tick {},
     };
     assert!(!event.payload.is_evidence());
-    let new = event.to_record();
-    Record {
-        topic: new.topic,
-        partition: 3,
-        offset,
-        appended: at(seconds),
-        key: new.key,
-        headers: Headers::new(),
-        value: new.value,
-    }
+    event.to_record().stored(3, offset, at(seconds))
 }
 
 fn finding(record: &NewRecord) -> (String, Finding) {

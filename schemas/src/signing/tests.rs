@@ -73,15 +73,7 @@ fn event<P: Payload>(source: &str, subject: Subject, payload: P) -> Event<P> {
 }
 
 fn landed(record: NewRecord) -> Record {
-    Record {
-        topic: record.topic,
-        partition: 0,
-        offset: 7,
-        appended: NOW,
-        key: record.key,
-        headers: record.headers,
-        value: record.value,
-    }
+    record.stored(0, 7, NOW)
 }
 
 fn said<P: Payload>(seed: u8, source: &str, subject: Subject, payload: P) -> Record {

@@ -127,15 +127,7 @@ impl Writer {
                 for record in records {
                     let end = ends.entry(record.topic).or_insert(0);
                     places.push(landed(*end, appended));
-                    stamped.push(Record {
-                        topic: record.topic,
-                        partition: 0,
-                        offset: *end,
-                        appended,
-                        key: record.key,
-                        headers: record.headers,
-                        value: record.value,
-                    });
+                    stamped.push(record.stored(0, *end, appended));
                     *end += 1;
                 }
                 answers.push((places, reply));

@@ -89,17 +89,8 @@ fn escalated(one: &One, partition: u32, now: Timestamp) -> Option<(Event<Notice>
     let Notice::Alert(alert) = &mut event.payload;
     alert.told = Some(Why::Escalated);
     event.id = one.id;
-    let made = event.to_record();
     // As if it were said now: a channel has its day to take it.
-    let record = Record {
-        topic: made.topic,
-        partition,
-        offset: one.offset,
-        appended: now,
-        key: made.key,
-        headers: made.headers,
-        value: made.value,
-    };
+    let record = event.to_record().stored(partition, one.offset, now);
     Some((event, record))
 }
 

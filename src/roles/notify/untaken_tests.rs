@@ -1,13 +1,10 @@
 //! Words about alerts, second by second: what nobody took in time leaves, once it is due, also after a restart.
 
-use std::collections::BTreeMap;
-
 use millrace_schemas::event::Subject;
 use millrace_schemas::ids::ClusterId;
 use millrace_schemas::marks::Sequence;
-use millrace_schemas::record::Headers;
-use millrace_schemas::topics::Topic;
-use millrace_schemas::topics::alerts::{Quiet, Severity};
+use millrace_schemas::topics::alerts::Quiet;
+use millrace_schemas::topics::examples;
 
 use super::*;
 
@@ -19,24 +16,8 @@ fn at(second: i64) -> Timestamp {
 
 /// Reads a word that was appended at a second, and has that as its offset too.
 fn read(untaken: &mut Untaken, second: i64, name: &str, change: impl Fn(&mut Alert)) {
-    let mut alert = Alert {
-        fingerprint: EventId::derive(&[name]),
-        name: name.to_owned(),
-        instance: None,
-        labels: BTreeMap::new(),
-        severity: Severity::Warning,
-        severity_before: None,
-        state: AlertState::Firing,
-        starts_at: at(0),
-        ends_at: None,
-        summary: String::new(),
-        runbook: String::new(),
-        value: None,
-        told: Some(Why::Began),
-        quiet: None,
-        hides: Vec::new(),
-        acknowledged_by: None,
-    };
+    let Notice::Alert(like) = examples::notices().remove(0);
+    let mut alert = Alert { fingerprint: EventId::derive(&[name]), name: name.to_owned(), ..like };
     change(&mut alert);
     let waits = waits_for_somebody(&alert);
     let event = Event {
@@ -49,15 +30,7 @@ fn read(untaken: &mut Untaken, second: i64, name: &str, change: impl Fn(&mut Ale
         cause: None,
         payload: Notice::Alert(alert),
     };
-    let record = Record {
-        topic: Topic::Alerts,
-        partition: 3,
-        offset: second.unsigned_abs(),
-        appended: at(second),
-        key: String::new(),
-        headers: Headers::new(),
-        value: None,
-    };
+    let record = event.to_record().stored(3, second.unsigned_abs(), at(second));
     untaken.heard(&event, &record, waits);
 }
 

@@ -2,7 +2,6 @@
 //! is lost. Who reads the journal drops what comes a second time under its id.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Stdio};
 
 use millrace::bus::kafka::KafkaBus;
 use millrace::bus::kafka::topics::Topics;
@@ -10,25 +9,6 @@ use millrace_test_servers::shared_kafka;
 
 use super::*;
 use crate::bus::real_kafka::settings as topics_of_its_own;
-use crate::real::site::millrace;
-
-/// Ended with the test.
-struct Killed(Child);
-
-impl Killed {
-    fn start(config: &Path) -> Self {
-        let mut command = millrace();
-        command.args(["process", "--config"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null());
-        Self(command.spawn().expect("it starts"))
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // SIGKILL; it fails only if it has ended
-        let _ = self.0.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_is_killed_neither_repeats_nor_loses_what_is_unusual() {
@@ -69,22 +49,22 @@ async fn a_role_that_is_killed_neither_repeats_nor_loses_what_is_unusual() {
             (ids.len() == count).then_some(())
         }
     };
-    let child = Killed::start(&config);
+    let child = Killed::start("process", &config);
     bus.append(all(&mut clusters, 100, CALM)).await.expect("taken");
     // Two values that are out are no proof: who takes the state up must know of them.
     bus.append(all(&mut clusters, 2, busy)).await.expect("taken");
     tokio::time::sleep(Duration::from_secs(7)).await; // some of it is stored, every five seconds
     drop(child);
-    let child = Killed::start(&config);
+    let child = Killed::start("process", &config);
     bus.append(all(&mut clusters, 4, busy)).await.expect("taken");
     until("threads of all three are found", ask("firing", 3)).await;
     drop(child); // before it has stored that it said so
-    let child = Killed::start(&config);
+    let child = Killed::start("process", &config);
     bus.append(all(&mut clusters, 2, busy)).await.expect("taken");
     tokio::time::sleep(Duration::from_secs(7)).await;
     drop(child);
     bus.append(all(&mut clusters, 20, CALM)).await.expect("taken"); // while nobody judges
-    let _child = Killed::start(&config);
+    let _child = Killed::start("process", &config);
     until("it is over", ask("over", 6)).await;
     let found = tokio::task::block_in_place(|| found(&bus, "Anomaly"));
     let states: BTreeSet<(EventId, bool)> =
