@@ -127,8 +127,14 @@ fn bare(address: &str, bodies: &[Vec<u8>], lines: usize) -> f64 {
 
 /// Lines a second of the sink, until it has sent nine of ten: the last ones wait a second for more.
 fn sink(bus: &SharedBus, url: &str, name: String, lines: usize) -> f64 {
-    let settings =
-        config::Store { name, url: url.to_owned(), api: api(), token_file: None, series: SERIES_PER_INSTANCE };
+    let settings = config::Store {
+        name,
+        url: url.to_owned(),
+        api: api(),
+        token_file: None,
+        ca_file: None,
+        series: SERIES_PER_INSTANCE,
+    };
     let (metrics, stop): (Arc<Registry>, Arc<AtomicBool>) = Default::default();
     let (run, stops, counts, of) = (Arc::clone(bus), Arc::clone(&stop), Arc::clone(&metrics), settings.name.clone());
     let began = Instant::now();

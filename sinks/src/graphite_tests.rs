@@ -60,7 +60,7 @@ fn a_real_store_reads_every_name_as_it_is_written_and_what_comes_twice_once() {
     let (server, address) = Server::graphite();
     for (tagged, users) in [(false, ["a b", "x.y;z"]), (true, ["a b", "~;=é"])] {
         let api = Api::Graphite { tagged };
-        let way = Store::new(&format!("tcp://{address}"), &api, "").expect("a way");
+        let way = Store::new(&format!("tcp://{address}"), &api, "", None).expect("a way");
         let (mut lines, mut expected) = (Vec::new(), BTreeMap::new());
         for (at, user) in (1_i32..).zip(users) {
             let point = point(&[("cluster", "c1"), ("instance", "db1"), ("user", user)], &[("f", at.into())]);
@@ -88,7 +88,7 @@ fn a_real_store_reads_every_name_as_it_is_written_and_what_comes_twice_once() {
 fn who_is_not_there_or_does_not_read_is_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("tcp://{}", listener.local_addr().expect("an address"));
-    let way = Store::new(&url, &Api::Graphite { tagged: false }, "").expect("a way");
+    let way = Store::new(&url, &Api::Graphite { tagged: false }, "", None).expect("a way");
     let cut = std::thread::spawn(move || {
         // It closes with lines unread: the kernel says so to who sent them.
         let (stream, _) = listener.accept().expect("it comes");

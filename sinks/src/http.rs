@@ -22,12 +22,7 @@ const AFTER_MAX: Duration = Duration::from_hours(1);
 /// Sends requests.
 pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// One that keeps `idle` connections between requests, and believes who signed for this host's certificates.
-pub(crate) fn client(idle: usize) -> Client {
-    client_of(idle, of_host())
-}
-
-/// One that believes those in the file alone, where there is one.
+/// One that keeps `idle` connections between requests, and believes those in the file alone, or, without one, those that this host does.
 pub(crate) fn believing(idle: usize, ca_file: Option<&Path>) -> Result<Client, String> {
     Ok(client_of(idle, ca_file.map_or_else(|| Ok(of_host()), of_file)?))
 }

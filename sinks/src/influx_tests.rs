@@ -36,7 +36,7 @@ fn influxdb_2_has_what_both_apis_wrote_and_says_what_it_does_not_take() {
     ];
     let now = jiff::Timestamp::now().as_millisecond();
     for (name, url, api) in ways {
-        let way = Store::new(&url, &api, TOKEN).expect("a way");
+        let way = Store::new(&url, &api, TOKEN, None).expect("a way");
         way.send(&[]).expect("a write of nothing is one");
         let lines = format!("way_{name},a=x f=1.5 {now}\nway_{name},a=a\\ b\\,c f=2 {now}\n");
         for _ in 0..2 {
@@ -45,11 +45,12 @@ fn influxdb_2_has_what_both_apis_wrote_and_says_what_it_does_not_take() {
         assert_eq!(by_flux(&server, &format!("way_{name}")), ["1.5", "2"]);
         assert_eq!(by_influxql(&server, &format!("way_{name}")), Some(3.5));
     }
-    let way = Store::new(&server.url(), &v2, "another").expect("a way");
+    let way = Store::new(&server.url(), &v2, "another", None).expect("a way");
     let failed = way.send(&[]).expect_err("nobody knows the token");
     assert!(matches!(&failed, Failed::Away { why, .. } if why.contains("401")), "{failed}");
     let nowhere = Api::V2 { org: "o".to_owned(), bucket: "nowhere".to_owned() };
-    let failed = Store::new(&server.url(), &nowhere, TOKEN).expect("a way").send(&[]).expect_err("no such bucket");
+    let failed =
+        Store::new(&server.url(), &nowhere, TOKEN, None).expect("a way").send(&[]).expect_err("no such bucket");
     assert!(matches!(&failed, Failed::Away { why, .. } if why.contains("404")), "{failed}");
 }
 
@@ -58,7 +59,7 @@ fn influxdb_2_has_what_both_apis_wrote_and_says_what_it_does_not_take() {
 fn what_influxdb_2_does_not_keep_any_more_is_late_and_what_it_cannot_read_is_bad() {
     let server = Server::influxdb2();
     let api = Api::V2 { org: "o".to_owned(), bucket: "b".to_owned() };
-    let way = Store::new(&server.url(), &api, TOKEN).expect("a way");
+    let way = Store::new(&server.url(), &api, TOKEN, None).expect("a way");
     let now = jiff::Timestamp::now().as_millisecond();
     let line = |at: usize| {
         // The bucket keeps an hour; every third line is three hours old.

@@ -7,6 +7,7 @@
 //! HTTP client of all sinks ([`crate::http`]). Both get bodies that are packed here.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -17,7 +18,7 @@ use hyper::body::Bytes;
 use reqwest::Url;
 
 use crate::graphite;
-use crate::http::{Client, because, client, retry_after};
+use crate::http::{Client, because, believing, retry_after};
 use crate::influx::OfCrate;
 use crate::line::{self, Point, Refused};
 use crate::remote;
@@ -158,17 +159,22 @@ pub struct Left {
 }
 
 impl Store {
-    /// For the store at `url`. An empty token says nothing of who asks. Nothing is asked yet.
-    pub fn new(url: &str, api: &Api, token: &str) -> Result<Self, Unusable> {
+    /// For the store at `url`. An empty token says nothing of who asks. Certificates are signed by who is in `ca_file`; absent: by
+    /// who this host believes. Nothing is asked yet.
+    pub fn new(url: &str, api: &Api, token: &str, ca_file: Option<&Path>) -> Result<Self, Unusable> {
         let address = |why: &dyn std::fmt::Display| Unusable::Address { url: url.to_owned(), why: why.to_string() };
         let base = Url::parse(url).map_err(|error| address(&error))?;
+        let own = |path, is_remote| {
+            let client = believing(IDLE, ca_file).map_err(Unusable::Client)?;
+            Ok::<_, Unusable>(Own::new(client, &base, path, token, is_remote))
+        };
         let way = match api {
             Api::V2 { org, bucket } if base.scheme() == "http" && base.path() == "/" => {
                 Way::Crate(OfCrate::new(url, org, bucket, token)?)
             }
-            Api::V2 { org, bucket } => Own::lines(&base, "api/v2/write", &[("org", org), ("bucket", bucket)], token),
-            Api::V1 { database } => Own::lines(&base, "write", &[("db", database)], token),
-            Api::Remote => Way::Own(Own::new(&base, "api/v1/write", token, true)),
+            Api::V2 { org, bucket } => own("api/v2/write", false)?.lines(&[("org", org), ("bucket", bucket)]),
+            Api::V1 { database } => own("write", false)?.lines(&[("db", database)]),
+            Api::Remote => Way::Own(own("api/v1/write", true)?),
             Api::Graphite { .. } => {
                 let host = base.host_str().ok_or_else(|| address(&"it names no host"))?;
                 Way::Lines(format!("{host}:{}", base.port().unwrap_or(graphite::PORT)))
@@ -222,16 +228,16 @@ impl Store {
 }
 
 impl Own {
-    fn lines(base: &Url, path: &str, query: &[(&str, &String)], token: &str) -> Way {
-        let mut way = Self::new(base, path, token, false);
-        way.url.query_pairs_mut().extend_pairs(query).append_pair("precision", "ms");
-        Way::Own(way)
-    }
-
-    fn new(base: &Url, path: &str, token: &str, is_remote: bool) -> Self {
+    fn new(client: Client, base: &Url, path: &str, token: &str, is_remote: bool) -> Self {
         let mut url = base.clone();
         url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-        Self { client: client(IDLE), url, token: token.to_owned(), is_remote }
+        Self { client, url, token: token.to_owned(), is_remote }
+    }
+
+    /// For the line protocol, with what the address says of where in the store they go.
+    fn lines(mut self, query: &[(&str, &String)]) -> Way {
+        self.url.query_pairs_mut().extend_pairs(query).append_pair("precision", "ms");
+        Way::Own(self)
     }
 
     async fn send(&self, points: &[u8]) -> Result<(), Failed> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use millrace_schemas::time::Timestamp;
-use millrace_test_servers::Store as Server;
+use millrace_test_servers::{Store as Server, signed};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -40,17 +40,43 @@ fn lines_are_stored_by_both_apis_and_both_clients() {
         ("old", store.url(), Api::V1 { database: "d".to_owned() }),
     ];
     for (name, url, api) in ways {
-        let influx = Store::new(&url, &api, "").expect("a way");
+        let influx = Store::new(&url, &api, "", None).expect("a way");
         assert_eq!(matches!(influx.way, Way::Crate(_)), name == "crate");
         influx.send(format!("way_{name},a=x f=1.5 {AT_MS}\n").as_bytes()).expect("taken");
         assert_eq!(stored(&store, &format!("way_{name}_f")), BTreeMap::from([("x".to_owned(), vec![1.5])]));
     }
 }
 
+/// Each API over TLS, by who names the authority that signed the store's certificate; by nobody else.
+#[test]
+fn a_store_with_a_certificate_of_a_private_authority_is_written_to_by_who_names_it() {
+    let (folder, strangers) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let [authority, certificate, key] = signed(folder.path());
+    let [stranger, ..] = signed(strangers.path());
+    let (store, port) = Server::tls([&certificate, &key]);
+    let url = format!("https://localhost:{port}");
+    for (name, api) in [("v2", v2()), ("v1", Api::V1 { database: "d".to_owned() }), ("remote", Api::Remote)] {
+        let mut points = Vec::new();
+        let at = Timestamp(AT_MS * 1_000);
+        let point = Point { measurement: "tls", labels: vec![("a", name.to_owned())], fields: vec![("f", 1.5)], at };
+        api.encode(&point, &mut points).expect("a point");
+        let send = |ca_file| Store::new(&url, &api, "", ca_file).expect("a way").send(&points);
+        for ca_file in [None, Some(&*stranger)] {
+            let failed = send(ca_file).expect_err("nobody believes who signed it");
+            assert!(matches!(&failed, Failed::Away { why, .. } if why.contains("UnknownIssuer")), "{name}: {failed}");
+        }
+        assert!(!stored(&store, "tls_f").contains_key(name), "nothing was sent");
+        send(Some(&authority)).expect("taken");
+        assert_eq!(stored(&store, "tls_f").get(name), Some(&vec![1.5]));
+        let unusable = Store::new(&url, &api, "", Some(&key)).expect_err("that file has no certificate");
+        assert!(unusable.to_string().contains("there is none in it"), "{unusable}");
+    }
+}
+
 #[test]
 fn a_bad_line_is_found_and_all_others_are_stored() {
     let store = Server::start();
-    let influx = Store::new(&store.url(), &v2(), "").expect("a way");
+    let influx = Store::new(&store.url(), &v2(), "", None).expect("a way");
     let mut lines: Vec<String> = (0..1_000).map(|at| format!("many,a={at} f={at} {AT_MS}\n")).collect();
     lines[17] = "this is none\n".to_owned();
     lines[613] = format!("many,a=613 {AT_MS}\n");
@@ -68,7 +94,7 @@ fn a_bad_line_is_found_and_all_others_are_stored() {
 #[test]
 fn what_the_encoder_writes_is_what_the_store_has() {
     let store = Server::start();
-    let influx = Store::new(&store.url(), &v2(), "").expect("a way");
+    let influx = Store::new(&store.url(), &v2(), "", None).expect("a way");
     // Each label is another, so that each has a series; what is replaced has no twin.
     let labels =
         ["plain", "a b", "a,b", "a=b", "C:\\dir", "\"quoted\"", "é\u{1F600}", "#", "a\\b", "tail/", "x'y", "{}[]()|"];
@@ -101,7 +127,7 @@ const MADE_UP: usize = 2_000;
 #[test]
 fn whatever_a_label_is_the_store_reads_it_as_we_say() {
     let store = Server::start();
-    let influx = Store::new(&store.url(), &v2(), "").expect("a way");
+    let influx = Store::new(&store.url(), &v2(), "", None).expect("a way");
     let (mut runner, label) = (TestRunner::default(), "\\PC{1,30}|[a-c\\\\,= \n\t\"#{}]{1,15}");
     let mut expected = BTreeMap::new();
     let mut lines = Vec::new();
@@ -129,7 +155,7 @@ fn whatever_a_label_is_the_store_reads_it_as_we_say() {
 #[test]
 fn a_store_that_is_away_is_no_reason_to_call_a_line_bad() {
     let port = millrace_test_servers::free_port();
-    let influx = Store::new(&format!("http://127.0.0.1:{}", port.number), &v2(), "t").expect("a way");
+    let influx = Store::new(&format!("http://127.0.0.1:{}", port.number), &v2(), "t", None).expect("a way");
     let failed = influx.send(b"m f=1 1\n").expect_err("nobody listens");
     assert!(matches!(&failed, Failed::Away { why, .. } if why.contains("refused")), "{failed}");
     let check = |status, bad| assert_eq!(matches!(answered(status, "words", None), Failed::Bad(_)), bad, "{status}");
@@ -143,7 +169,7 @@ fn a_store_that_is_away_is_no_reason_to_call_a_line_bad() {
 
 #[test]
 fn an_address_that_is_none_is_named() {
-    let error = Store::new("nowhere", &v2(), "").expect_err("no address");
+    let error = Store::new("nowhere", &v2(), "", None).expect_err("no address");
     assert!(error.to_string().starts_with("nowhere: "), "{error}");
 }
 
@@ -164,7 +190,7 @@ fn once(answer: &'static str) -> String {
 #[test]
 fn a_store_that_wants_to_be_asked_later_says_when() {
     let busy = once("HTTP/1.1 429 Too Many Requests\r\nretry-after: 3\r\ncontent-length: 4\r\n\r\nslow");
-    let influx = Store::new(&busy, &v2(), "t").expect("a way");
+    let influx = Store::new(&busy, &v2(), "t", None).expect("a way");
     let failed = influx.send(b"m f=1 1\n").expect_err("it is busy");
     assert_eq!(failed, Failed::Away { why: "it answers 429: slow".to_owned(), after: Some(Duration::from_secs(3)) });
 }
@@ -189,7 +215,7 @@ fn encoded(point: &Point) -> Vec<u8> {
 #[test]
 fn remote_write_stores_what_lines_store() {
     let server = Server::start();
-    let way = Store::new(&server.url(), &Api::Remote, "").expect("a way");
+    let way = Store::new(&server.url(), &Api::Remote, "", None).expect("a way");
     let points: Vec<Vec<u8>> =
         [("x", 1.5), ("a b,c=\"d\"\\", 2.5)].map(|(a, value)| encoded(&point(a, value, AT_MS, 0))).into();
     way.send(&points.concat()).expect("taken");
@@ -200,7 +226,7 @@ fn remote_write_stores_what_lines_store() {
 #[test]
 fn prometheus_takes_points_and_says_which_are_too_late() {
     let server = Server::prometheus();
-    let way = Store::new(&server.url(), &Api::Remote, "").expect("a way");
+    let way = Store::new(&server.url(), &Api::Remote, "", None).expect("a way");
     let begins = jiff::Timestamp::now().as_millisecond() - 60_000;
     let sent = [("x", 1.0, 0), ("y", 2.0, 0), ("x", 3.0, 10)]
         .map(|(a, value, after)| encoded(&point(a, value, begins, after)));

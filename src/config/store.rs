@@ -25,6 +25,8 @@ pub struct Store {
     pub api: Api,
     /// The file with the token that it wants; absent: it wants none.
     pub token_file: Option<PathBuf>,
+    /// The file with who may sign its certificate; absent: who this host believes.
+    pub ca_file: Option<PathBuf>,
     /// Series that an instance may have in it at one moment.
     pub series: usize,
 }
@@ -76,10 +78,17 @@ fn store(
     let is_graphite = kind.as_ref().is_some_and(|(kind, _)| kind == "graphite");
     let url = section.parsed("url", problems, |text| address(text, is_graphite));
     let api = kind.and_then(|(kind, at)| api(&kind, at, section, problems));
-    let token_file = if is_graphite { None } else { section.path("token-file", problems) };
+    let (mut token_file, mut ca_file) = (None, None);
+    if !is_graphite {
+        token_file = section.path("token-file", problems);
+        ca_file = section.path("ca-file", problems);
+    }
+    if ca_file.is_some() && url.as_ref().is_some_and(|url| !url.starts_with("https:")) {
+        problems.note(section.at_key("ca-file"), "store.ca-file is for a store.url that begins with https:");
+    }
     let series = section.number("series-per-instance", SERIES, problems);
     let series = series.map_or(SERIES_PER_INSTANCE, |series| series as usize);
-    Some(Store { name: name?, url: url?, api: api?, token_file, series })
+    Some(Store { name: name?, url: url?, api: api?, token_file, ca_file, series })
 }
 
 fn api(kind: &str, at: usize, section: &mut Section<'_, '_>, problems: &mut Problems<'_>) -> Option<Api> {
@@ -135,7 +144,7 @@ mod tests {
     fn a_store_is_read() {
         let text = format!(
             "{BUS}[[store]]\nname = \"a\"\nurl = \"http://127.0.0.1:8428\"\nkind = \"influx-v2\"\nbucket = \"b\"\ntoken-file = \"t\"\n\
-             [[store]]\nname = \"b\"\nurl = \"https://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nseries-per-instance = 5000\n\
+             [[store]]\nname = \"b\"\nurl = \"https://h:8086/x\"\nkind = \"influx-v1\"\ndatabase = \"d\"\nca-file = \"ca\"\nseries-per-instance = 5000\n\
              [[store]]\nname = \"c\"\nurl = \"http://h:9090\"\nkind = \"remote-write\"\n\
              [[store]]\nname = \"d\"\nurl = \"tcp://h:2003\"\nkind = \"graphite\"\ntags = true\n"
         );
@@ -145,6 +154,8 @@ mod tests {
         assert_eq!((stores[0].token_file.clone(), stores[0].series), (Some(PathBuf::from("t")), SERIES_PER_INSTANCE));
         assert_eq!((&stores[2].api, &stores[3].api), (&Api::Remote, &Api::Graphite { tagged: true }));
         assert_eq!((&stores[1].api, stores[1].series), (&Api::V1 { database: "d".to_owned() }, 5_000));
+        let ca_files: Vec<_> = stores.iter().map(|store| store.ca_file.clone()).collect();
+        assert_eq!(ca_files, [None, Some(PathBuf::from("ca")), None, None]);
     }
 
     #[test]
@@ -165,6 +176,14 @@ mod tests {
             &[(3, "needs bucket"), (5, "ftp is not known")],
         );
         check("name = \"a\"\nurl = \"http://h\"\nkind = \"graphite\"\n", &[(5, "tcp://127.0.0.1:2003")]);
+        check(
+            "name = \"a\"\nurl = \"tcp://h\"\nkind = \"graphite\"\nca-file = \"ca\"\n",
+            &[(7, "store.ca-file is not known")],
+        );
+        check(
+            "name = \"a\"\nurl = \"http://h\"\nkind = \"remote-write\"\nca-file = \"ca\"\n",
+            &[(7, "begins with https:")],
+        );
         let good = "name = \"a\"\nurl = \"http://h\"\nkind = \"influx-v1\"\ndatabase = \"d\"\n";
         check(good, &[]);
         check(&format!("{good}[[store]]\n{good}"), &[(9, "a is there already")]);

@@ -46,27 +46,13 @@ fn cluster() -> ClusterId {
 }
 
 fn settings(folder: &Path, stores: Vec<config::Store>) -> Settings {
-    Settings {
-        name: "site".to_owned(),
-        bus: config::Bus::File { file: folder.join("bus.db"), listen: None, token_file: folder.join("bus.token") },
-        trust: None,
-        console: None,
-        metrics: None,
-        archive: None,
-        stores,
-        lakes: Vec::new(),
-        channels: Vec::new(),
-        agents: Vec::new(),
-        clusters: Vec::new(),
-        rules: None,
-        anomalies: millrace_processors::anomalies::Settings::default(),
-        told: millrace_processors::alerts::Settings::default(),
-    }
+    let bus = config::Bus::File { file: folder.join("bus.db"), listen: None, token_file: folder.join("bus.token") };
+    Settings { stores, ..Settings::new("site", bus) }
 }
 
 fn store(name: &str, url: String) -> config::Store {
     let api = Api::V2 { org: "o".to_owned(), bucket: "b".to_owned() };
-    config::Store { name: name.to_owned(), url, api, token_file: None, series: SERIES_PER_INSTANCE }
+    config::Store { name: name.to_owned(), url, api, token_file: None, ca_file: None, series: SERIES_PER_INSTANCE }
 }
 
 /// Says each second what a server did, until it is told to end.

@@ -1,5 +1,5 @@
-//! A store over TLS, with a certificate of an authority of the test's own: `millrace doctor` says whether this host believes it, and the sink
-//! writes only then.
+//! A store over TLS, with a certificate of an authority of the test's own: `millrace doctor` says whether this host believes it, or who names
+//! the authority with `ca-file`, and the sink writes only then.
 
 use std::process::{Command, Stdio};
 
@@ -27,13 +27,21 @@ fn doctor(config: &Path, believed: Option<&Path>, name: &str) -> (String, String
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_says_of_each_store_how_it_is_and_numbers_go_over_tls_to_who_is_believed() {
     let folder = tempfile::tempdir().expect("a folder");
+    let strangers = tempfile::tempdir().expect("a folder");
     let [authority, certificate, key] = signed(folder.path());
+    let [stranger, ..] = signed(strangers.path());
     let (store, port) = Store::tls([&certificate, &key]);
     let root = folder.path().display();
     let config = folder.path().join("millrace.toml");
+    let over_tls = |name: &str, more: &str| {
+        format!(
+            "[[store]]\nname = \"{name}\"\nurl = \"https://localhost:{port}\"\nkind = \"influx-v2\"\nbucket = \"b\"\n{more}"
+        )
+    };
+    let by = |name: &str, file: &Path| over_tls(name, &format!("ca-file = \"{}\"\n", file.display()));
+    let stores = [over_tls("tls", ""), by("private", &authority), by("strange", &stranger)].concat();
     let text = format!(
-        "[bus]\nfile = \"{root}/bus.db\"\n\
-         [[store]]\nname = \"tls\"\nurl = \"https://localhost:{port}\"\nkind = \"influx-v2\"\nbucket = \"b\"\n\
+        "[bus]\nfile = \"{root}/bus.db\"\n{stores}\
          [[store]]\nname = \"plain\"\nurl = \"{}\"\nkind = \"remote-write\"\n\
          [[store]]\nname = \"away\"\nurl = \"tcp://127.0.0.1:9\"\nkind = \"graphite\"\n\
          [[store]]\nname = \"lake\"\nurl = \"file://{root}/lake\"\nkind = \"parquet\"\n",
@@ -47,6 +55,8 @@ async fn doctor_says_of_each_store_how_it_is_and_numbers_go_over_tls_to_who_is_b
     check(None, "tls", "problem", "certificate");
     check(None, "tls", "problem", "believe who signed");
     check(Some(&authority), "tls", "ok", "takes writes, its certificate is believed");
+    check(None, "private", "ok", "takes writes, its certificate is believed");
+    check(Some(&authority), "strange", "problem", "certificate"); // the file alone counts
     check(None, "plain", "ok", "takes writes");
     check(None, "away", "problem", "refused");
     check(None, "lake", "ok", "writable, will be made");
@@ -73,7 +83,9 @@ async fn doctor_says_of_each_store_how_it_is_and_numbers_go_over_tls_to_who_is_b
     tokio::time::sleep(Duration::from_secs(22)).await; // its position is saved once the store had time to keep it
     let _ = up.kill();
     let _ = up.wait();
-    // Two stores have it: what comes by either way is one series.
+    // Several stores have it: what comes by any way is one series.
     assert!(stored.contains("\"host\":\"h2\""), "{stored}");
     check(Some(&authority), "tls", "ok", "records behind: ");
+    check(None, "private", "ok", "records behind: ");
+    check(None, "strange", "problem", "it has no position yet");
 }

@@ -70,7 +70,7 @@ pub(super) fn examine(settings: &config::Store, position: Option<&String>) -> Fi
         Ok(token) => token.unwrap_or_default(),
         Err(why) => return Finding::problem(check, why, COSTS, "let who runs millrace read the file"),
     };
-    let tried = Way::new(&settings.url, &settings.api, token.trim());
+    let tried = Way::new(&settings.url, &settings.api, token.trim(), settings.ca_file.as_deref());
     let (url, position) = (&settings.url, position.map_or_else(String::new, |position| format!("; {position}")));
     match tried.map(|way| way.send(&[])) {
         Ok(Ok(())) => {
@@ -83,15 +83,15 @@ pub(super) fn examine(settings: &config::Store, position: Option<&String>) -> Fi
             let remedy = remedy(&why);
             Finding::problem(check, format!("{url}: {why}{position}"), COSTS, remedy)
         }
-        Err(error) => Finding::problem(check, error.to_string(), COSTS, "correct store.url"),
+        Err(error) => Finding::problem(check, error.to_string(), COSTS, "correct store.url or store.ca-file"),
     }
 }
 
 /// What to do about a store that takes nothing, by its own words or those of who tried to reach it.
 fn remedy(why: &str) -> &'static str {
     if why.contains("certificate") {
-        "let this host believe who signed its certificate (update-ca-certificates, or SSL_CERT_FILE for who runs millrace), and \
-         name it as the certificate does"
+        "let this host believe who signed its certificate (update-ca-certificates, or SSL_CERT_FILE for who runs millrace), or \
+         name the file with who did in store.ca-file, and call the store as the certificate does"
     } else if why.contains("answers 401") || why.contains("answers 403") {
         "write a token that may write there into store.token-file"
     } else if why.contains("answers 404") {
@@ -151,12 +151,14 @@ mod tests {
     #[test]
     fn a_store_that_is_away_or_whose_token_is_away_is_a_problem() {
         let (name, url) = ("vm".to_owned(), "http://127.0.0.1:9".to_owned());
-        let store = config::Store { name, url, api: Api::Remote, token_file: None, series: 2_000 };
+        let store = config::Store { name, url, api: Api::Remote, token_file: None, ca_file: None, series: 2_000 };
         let found = examine(&store, Some(&"records behind: 3 of windows".to_owned()));
         assert!(found.level == Level::Problem && found.found.contains("refused"), "{found:?}");
         assert!(found.found.ends_with("; records behind: 3 of windows"), "{found:?}");
-        let found = examine(&config::Store { token_file: Some("/nowhere/token".into()), ..store }, None);
+        let found = examine(&config::Store { token_file: Some("/nowhere/token".into()), ..store.clone() }, None);
         assert!(found.level == Level::Problem && found.found.contains("/nowhere/token"), "{found:?}");
+        let found = examine(&config::Store { ca_file: Some("/nowhere/ca.pem".into()), ..store }, None);
+        assert!(found.level == Level::Problem && found.found.contains("/nowhere/ca.pem"), "{found:?}");
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub fn run(
         read.with_context(|| format!("the token of the store {} in {} cannot be read", settings.name, file.display()))
     });
     let token = token.transpose()?.unwrap_or_default();
-    let way = Way::new(&settings.url, &settings.api, token.trim())?;
+    let way = Way::new(&settings.url, &settings.api, token.trim(), settings.ca_file.as_deref())?;
     let url = Url::parse(&settings.url).context("the store's address")?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let witness = Witness::new(host, url.port_or_known_default().unwrap_or(graphite::PORT));
