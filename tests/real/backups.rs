@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use millrace_collectors::backups as files;
+use millrace_collectors::backups::Finder;
 use millrace_mysql::{Flavour, backups as tables};
 use millrace_schemas::event::Event;
 use millrace_schemas::topics::Topic;
@@ -86,7 +86,7 @@ async fn real_backups_are_found_when_they_are_whole_and_none_at_all_is_told_of()
         std::fs::create_dir(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, bytes).expect("writable");
     }
-    let newest = |folder: &Path| files::newest(folder, SystemTime::now());
+    let newest = |folder: &Path| Finder::default().newest(&[folder.to_owned()], SystemTime::now());
     assert_eq!(newest(&folder.path().join("whole")), None, "it is new");
     rest(&whole);
     rest(&cut);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millrace_collectors::backups as files;
+use millrace_collectors::backups::Finder;
 use millrace_collectors::log_in::LogIn;
 use millrace_collectors::numbers::Values;
 use millrace_mysql::backups as tables;
@@ -28,7 +28,9 @@ const PLACES_BYTES: usize = 200;
 pub(super) struct Backups {
     policy: Option<Backup>,
     began: Instant,
-    looking: Option<JoinHandle<Option<i64>>>,
+    /// Looks for files; away while it does.
+    finder: Finder,
+    looking: Option<JoinHandle<(Finder, Option<i64>)>>,
     looked: Option<Instant>,
     /// A look has come to its end.
     has_looked: bool,
@@ -38,7 +40,8 @@ pub(super) struct Backups {
 
 impl Backups {
     pub(super) fn new(policy: Option<Backup>) -> Self {
-        Self { policy, began: Instant::now(), looking: None, looked: None, has_looked: false, newest: None }
+        let finder = Finder::default();
+        Self { policy, began: Instant::now(), finder, looking: None, looked: None, has_looked: false, newest: None }
     }
 
     /// What is to be said now. Looks again where that is due, and waits for nothing.
@@ -46,13 +49,14 @@ impl Backups {
         let Some(policy) = &self.policy else { return Values::new() };
         if self.looking.as_ref().is_some_and(JoinHandle::is_finished)
             && let Some(looking) = self.looking.take()
-            && let Ok(newest) = looking.await
+            && let Ok((finder, newest)) = looking.await
         {
-            (self.has_looked, self.newest) = (true, newest);
+            (self.finder, self.has_looked, self.newest) = (finder, true, newest);
         }
         if self.looking.is_none() && self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             self.looked = Some(Instant::now());
-            self.looking = Some(tokio::spawn(newest(policy.find.clone(), Arc::clone(log_in))));
+            let finder = std::mem::take(&mut self.finder);
+            self.looking = Some(tokio::spawn(newest(finder, policy.find.clone(), Arc::clone(log_in))));
         }
         if !self.has_looked && self.began.elapsed() < FIRST_WITHIN {
             return Values::new();
@@ -75,15 +79,17 @@ fn places(policy: &Backup) -> String {
 }
 
 /// The newest of all places, in seconds since 1970.
-async fn newest(find: Vec<PathBuf>, log_in: Arc<LogIn>) -> Option<i64> {
+async fn newest(mut finder: Finder, find: Vec<PathBuf>, log_in: Arc<LogIn>) -> (Finder, Option<i64>) {
     let of_files = tokio::task::spawn_blocking(move || {
-        let ends = find.iter().filter_map(|place| files::newest(place, SystemTime::now()));
-        ends.max().and_then(|at| i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok())
+        let newest = finder.newest(&find, SystemTime::now());
+        let seconds = newest.and_then(|at| i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok());
+        (finder, seconds)
     });
     let mut of_server = None;
     if let Ok(mut session) = log_in.open().await {
         of_server = tables::newest(&mut session).await;
         session.close().await;
     }
-    of_files.await.ok().flatten().max(of_server)
+    let (finder, of_files) = of_files.await.unwrap_or_default();
+    (finder, of_files.max(of_server))
 }
