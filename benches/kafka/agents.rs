@@ -171,6 +171,7 @@ impl Agent {
         let spec = examples::spec();
         let is_primary = self.source.is_none();
         let receiver = self.source.clone().map(|source| Receiver {
+            channel: String::new(),
             source,
             receiving: true,
             applying: true,

@@ -119,13 +119,13 @@ pub fn within(values: &mut Values, budget: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use millrace_schemas::gtid::GtidSet;
 
     use super::*;
     use millrace_schemas::flavour::Flavour;
 
-    fn channel() -> Channel {
+    pub(crate) fn channel() -> Channel {
         let set = || GtidSet::parse(Flavour::MariaDb, "0-1-7").expect("a set");
         Channel {
             name: "a".to_owned(),

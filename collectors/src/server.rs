@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use millrace_mysql::status::{Status, replica::Receiver as Thread};
+use millrace_mysql::status::{Channel, Status, replica::Receiver as Thread};
 use millrace_mysql::{Error, Session, numbers, status, threads};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::ClusterId;
@@ -15,6 +15,9 @@ use crate::numbers::{Values, add_innodb, add_settings, add_states, add_status, s
 
 /// 400 bytes: a longer GTID set would not leave a heartbeat within its budget, and no decision reads it from there.
 const SET_BYTES_MAX: usize = 400;
+
+/// Channels of group replication, which looks after them itself: the one for recovery stands once it is done.
+const OF_GROUPS: &str = "group_replication_";
 
 /// 30 samples, 5 min, without a look at threads after one that failed: a server where it is slow or not allowed is not asked each time.
 const STATES_REST: u32 = 30;
@@ -123,7 +126,8 @@ fn state(status: &Status, rate: Option<f64>) -> ServerState {
         server_id: status.server.server_id,
         open: status.server.is_open(),
         executed: (executed.to_string().len() <= SET_BYTES_MAX).then_some(executed),
-        receiver: status.channels.first().map(|channel| Receiver {
+        receiver: worst(&status.channels).map(|channel| Receiver {
+            channel: channel.name.clone(),
             source: format!("{}:{}", channel.source_host, channel.source_port),
             receiving: channel.receiver == Thread::Running,
             applying: channel.applier_running,
@@ -145,5 +149,38 @@ fn state(status: &Status, rate: Option<f64>) -> ServerState {
         threads_running: counter("threads_running"),
         connections: counter("threads_connected"),
         host_load: None,
+    }
+}
+
+/// The channel that a replica is judged by: the first that stands; where none does, the first.
+fn worst(channels: &[Channel]) -> Option<&Channel> {
+    let runs = |channel: &Channel| channel.receiver == Thread::Running && channel.applier_running;
+    let stands = |channel: &&Channel| !runs(channel) && !channel.name.starts_with(OF_GROUPS);
+    channels.iter().find(stands).or(channels.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numbers::tests::channel;
+
+    #[test]
+    fn of_several_channels_the_first_that_stands_is_spoken_of() {
+        use Thread::{Connecting, Running, Stopped};
+        let check = |channels: &[(&str, Thread, bool)], expected: Option<&str>| {
+            let made = channels.iter().map(|(name, receiver, applier_running)| Channel {
+                name: (*name).to_owned(),
+                receiver: *receiver,
+                applier_running: *applier_running,
+                ..channel()
+            });
+            let made: Vec<Channel> = made.collect();
+            assert_eq!(worst(&made).map(|channel| channel.name.as_str()), expected, "{channels:?}");
+        };
+        check(&[], None);
+        check(&[("a", Running, true), ("b", Running, true)], Some("a"));
+        check(&[("a", Running, true), ("b", Running, false), ("c", Stopped, true)], Some("b"));
+        check(&[("a", Running, true), ("b", Connecting, true)], Some("b"));
+        check(&[("", Running, true), ("group_replication_recovery", Stopped, false)], Some(""));
     }
 }

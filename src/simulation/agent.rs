@@ -221,6 +221,7 @@ impl Agent {
     fn server_state(&self, world: &World) -> Option<ServerState> {
         let server = &world.servers[self.at];
         let receiver = server.source.map(|source| Receiver {
+            channel: String::new(),
             source: self.spec.members[source].endpoint(),
             receiving: world.receives(self.at),
             applying: server.applier,

@@ -22,4 +22,5 @@ pub(crate) mod site;
 mod slow_log;
 mod slow_stored;
 mod slow_table;
+mod sources;
 mod watching;

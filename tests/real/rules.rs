@@ -20,7 +20,7 @@ const HELD: usize = 18;
 
 /// The shipped rules with less patience than people have, so that the test needs not wait as they do. A replica that has nothing to do
 /// is less than 1 s behind.
-const RULES: &str = "[[rule]]\nname = \"ConnectionsHigh\"\nabove = 0.7\nclear = 0.6\nfor = \"0s\"\n\
+pub(super) const RULES: &str = "[[rule]]\nname = \"ConnectionsHigh\"\nabove = 0.7\nclear = 0.6\nfor = \"0s\"\n\
                      [[rule]]\nname = \"ReplicationStopped\"\nfor = \"3s\"\n\
                      [[rule]]\nname = \"LagHigh\"\nabove = 3\nclear = 2\nfor = \"0s\"\n";
 
@@ -80,7 +80,7 @@ fn found(beside: &Beside) -> Vec<Finding> {
     findings.filter_map(|fact| if let Fact::Finding(one) = fact { Some(*one) } else { None }).collect()
 }
 
-async fn until(beside: &Beside, rule: &str, state: AlertState) -> Finding {
+pub(super) async fn until(beside: &Beside, rule: &str, state: AlertState) -> Finding {
     let until = Instant::now() + PATIENCE;
     loop {
         let found = found(beside);

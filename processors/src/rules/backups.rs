@@ -12,7 +12,7 @@ use millrace_schemas::topics::samples::Sample;
 use serde::{Deserialize, Serialize};
 
 use super::engine::labels_of;
-use super::facts::Numbers;
+use super::facts::{NEWEST, Numbers};
 use super::summary::duration;
 
 /// 64 members of a cluster, as everywhere.
@@ -69,7 +69,7 @@ impl Backups {
             self.members.insert(instance.clone(), Member { at: now, within, looked_in, newest });
         }
         let values = BTreeMap::from([(BACKUP_AGE.name.to_owned(), self.age(now))]);
-        Some(Numbers { values, newest: Some(self.words(now)), ..Numbers::default() })
+        Some(Numbers { values, words: Some((NEWEST, self.words(now))), ..Numbers::default() })
     }
 
     /// The age of the newest as a share of what is allowed; more than that where none is known.

@@ -65,9 +65,9 @@ pub(super) fn rule(draft: &Draft, problems: &mut Problems<'_>) -> Option<Rule> {
         None
     });
     let summary = summary.and_then(|(text, at)| {
-        let own = metric.map_or(&[][..], facts::fields_of).iter();
+        let own = metric.and_then(facts::field_of);
         let labels = labels.iter().filter(|label| !PLACE[..2].contains(label));
-        let labels: Vec<&str> = labels.chain(own).copied().collect();
+        let labels: Vec<&str> = labels.copied().chain(own).collect();
         Template::parse(text, &labels).map_err(|why| checked.note(*at, format!("summary: {why}"))).ok()
     });
     let role: Option<Role> = draft.judge.role.map(|(role, _)| role);

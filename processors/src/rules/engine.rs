@@ -14,10 +14,10 @@ use millrace_schemas::topics::alerts::{AlertState, Finding, Severity, fingerprin
 use millrace_schemas::topics::journal::Fact;
 use serde::{Deserialize, Serialize};
 
-use super::facts::Numbers;
+use super::facts::{Numbers, field_of};
 use super::measure;
 use super::memory::{Exact, Memory};
-use super::rule::{Input, Judge, Limit, Rule};
+use super::rule::{Input, Judge, Limit, Rule, Unit};
 use super::set::Rules;
 use super::summary::{cut, duration, number};
 use crate::fold::Out;
@@ -84,9 +84,9 @@ pub(super) struct About {
     /// For the sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
-    /// What is known of the newest backup, for the sentence too.
+    /// What the field of its metric stands for, for the sentence too.
     #[serde(skip_serializing_if = "Option::is_none")]
-    newest: Option<String>,
+    words: Option<String>,
 }
 
 /// A finding that holds.
@@ -243,7 +243,9 @@ impl Judged {
             return None;
         }
         let one = series.entry(key.clone()).or_insert_with(|| Series { about, ..Series::default() });
-        one.about.newest.clone_from(&numbers.newest);
+        let field = rule.metric.and_then(field_of);
+        let words = numbers.words.as_ref().filter(|(of, _)| Some(*of) == field);
+        one.about.words = words.map(|(_, words)| words.clone());
         one.seen = at.now;
         Some((one, key))
     }
@@ -282,7 +284,7 @@ fn about(rule: &Rule, numbers: &Numbers, labels: &BTreeMap<String, String>) -> A
     if rule.about() == "host" {
         labels.extend(host.clone().map(|host| ("host".to_owned(), host)));
     }
-    About { instance, labels, host, newest: None }
+    About { instance, labels, host, words: None }
 }
 
 fn key(about: &About) -> String {
@@ -340,11 +342,13 @@ fn restate(rule: &Rule, limit: &Limit, one: &mut Series, value: f64, at: Moment<
     let Some(before) = &one.firing else { return };
     let severity = severity(rule, limit, value, Some(before.severity));
     let (less, more) = (before.value.0.abs().min(value.abs()), before.value.0.abs().max(value.abs()));
-    let moved = more >= less * MOVED && more > less && at.now.since(before.told) >= RESTATE_AFTER;
-    if severity == before.severity && !moved {
+    let summary = sentence(rule, limit, &one.about, value, at);
+    // What is only yes or no has its news in its words: another channel stands.
+    let is_other = rule.unit() == Unit::Boolean && summary != before.summary;
+    let moved = is_other || (more >= less * MOVED && more > less);
+    if severity == before.severity && !(moved && at.now.since(before.told) >= RESTATE_AFTER) {
         return;
     }
-    let summary = sentence(rule, limit, &one.about, value, at);
     let firing = Firing { severity, notifies: rule.notifies, summary, value: Exact(value), told: at.now, ..*before };
     say(&rule.name, &one.about, &firing, AlertState::Firing, Some(value), at, out);
     one.firing = Some(firing);
@@ -369,7 +373,7 @@ fn sentence(rule: &Rule, limit: &Limit, about: &About, value: f64, at: Moment<'_
         ("for", duration(limit.lasts)),
     ]);
     fields.extend(about.host.as_ref().map(|host| ("host", host.clone())));
-    fields.extend(about.newest.as_ref().map(|newest| ("newest", newest.clone())));
+    fields.extend(rule.metric.and_then(field_of).zip(about.words.clone()));
     fields.extend(about.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
     rule.summary.say(&fields)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use millrace_schemas::metrics::Metric;
 use millrace_schemas::topics::alerts::Severity;
 
+use super::facts::{NEWEST, SOURCE, field_of};
 use super::rule::{Judge, Role, Rule, Side, Unit};
 use super::set::Rules;
 use super::summary::{duration, number};
@@ -74,7 +75,8 @@ fn quoted(text: &str) -> String {
 /// A field of the sentence, as Prometheus' templates have it.
 fn filled(rule: &Rule, field: &str) -> String {
     match field {
-        "newest" => "the newest is older than its policy allows, or none was ever seen".to_owned(),
+        NEWEST => "the newest is older than its policy allows, or none was ever seen".to_owned(),
+        SOURCE if rule.metric.and_then(field_of) == Some(SOURCE) => "its source".to_owned(),
         "limit" => number(rule.limit.at, rule.unit()),
         "for" => duration(rule.limit.lasts),
         // There the number is what is left in the end, not the time until then.

@@ -63,8 +63,8 @@ pub(super) struct Numbers {
     pub(super) host: Option<HostId>,
     /// What it is among the others, where that is known.
     pub(super) role: Option<Role>,
-    /// What is known of the newest backup, for the sentence.
-    pub(super) newest: Option<String>,
+    /// A field of the sentence that is neither number nor label ([`field_of`]), and what it stands for.
+    pub(super) words: Option<(&'static str, String)>,
     /// By the text of their series.
     pub(super) values: BTreeMap<String, f64>,
 }
@@ -79,9 +79,15 @@ impl Numbers {
     }
 }
 
-/// The fields of a sentence that a metric has beside its labels.
-pub(super) fn fields_of(metric: &Metric) -> &'static [&'static str] {
-    if metric.name == BACKUP_AGE.name { &["newest"] } else { &[] }
+/// What is known of the newest backup.
+pub(super) const NEWEST: &str = "newest";
+/// From where a replica replicates, by the channel that it is judged by.
+pub(super) const SOURCE: &str = "source";
+
+/// The field of a sentence that a metric has beside its labels.
+pub(super) fn field_of(metric: &Metric) -> Option<&'static str> {
+    let fields = [(&BACKUP_AGE, NEWEST), (&REPLICA_RUNNING, SOURCE)];
+    fields.into_iter().find_map(|(of, field)| (of.name == metric.name).then_some(field))
 }
 
 /// Whether a metric is of windows.
@@ -122,6 +128,11 @@ pub(super) fn of_heartbeat(instance: &InstanceId, heartbeat: &Heartbeat) -> Numb
     numbers.add(&INSTANCE_OPEN, flag(server.open));
     if let Some(receiver) = &server.receiver {
         numbers.add(&REPLICA_RUNNING, flag(receiver.receiving && receiver.applying));
+        let source = match receiver.channel.as_str() {
+            "" => receiver.source.clone(),
+            channel => format!("{channel} ({})", receiver.source),
+        };
+        numbers.words = Some((SOURCE, source));
         if let Some(delay) = receiver.delay_us {
             numbers.add(&REPLICA_DELAY, delay as f64 / 1e6);
         }

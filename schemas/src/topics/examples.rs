@@ -102,6 +102,7 @@ fn heartbeat() -> Heartbeat {
             open: false,
             executed: Some(gtids("0-1-100")),
             receiver: Some(Receiver {
+                channel: String::new(),
                 source: "127.0.0.1:33061".to_owned(),
                 receiving: true,
                 applying: true,

@@ -152,7 +152,7 @@ pub struct ServerState {
     /// Executed GTIDs; absent when longer than a heartbeat may carry (400 bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executed: Option<GtidSet>,
-    /// The replication channel, when there is one.
+    /// The replication channel, when there is one. Of several the first that stands; where none does, the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receiver: Option<Receiver>,
     /// Semi-synchronous replication.
@@ -172,6 +172,9 @@ pub struct ServerState {
 /// The receiving side of a replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Receiver {
+    /// The name of the channel, where it has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel: String,
     /// `HOST:PORT` of the source.
     pub source: String,
     /// The receiver (I/O thread) runs and is connected.

@@ -2,7 +2,6 @@
 //! Out: running servers, the first of which is open. Set up here with plain statements and not by Millrace's runbooks, so
 //! that the runbooks are tested against something that they did not make.
 
-use millrace_mysql::flavour::Source;
 use millrace_mysql::{Dialect, Flavour, status};
 
 use crate::eventually;
@@ -34,18 +33,9 @@ impl Cluster {
 
     /// Points `replica` at the primary and starts replication.
     pub async fn attach(&self, replica: &Server) {
-        let account = self.primary.replication();
-        let source = Source {
-            host: "127.0.0.1".into(),
-            port: self.primary.port(),
-            user: account.user,
-            password: account.password,
-            tls: false,
-            was_primary: false,
-        };
         let mut session = replica.session().await;
         let dialect = Dialect::detect(&mut session).await.unwrap_or_else(|error| panic!("{error}"));
-        let change = dialect.change_source(&source).expect("the template's password can be quoted");
+        let change = dialect.change_source(&self.primary.as_source()).expect("the template's password can be quoted");
         for statement in [change, dialect.start_replication()] {
             session.execute(&statement).await.unwrap_or_else(|error| panic!("{error}"));
         }

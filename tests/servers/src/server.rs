@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use millrace_executors::hands::files::{Template, TemplateAccount};
 use millrace_executors::hands::server::Replication;
+use millrace_mysql::flavour::Source;
 use millrace_mysql::{Address, Flavour, Session, Target};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -149,6 +150,12 @@ impl Server {
         let account = &self.template.accounts.replication;
         let password = account.password(&self.template.folder).unwrap_or_else(|error| panic!("{error}"));
         Replication { user: account.user.clone(), password }
+    }
+
+    /// What replicas of it are told of it.
+    pub fn as_source(&self) -> Source {
+        let Replication { user, password } = self.replication();
+        Source { host: "127.0.0.1".into(), port: self.port(), user, password, tls: false, was_primary: false }
     }
 
     /// A new session of the agent's account.

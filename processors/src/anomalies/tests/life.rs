@@ -202,6 +202,7 @@ fn a_restart_explains_ten_minutes_and_a_slow_server_is_told_then() {
 
 fn heartbeat(host: &str, open: bool, replica: bool) -> Fact {
     let receiver = replica.then(|| Receiver {
+        channel: String::new(),
         source: "db1:3306".to_owned(),
         receiving: true,
         applying: true,

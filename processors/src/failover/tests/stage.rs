@@ -179,6 +179,7 @@ impl Stage {
 
     fn heartbeat(&self, at: usize, tells: &Tells) -> Heartbeat {
         let receiver = tells.source.map(|source| Receiver {
+            channel: String::new(),
             source: self.spec.members[source].endpoint(),
             receiving: tells.receiving,
             applying: true,

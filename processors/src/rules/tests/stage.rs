@@ -162,6 +162,7 @@ pub(super) fn primary(executed: &str) -> ServerState {
 /// A replica that is `delay` seconds behind.
 pub(super) fn replica(executed: &str, delay: f64) -> ServerState {
     let receiver = Receiver {
+        channel: String::new(),
         source: "h-db1:3306".to_owned(),
         receiving: true,
         applying: true,
