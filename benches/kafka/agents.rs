@@ -185,6 +185,7 @@ impl Agent {
             open: is_primary,
             executed: GtidSet::parse(spec.flavour, EXECUTED).ok(),
             receiver,
+            stopped_channel: None,
             semi_sync: SemiSync {
                 source_active: is_primary,
                 source_enabled: is_primary,

@@ -8,7 +8,7 @@ use millrace_mysql::status::{Channel, Status, replica::Receiver as Thread};
 use millrace_mysql::{Error, Session, numbers, status, threads};
 use millrace_schemas::flavour::Flavour;
 use millrace_schemas::ids::ClusterId;
-use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState};
+use millrace_schemas::topics::journal::{Receiver, SemiSync, ServerState, StoppedChannel};
 
 use crate::log_in::LogIn;
 use crate::numbers::{Values, add_innodb, add_settings, add_states, add_status, settings};
@@ -126,9 +126,9 @@ fn state(status: &Status, rate: Option<f64>) -> ServerState {
         server_id: status.server.server_id,
         open: status.server.is_open(),
         executed: (executed.to_string().len() <= SET_BYTES_MAX).then_some(executed),
-        receiver: worst(&status.channels).map(|channel| Receiver {
+        receiver: status.channels.first().map(|channel| Receiver {
             channel: channel.name.clone(),
-            source: format!("{}:{}", channel.source_host, channel.source_port),
+            source: source(channel),
             receiving: channel.receiver == Thread::Running,
             applying: channel.applier_running,
             error: channel
@@ -138,6 +138,7 @@ fn state(status: &Status, rate: Option<f64>) -> ServerState {
                 .map(|error| format!("{}: {}", error.code, error.message.chars().take(160).collect::<String>())),
             delay_us: None,
         }),
+        stopped_channel: stopped(&status.channels),
         semi_sync: SemiSync {
             source_enabled: status.semi_sync.source_enabled,
             source_active: status.semi_sync.source_active,
@@ -152,11 +153,16 @@ fn state(status: &Status, rate: Option<f64>) -> ServerState {
     }
 }
 
-/// The channel that a replica is judged by: the first that stands; where none does, the first.
-fn worst(channels: &[Channel]) -> Option<&Channel> {
+fn source(channel: &Channel) -> String {
+    format!("{}:{}", channel.source_host, channel.source_port)
+}
+
+/// The first channel behind the first that has stopped.
+fn stopped(channels: &[Channel]) -> Option<StoppedChannel> {
     let runs = |channel: &Channel| channel.receiver == Thread::Running && channel.applier_running;
     let stands = |channel: &&Channel| !runs(channel) && !channel.name.starts_with(OF_GROUPS);
-    channels.iter().find(stands).or(channels.first())
+    let found = channels.iter().skip(1).find(stands);
+    found.map(|channel| StoppedChannel { channel: channel.name.clone(), source: source(channel) })
 }
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
     use crate::numbers::tests::channel;
 
     #[test]
-    fn of_several_channels_the_first_that_stands_is_spoken_of() {
+    fn of_the_other_channels_the_first_that_stands_is_spoken_of() {
         use Thread::{Connecting, Running, Stopped};
         let check = |channels: &[(&str, Thread, bool)], expected: Option<&str>| {
             let made = channels.iter().map(|(name, receiver, applier_running)| Channel {
@@ -175,12 +181,13 @@ mod tests {
                 ..channel()
             });
             let made: Vec<Channel> = made.collect();
-            assert_eq!(worst(&made).map(|channel| channel.name.as_str()), expected, "{channels:?}");
+            assert_eq!(stopped(&made).map(|stopped| stopped.channel).as_deref(), expected, "{channels:?}");
         };
         check(&[], None);
-        check(&[("a", Running, true), ("b", Running, true)], Some("a"));
+        check(&[("a", Stopped, true)], None);
+        check(&[("a", Stopped, true), ("b", Running, true)], None);
         check(&[("a", Running, true), ("b", Running, false), ("c", Stopped, true)], Some("b"));
         check(&[("a", Running, true), ("b", Connecting, true)], Some("b"));
-        check(&[("", Running, true), ("group_replication_recovery", Stopped, false)], Some(""));
+        check(&[("", Running, true), ("group_replication_recovery", Stopped, false)], None);
     }
 }

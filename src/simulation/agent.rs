@@ -235,6 +235,7 @@ impl Agent {
             open: server.open,
             executed: None,
             receiver,
+            stopped_channel: None,
             semi_sync: SemiSync { source_enabled: server.semi_sync, replica_enabled: true, ..SemiSync::default() },
             queries_per_second: None,
             threads_running: 1,

@@ -81,7 +81,7 @@ impl Numbers {
 
 /// What is known of the newest backup.
 pub(super) const NEWEST: &str = "newest";
-/// From where a replica replicates, by the channel that it is judged by.
+/// From where a replica replicates: over the channel that has stopped, where one has.
 pub(super) const SOURCE: &str = "source";
 
 /// The field of a sentence that a metric has beside its labels.
@@ -127,12 +127,12 @@ pub(super) fn of_heartbeat(instance: &InstanceId, heartbeat: &Heartbeat) -> Numb
     let Some(server) = &heartbeat.server else { return numbers };
     numbers.add(&INSTANCE_OPEN, flag(server.open));
     if let Some(receiver) = &server.receiver {
-        numbers.add(&REPLICA_RUNNING, flag(receiver.receiving && receiver.applying));
-        let source = match receiver.channel.as_str() {
-            "" => receiver.source.clone(),
-            channel => format!("{channel} ({})", receiver.source),
-        };
-        numbers.words = Some((SOURCE, source));
+        numbers.add(&REPLICA_RUNNING, flag(server.replicates() == Some(true)));
+        let other = server.stopped_channel.as_ref().filter(|_| receiver.runs());
+        let (channel, source) =
+            other.map_or((&receiver.channel, &receiver.source), |other| (&other.channel, &other.source));
+        let words = if channel.is_empty() { source.clone() } else { format!("{channel} ({source})") };
+        numbers.words = Some((SOURCE, words));
         if let Some(delay) = receiver.delay_us {
             numbers.add(&REPLICA_DELAY, delay as f64 / 1e6);
         }

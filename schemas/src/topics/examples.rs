@@ -109,6 +109,7 @@ fn heartbeat() -> Heartbeat {
                 error: None,
                 delay_us: Some(1_200),
             }),
+            stopped_channel: None,
             semi_sync: SemiSync { replica_enabled: true, ..SemiSync::default() },
             queries_per_second: Some(12.5),
             threads_running: 2,

@@ -152,9 +152,12 @@ pub struct ServerState {
     /// Executed GTIDs; absent when longer than a heartbeat may carry (400 bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executed: Option<GtidSet>,
-    /// The replication channel, when there is one. Of several the first that stands; where none does, the first.
+    /// The replication channel, when there is one; of several the first, which is that of the cluster's primary where Millrace made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receiver: Option<Receiver>,
+    /// Another channel that has stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_channel: Option<StoppedChannel>,
     /// Semi-synchronous replication.
     pub semi_sync: SemiSync,
     /// Statements per second since the last heartbeat.
@@ -167,6 +170,29 @@ pub struct ServerState {
     /// Host load: one-minute average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_load: Option<f64>,
+}
+
+impl ServerState {
+    /// Whether all its channels run; none when it is no replica.
+    pub fn replicates(&self) -> Option<bool> {
+        self.receiver.as_ref().map(|receiver| receiver.runs() && self.stopped_channel.is_none())
+    }
+}
+
+/// A channel of a replica of several sources that has stopped: its receiver or its applier does not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoppedChannel {
+    /// Its name.
+    pub channel: String,
+    /// `HOST:PORT` of its source.
+    pub source: String,
+}
+
+impl Receiver {
+    /// Both of its threads run.
+    pub fn runs(&self) -> bool {
+        self.receiving && self.applying
+    }
 }
 
 /// The receiving side of a replica.

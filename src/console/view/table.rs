@@ -158,7 +158,10 @@ impl View {
             None => "follows nobody".to_owned(),
             Some(receiver) if !receiver.receiving => "not receiving".to_owned(),
             Some(receiver) if !receiver.applying => "not applying".to_owned(),
-            Some(_) => "ok".to_owned(),
+            Some(_) => match &server.stopped_channel {
+                Some(other) => format!("channel {} stopped", other.channel),
+                None => "ok".to_owned(),
+            },
         }
     }
 

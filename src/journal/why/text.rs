@@ -75,8 +75,10 @@ fn beat(heartbeat: &Heartbeat) -> String {
         parts.push(if server.open { "open" } else { "read-only" }.to_owned());
         if let Some(receiver) = &server.receiver {
             let delay = receiver.delay_us.map_or("delay unknown".to_owned(), |us| format!("{} behind", millis(us)));
-            let running = if receiver.receiving && receiver.applying { "" } else { ", replication stopped" };
+            let running = if receiver.runs() { "" } else { ", replication stopped" };
             parts.push(format!("follows {}, {delay}{running}", receiver.source));
+            let other = server.stopped_channel.as_ref();
+            parts.extend(other.map(|other| format!("replication from {} ({}) stopped", other.channel, other.source)));
         }
         if server.semi_sync.source_active {
             parts.push(format!("{} acknowledgers", server.semi_sync.acknowledgers));

@@ -338,7 +338,7 @@ impl Watch {
         metrics.set(&THREADS_RUNNING, &labels, f64::from(server.threads_running));
         metrics.set(&CONNECTIONS, &labels, f64::from(server.connections));
         let flag = |on: bool| f64::from(u8::from(on));
-        let running = server.receiver.as_ref().map(|receiver| flag(receiver.receiving && receiver.applying));
+        let running = server.replicates().map(flag);
         let waits = server.semi_sync.source_enabled.then(|| flag(server.semi_sync.source_active));
         for (metric, value) in [(&REPLICA_RUNNING, running), (&SEMI_SYNC_ACTIVE, waits)] {
             match value {

@@ -221,6 +221,7 @@ fn heartbeat(host: &str, open: bool, replica: bool) -> Fact {
             open,
             executed: None,
             receiver,
+            stopped_channel: None,
             semi_sync: SemiSync::default(),
             queries_per_second: None,
             threads_running: 1,

@@ -194,6 +194,7 @@ impl Stage {
             open: tells.open,
             executed: None,
             receiver,
+            stopped_channel: None,
             semi_sync: tells.semi_sync,
             queries_per_second: None,
             threads_running: 1,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace_schemas::cluster::Process;
-use millrace_schemas::topics::journal::{Fact, ProcessChanged, ServerState};
+use millrace_schemas::topics::journal::{Fact, ProcessChanged, ServerState, StoppedChannel};
 
 use super::super::rule::Input;
 use super::super::{Journal, Rules};
@@ -64,23 +64,23 @@ fn stopped(state: &mut ServerState) {
     state.receiver.as_mut().expect("a replica").applying = false;
 }
 
-/// A replica of several sources: its agent speaks of the first channel that stands.
+/// A replica of several sources: its agent speaks of another channel that has stopped.
 #[test]
 fn the_channel_that_stands_is_named_and_so_is_another_one_that_does_after_it() {
     let mut stage = journal(&shipped("ReplicationStopped"));
     for second in 0..240 {
-        let channel = ["", "a", "b", ""][second / 60];
+        let channel = [None, Some("a"), Some("b"), None][second / 60];
         let mut state = replica(&format!("{OWN}:1-9"), 0.1);
-        let receiver = state.receiver.as_mut().expect("a replica");
-        (receiver.applying, receiver.channel) = (channel.is_empty(), channel.to_owned());
+        let stopped = |channel: &str| StoppedChannel { channel: channel.to_owned(), source: "h-db7:3306".to_owned() };
+        state.stopped_channel = channel.map(stopped);
         stage.beat(second as f64, "db3", Some(state));
     }
     let said: Vec<_> = stage.out.iter().map(finding).collect();
     let words: Vec<&str> = said.iter().map(|one| one.summary.as_str()).collect();
     let expected = [
-        "replication of db3 from a (h-db1:3306) has stopped",
-        "replication of db3 from b (h-db1:3306) has stopped",
-        "over after 2 min: replication of db3 from b (h-db1:3306) has stopped",
+        "replication of db3 from a (h-db7:3306) has stopped",
+        "replication of db3 from b (h-db7:3306) has stopped",
+        "over after 2 min: replication of db3 from b (h-db7:3306) has stopped",
     ];
     assert_eq!(words, expected);
     assert!(said.iter().all(|one| one.fingerprint == said[0].fingerprint), "one alert");

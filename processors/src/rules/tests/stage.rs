@@ -151,6 +151,7 @@ pub(super) fn primary(executed: &str) -> ServerState {
         open: true,
         executed: GtidSet::parse(Flavour::MySql, executed).ok(),
         receiver: None,
+        stopped_channel: None,
         semi_sync: SemiSync { source_enabled: true, source_active: true, acknowledgers: 2, ..SemiSync::default() },
         queries_per_second: None,
         threads_running: 1,
