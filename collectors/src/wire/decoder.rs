@@ -3,7 +3,6 @@
 //! that a file gives the numbers that the interface gave. Its memory is bounded per connection and in total.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +15,8 @@ use super::commands::protocol_name;
 use super::connection::{Connection, Side};
 use super::detect::{Detector, Verdict};
 use super::ended::{Ended, Shown, Timed};
+use super::ends::Ends;
 use super::frames::{self, NoSegment, Segment};
-use super::lots;
 use super::sampling::Sampling;
 use super::session::Context;
 use super::shares::Share;
@@ -44,42 +43,6 @@ pub struct Server {
     pub instance: InstanceId,
     /// How statements of its sessions are to be read unless they say otherwise: `@@global.sql_mode`.
     pub syntax: Syntax,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ends {
-    client: SocketAddr,
-    server: SocketAddr,
-}
-
-impl Hash for Ends {
-    /// In as few pieces as there are: each packet is looked up by them, and the derived form has ten.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for end in [self.client, self.server] {
-            match end.ip() {
-                IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | u64::from(end.port())),
-                IpAddr::V6(ip) => {
-                    state.write_u128(ip.to_bits());
-                    state.write_u16(end.port());
-                }
-            }
-        }
-    }
-}
-
-impl Ends {
-    /// Of which connection a segment may be, and by whom it was then sent; the likely one first, as servers listen on lower ports
-    /// than those that clients are given.
-    fn of(segment: &Segment<'_>) -> [(Self, Side); 2] {
-        let to_server = (Ends { client: segment.from, server: segment.to }, Side::Client);
-        let to_client = (Ends { client: segment.to, server: segment.from }, Side::Server);
-        if segment.from.port() > segment.to.port() { [to_server, to_client] } else { [to_client, to_server] }
-    }
-
-    /// Whether a share that follows one of so many connections follows the one with these ends.
-    fn are_followed(&self, share: Share, factor: u32) -> bool {
-        factor == 1 || lots::is_followed(lots::lot(self.client, self.server), share, factor)
-    }
 }
 
 /// Where a segment belongs.

@@ -14,6 +14,7 @@ mod connection;
 mod decoder;
 mod detect;
 mod ended;
+mod ends;
 mod frames;
 mod handshake;
 mod loopback;
