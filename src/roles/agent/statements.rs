@@ -19,6 +19,9 @@ use crate::roles::speaker::now;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// 10 s, as long as the shortest window: each look reads the table of digests, at most 10,000 rows.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Each window gets the counts of one look, 3 s before its end: one that is a little late still falls into it. Looks that were only
+/// 10 s apart would drift through the windows, and leave one of them empty every few minutes.
+const LOOK_AT_SECOND: i64 = 7;
 /// 60 s until counters that could not be read are asked again, and until those that no longer can are given up for packets.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 
@@ -64,13 +67,19 @@ pub(super) async fn run(agent: Arc<Agent>, place: Place) {
     loop {
         counting.step().await;
         tokio::select! {
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = tokio::time::sleep(counting.rest()) => {}
             () = stopped(&mut stop) => return,
         }
     }
 }
 
 impl Counting {
+    /// Until the next step: a look that is due before is not late by it.
+    fn rest(&self) -> Duration {
+        let look = self.look.saturating_duration_since(Instant::now());
+        if look.is_zero() { ASK_EVERY } else { look.min(ASK_EVERY) }
+    }
+
     async fn step(&mut self) {
         let now = second();
         let instance = &self.place.instance;
@@ -143,7 +152,7 @@ impl Counting {
     }
 
     async fn look(&mut self) {
-        self.look = Instant::now() + LOOK_EVERY;
+        self.look = Instant::now() + until(next_look(second()));
         match self.counters.look(&self.agent, &self.place).await {
             Ok(()) => (self.failing, self.told) = (None, None),
             Err(error) => {
@@ -192,6 +201,13 @@ impl Unseen {
     }
 }
 
+/// The second of the first look after `second`.
+fn next_look(second: i64) -> i64 {
+    let width = LOOK_EVERY.as_secs().cast_signed();
+    let of_window = second.div_euclid(width) * width + LOOK_AT_SECOND;
+    if of_window > second { of_window } else { of_window + width }
+}
+
 /// The second that it is.
 fn second() -> i64 {
     now().0.div_euclid(1_000_000)
@@ -200,4 +216,21 @@ fn second() -> i64 {
 /// How long it is until `second` has begun.
 fn until(second: i64) -> Duration {
     Duration::from_micros(u64::try_from(second * 1_000_000 - now().0).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_window_has_one_look_however_late_it_is() {
+        assert_eq!([100, 106, 107, 109, 110].map(next_look), [107, 107, 117, 117, 117]);
+        // Up to 2 s late each time: what was counted is told of the second before, which lies in the window that was meant.
+        let mut look = next_look(0);
+        for window in 0..1_000 {
+            let looked = look + window % 3;
+            assert_eq!((looked - 1).div_euclid(10), window);
+            look = next_look(looked);
+        }
+    }
 }
