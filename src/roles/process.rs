@@ -21,7 +21,7 @@ use millrace_schemas::metrics::{
 use millrace_schemas::record::{NewRecord, Record};
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::Order;
-use millrace_schemas::topics::alerts::Severity;
+use millrace_schemas::topics::alerts::{Severity, WATCHDOG};
 use millrace_schemas::topics::journal::Fact;
 
 use super::deliver::{Outbox, Stopped};
@@ -201,7 +201,10 @@ impl Deciders {
         for (cluster, state) in self.alerts.clusters() {
             for severity in [Severity::Info, Severity::Warning, Severity::Critical] {
                 for quiet in [false, true] {
-                    let firing = state.firing().filter(|one| one.severity == severity && one.quiet.is_some() == quiet);
+                    // The watchdog always fires, and is for channels alone.
+                    let firing = state
+                        .firing()
+                        .filter(|one| one.severity == severity && one.quiet.is_some() == quiet && one.name != WATCHDOG);
                     let labels = [cluster.as_str(), severity.name(), if quiet { "true" } else { "false" }];
                     metrics.set(&ALERTS_FIRING, &labels, firing.count() as f64);
                 }
@@ -233,6 +236,7 @@ pub(super) fn told(
 ) -> Vec<NewRecord> {
     let mut out = folded.out;
     metrics.add(&FOLD_RECORDS, &[name], 1);
+    metrics.add(&FOLD_DEAD, &[name], 0); // a rate sees the first one only where there was a 0 before
     match folded.fate {
         Fate::Folded => {}
         Fate::Repeated => metrics.add(&FOLD_DUPLICATES, &[name], 1),

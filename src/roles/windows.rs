@@ -222,6 +222,7 @@ impl Pane {
         let folded = self.windows.fold(record);
         let mut out = folded.out;
         metrics.add(&FOLD_RECORDS, &[NAME], 1);
+        metrics.add(&FOLD_DEAD, &[NAME], 0); // a rate sees the first one only where there was a 0 before
         match folded.fate {
             Fate::Repeated => metrics.add(&FOLD_DUPLICATES, &[NAME], 1),
             Fate::Dead(reason) => {

@@ -330,26 +330,27 @@ impl Watch {
         let labels = self.labels();
         let metrics = &self.agent.metrics;
         metrics.set(&INSTANCE_UP, &labels, f64::from(u8::from(server.is_some())));
-        if let Canary::Written { took_us } = canary {
-            metrics.set(&CANARY_SECONDS, &labels, *took_us as f64 / 1e6);
-        }
-        let Some(server) = server else { return };
-        metrics.set(&INSTANCE_OPEN, &labels, f64::from(u8::from(server.open)));
-        metrics.set(&THREADS_RUNNING, &labels, f64::from(server.threads_running));
-        metrics.set(&CONNECTIONS, &labels, f64::from(server.connections));
         let flag = |on: bool| f64::from(u8::from(on));
-        let running = server.replicates().map(flag);
-        let waits = server.semi_sync.source_enabled.then(|| flag(server.semi_sync.source_active));
-        for (metric, value) in [(&REPLICA_RUNNING, running), (&SEMI_SYNC_ACTIVE, waits)] {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let written = if let Canary::Written { took_us } = canary { Some(seconds(*took_us)) } else { None };
+        let receiver = server.and_then(|server| server.receiver.as_ref());
+        let waits = server.filter(|server| server.semi_sync.source_enabled);
+        let gauges = [
+            (&CANARY_SECONDS, written),
+            (&INSTANCE_OPEN, server.map(|server| flag(server.open))),
+            (&THREADS_RUNNING, server.map(|server| f64::from(server.threads_running))),
+            (&CONNECTIONS, server.map(|server| f64::from(server.connections))),
+            (&REPLICA_RUNNING, server.and_then(ServerState::replicates).map(flag)),
+            (&REPLICA_DELAY, receiver.and_then(|receiver| receiver.delay_us).map(seconds)),
+            (&SEMI_SYNC_ACTIVE, waits.map(|server| flag(server.semi_sync.source_active))),
+        ];
+        for (metric, value) in gauges {
             match value {
                 Some(value) => metrics.set(metric, &labels, value),
-                None => metrics.forget(metric, &labels), // it is no replica, or waits for nobody
+                None => metrics.forget(metric, &labels), // it is down, or no replica, or waits for nobody
             }
         }
-        if let Some(delay) = server.receiver.as_ref().and_then(|receiver| receiver.delay_us) {
-            metrics.set(&REPLICA_DELAY, &labels, delay as f64 / 1e6);
-        }
-        if let Some(load) = server.host_load {
+        if let Some(load) = server.and_then(|server| server.host_load) {
             metrics.set(&HOST_LOAD, &[self.agent.host.as_str()], load);
         }
     }

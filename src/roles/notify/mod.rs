@@ -72,6 +72,10 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let assignment = Assignment::Group { group: processor(settings), topics: vec![Topic::Alerts] };
     let mut reader = bus.reader(assignment).context("the alerts of a channel cannot be read")?;
+    // A rate sees the first one only where there was a 0 before, and for a channel the first one matters.
+    for counter in [&CHANNEL_DELIVERED, &CHANNEL_FAILED, &CHANNEL_BUNDLED, &CHANNEL_PASSED, &CHANNEL_DEAD] {
+        metrics.add(counter, &[settings.name()], 0);
+    }
     let now = Instant::now();
     let mut notifier = Notifier {
         settings,

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use millrace_schemas::event::Unreadable;
 use millrace_schemas::metrics::{
-    Registry, STORE_BAD_LINES, STORE_LATE, STORE_LINES, STORE_REFUSED_POINTS, STORE_REPLACED, STORE_REWINDS,
-    STORE_UNKNOWN_SERIES, STORE_UNREADABLE,
+    Registry, STORE_BAD_LINES, STORE_FAILED, STORE_LATE, STORE_LINES, STORE_REFUSED_POINTS, STORE_REPLACED,
+    STORE_REWINDS, STORE_UNKNOWN_SERIES, STORE_UNREADABLE,
 };
 use millrace_schemas::record::Record;
 use millrace_schemas::topics::Topic;
@@ -91,6 +91,10 @@ pub fn run(
     let url = Url::parse(&settings.url).context("the store's address")?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let witness = Witness::new(host, url.port_or_known_default().unwrap_or(graphite::PORT));
+    // A rate sees the first one only where there was a 0 before.
+    for counter in [&STORE_LINES, &STORE_FAILED, &STORE_BAD_LINES] {
+        metrics.add(counter, &[&settings.name], 0);
+    }
     let Some(saved) = loaded(bus, &processor(settings), stop)? else { return Ok(()) };
     let positions = Positions::restored(&saved);
     let carrier = Carrier { name: &settings.name, metrics, stop, way };
