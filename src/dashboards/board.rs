@@ -103,28 +103,33 @@ pub struct Panel {
     pub look: Look,
     /// Columns of the 24.
     pub width: u32,
+    /// Rows of the grid: a number is small, a table large.
+    pub height: u32,
     /// What it asks.
     pub queries: Vec<Query>,
     /// From when on it is bad.
     pub bad: Option<Bad>,
     /// Where its values lead.
     pub link: Option<Link>,
+    /// In a table: rows that have labels alone are left out.
+    pub counted_only: bool,
 }
 
 impl Panel {
     /// Lines, three to a row of the page.
     pub fn lines(title: &'static str, unit: Unit, description: &'static str, queries: Vec<Query>) -> Self {
-        Self { title, description, unit, look: Look::Lines, width: 8, queries, bad: None, link: None }
+        let (look, bad, link) = (Look::Lines, None, None);
+        Self { title, description, unit, look, width: 8, height: 8, queries, bad, link, counted_only: false }
     }
 
     /// One number, six to a row.
     pub fn stat(title: &'static str, unit: Unit, description: &'static str, query: Query) -> Self {
-        Self { look: Look::Stat, width: 4, ..Self::lines(title, unit, description, vec![query]) }
+        Self { look: Look::Stat, width: 4, height: 4, ..Self::lines(title, unit, description, vec![query]) }
     }
 
     /// A row per combination of labels, over the whole width.
     pub fn table(title: &'static str, unit: Unit, description: &'static str, columns: Vec<Query>) -> Self {
-        Self { look: Look::Table, width: 24, ..Self::lines(title, unit, description, columns) }
+        Self { look: Look::Table, width: 24, height: 12, ..Self::lines(title, unit, description, columns) }
     }
 
     /// The highest few.
@@ -150,6 +155,18 @@ impl Panel {
         Self { width, ..self }
     }
 
+    /// So many rows of the grid.
+    #[must_use]
+    pub fn high(self, height: u32) -> Self {
+        Self { height, ..self }
+    }
+
+    /// Leaves out rows that have labels alone: of what was told long ago, and did nothing in the time that is shown.
+    #[must_use]
+    pub fn counted_only(self) -> Self {
+        Self { counted_only: true, ..self }
+    }
+
     /// Says from which value on it is bad.
     #[must_use]
     pub fn bad(self, bad: Bad) -> Self {
@@ -160,15 +177,6 @@ impl Panel {
     #[must_use]
     pub fn to(self, uid: &'static str, label: &'static str) -> Self {
         Self { link: Some(Link { uid, label }), ..self }
-    }
-
-    /// Rows of the grid: a number is small, a table large.
-    pub const fn height(&self) -> u32 {
-        match self.look {
-            Look::Stat | Look::Label => 4,
-            Look::Lines | Look::Stacked | Look::Bars => 8,
-            Look::Table => 12,
-        }
     }
 }
 

@@ -39,14 +39,15 @@ pub(super) enum Shape {
 const STORED: [&str; 7] = [
     "mysql_up",
     "millrace_instance_open",
-    "millrace_replica_delay_seconds",
+    "millrace_replica_lag_seconds",
     "millrace_canary_write_seconds",
     "millrace_host_load1",
     "mysql_global_status_threads_",
     "millrace_series_",
 ];
 
-fn is_stored(selection: &Selection) -> bool {
+/// Whether the sink writes it into stores.
+pub(super) fn is_stored(selection: &Selection) -> bool {
     let metric = selection.metric;
     let by_source = ["windows", "queries", "slow logs", "digests", "journal", "alerts", "/proc"]
         .contains(&metric.source)

@@ -183,10 +183,10 @@ fn panels(board: &Board, edition: Edition) -> Vec<Value> {
             if left + panel.width > COLUMNS {
                 (left, top, line) = (0, top + line, 0);
             }
-            let place = json!({ "x": left, "y": top, "w": panel.width, "h": panel.height() });
+            let place = json!({ "x": left, "y": top, "w": panel.width, "h": panel.height });
             all.push(one(panel, &names, edition, all.len() + 1, &place));
             left += panel.width;
-            line = line.max(panel.height());
+            line = line.max(panel.height);
         }
         top += line;
     }
@@ -216,6 +216,8 @@ fn one(panel: &Panel, variables: &[&str], edition: Edition, id: usize, place: &V
     });
     if panel.look == Look::Table {
         value["transformations"] = transformations(panel, edition);
+    } else if panel.queries.iter().any(|query| query.keep == ["digest"]) {
+        value["transformations"] = json!([shortened()]);
     }
     if panel.queries.iter().any(|query| query.trend) {
         value["maxDataPoints"] = json!(TREND_POINTS);
@@ -338,6 +340,11 @@ fn overrides(panel: &Panel) -> Vec<Value> {
     all
 }
 
+/// Digests have 32 digits: eight tell those of a legend apart, and begin the digest in the table of the same board.
+fn shortened() -> Value {
+    json!({ "id": "renameByRegex", "options": { "regex": "^([0-9a-f]{8})[0-9a-f]{24}$", "renamePattern": "$1" } })
+}
+
 /// Makes one table of the answers: their rows are joined by the labels that they have in common. A way through time is made a cell of
 /// its row first.
 fn transformations(panel: &Panel, edition: Edition) -> Value {
@@ -351,6 +358,12 @@ fn transformations(panel: &Panel, edition: Edition) -> Value {
     }
     steps.insert(0, timeless);
     steps.extend(joined(panel, edition));
+    if panel.counted_only {
+        let counted = panel.queries.iter().find(|query| !query.labels_only).map(|query| &query.name);
+        let has = json!({ "fieldName": counted, "config": { "id": "isNotNull", "options": {} } });
+        steps
+            .push(json!({ "id": "filterByValue", "options": { "type": "include", "match": "all", "filters": [has] } }));
+    }
     Value::Array(steps)
 }
 

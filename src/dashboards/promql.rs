@@ -1,7 +1,22 @@
 //! A query enters, PromQL leaves. Every counter is under a rate over `$__rate_interval`, which Grafana makes four samples long or
 //! more; every number is narrowed by those variables of the board that its metric has as labels.
+//!
+//! Points that the sink writes end without a word, unlike those of a scrape: Prometheus would show the last one for 5 minutes more, and
+//! a replica as a follower of its old source and of its new one.
 
+use super::influxql::is_stored;
 use super::query::{How, Only, Query, Selection, Value};
+
+/// A minute: six samples, and a store that is a little behind still shows something.
+const FRESH: &str = "1m";
+/// Windows end at tens of seconds, as steps do, and Prometheus before 3 takes what lies on both ends of a range: it would add four
+/// windows up in 30 s. A millisecond later each range has three, in every version.
+const OPEN: &str = "offset -1ms";
+
+/// Its series may end, and nothing but their silence says so. Settings do not end, and come once a minute.
+fn ends_silently(selection: &Selection) -> bool {
+    is_stored(selection) && selection.metric.source != "SHOW GLOBAL VARIABLES"
+}
 
 /// The query, narrowed by the board's `variables`.
 pub(super) fn expression(query: &Query, variables: &[&str]) -> String {
@@ -36,9 +51,10 @@ fn selected(selection: &Selection, keep: &[&str], variables: &[&str]) -> String 
         some => format!("{}{{{some}}}", selection.metric.name),
     };
     let read = match selection.how {
+        How::Now if ends_silently(selection) => format!("last_over_time({series}[{FRESH}])"),
         How::Now => series,
         How::Rate => format!("rate({series}[$__rate_interval])"),
-        How::PerSecond => format!("sum_over_time({series}[$__interval])"),
+        How::PerSecond => format!("sum_over_time({series}[$__interval] {OPEN})"),
         How::Highest => format!("max_over_time({series}[$__interval])"),
         How::Whole | How::WholePerSecond => format!("sum_over_time({series}[$__range])"),
         How::Peak => format!("max_over_time({series}[$__range])"),
@@ -76,7 +92,7 @@ fn value(number: &Value, keep: &[&str], variables: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::query::{Across, now, per_second, rate, status};
+    use super::super::query::{Across, now, per_second, rate, status, variable};
     use super::*;
 
     #[test]
@@ -87,12 +103,17 @@ mod tests {
             "sum by (instance) (rate(mysql_global_status_questions{cluster=~\"$cluster\", \
              instance=~\"$instance\"}[$__rate_interval]))",
         );
-        check(now("millrace_host_load1").by(&["host"]), "max by (host) (millrace_host_load1)");
+        check(now("millrace_host_load1").by(&["host"]), "max by (host) (last_over_time(millrace_host_load1[1m]))");
+        check(now("millrace_stage_lag_seconds").by(&[]), "max(millrace_stage_lag_seconds)");
+        check(
+            now(&variable("max_connections")).by(&[]),
+            "max(mysql_global_variables_max_connections{cluster=~\"$cluster\", instance=~\"$instance\"})",
+        );
         check(
             per_second("millrace_load_errors").per(per_second("millrace_load_queries")).by(&[]),
-            "(sum(sum_over_time(millrace_load_errors{cluster=~\"$cluster\", instance=~\"$instance\"}[$__interval])) \
+            "(sum(sum_over_time(millrace_load_errors{cluster=~\"$cluster\", instance=~\"$instance\"}[$__interval] offset -1ms)) \
              * 1000 / $__interval_ms) / (sum(sum_over_time(millrace_load_queries{cluster=~\"$cluster\", \
-             instance=~\"$instance\"}[$__interval])) * 1000 / $__interval_ms)",
+             instance=~\"$instance\"}[$__interval] offset -1ms)) * 1000 / $__interval_ms)",
         );
         check(
             rate("millrace_host_cpu_seconds_total")
@@ -107,7 +128,8 @@ mod tests {
         );
         check(
             now("millrace_host_swap_free_bytes").per(now("millrace_host_swap_bytes")).rest(),
-            "1 - (max by (host) (millrace_host_swap_free_bytes) / max by (host) (millrace_host_swap_bytes))",
+            "1 - (max by (host) (last_over_time(millrace_host_swap_free_bytes[1m])) \
+             / max by (host) (last_over_time(millrace_host_swap_bytes[1m])))",
         );
     }
 

@@ -45,7 +45,13 @@ impl Store {
         if self.has_graphs {
             format!("its graphs: {}/vmui", self.url())
         } else {
-            format!("ask it: {}/api/v1/query?query={}", self.url(), LOAD_QUERIES.name)
+            // An address that answers in numbers is no picture, and says so.
+            format!(
+                "ask it: {0}/api/v1/query?query={1}; to see it, give a Grafana {0} as a Prometheus and the boards of \
+                 `millrace dashboards --out DIR --datasource prometheus`",
+                self.url(),
+                LOAD_QUERIES.name
+            )
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::board::{Bad, Board, CLUSTERS, Panel, Row, Unit};
 use super::super::query::{Across, Only, Query, last, now, rate, whole};
-use super::uid;
+use super::{TOP, uid};
 
 /// 60 s: a message waits for its turn or for one attempt; what waits for longer has a channel that does not take it.
 const WAITS_SECONDS: f64 = 60.0;
@@ -74,7 +74,7 @@ fn now_panels() -> Vec<Panel> {
 
 fn alerts() -> Vec<Panel> {
     let by: &[&'static str] = &["cluster", "instance", "alertname", "severity"];
-    let over_time = |quiet| firing(None, quiet).by(&["cluster", "severity"]).called("{cluster} {severity}");
+    let over_time = |quiet| firing(None, quiet).by(&["severity"]).called("{severity}");
     vec![
         Panel::table(
             "Alerts of the time that is shown",
@@ -91,7 +91,7 @@ fn alerts() -> Vec<Panel> {
         Panel::lines(
             "Alerts that fire",
             Unit::Count,
-            "Alerts that people are told of, by cluster and severity. Several of one cluster at once have one cause as a rule: begin with the oldest.",
+            "Alerts that people are told of, by severity, without the watchdog. Several at once have one cause as a rule: begin with the oldest in the table above.",
             vec![over_time("false")],
         )
         .wide(12)
@@ -112,8 +112,8 @@ fn anomalies() -> Vec<Panel> {
         Panel::lines(
             "Anomalies that hold",
             Unit::Count,
-            "What of an instance and its statements is unusual, by instance. A step on one of several replicas is that host; on all at once, the clients.",
-            vec![now("millrace_anomalies_firing").repeated().by(&["cluster", "instance"]).called("{cluster} {instance}")],
+            "What of an instance and its statements is unusual, of the ten with most of it. A step on one of several replicas is that host; on all at once, the clients.",
+            vec![now("millrace_anomalies_firing").repeated().by(&["cluster", "instance"]).top(TOP).called("{cluster} {instance}")],
         )
         .to(uid::INSTANCE, "instance"),
         Panel::lines(

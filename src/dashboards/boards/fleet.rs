@@ -22,8 +22,9 @@ pub(super) fn board() -> Board {
     }
 }
 
+/// What stores have of the sink is there once more where processes are scraped.
 fn counted(name: &str, across: Across) -> Query {
-    now(name).across(across).by(&[]).called("value")
+    now(name).repeated().across(across).by(&[]).called("value")
 }
 
 fn now_panels() -> Vec<Panel> {
@@ -62,8 +63,8 @@ fn now_panels() -> Vec<Panel> {
         Panel::stat(
             "Longest delay",
             Unit::Seconds,
-            "How old the newest heartbeat row is on the replica that is furthest behind. Above some seconds reads are stale, and a failover to it waits.",
-            now("millrace_replica_delay_seconds").by(&[]).called("value"),
+            "How far the replica is behind that is furthest: by the heartbeat rows of Millrace, or by its own word where there are none. Above some seconds reads are stale, and a failover to it waits.",
+            now("millrace_replica_lag_seconds").by(&[]).called("value"),
         )
         .bad(Bad::From(10.0)),
     ]
@@ -84,7 +85,7 @@ fn instances() -> Panel {
             whole_per_second("millrace_load_errors").by(by).called("Errors").unit(Unit::PerSecond),
             peak("millrace_load_p99_seconds").by(by).called("Highest p99").unit(Unit::Seconds),
             last(&status("threads_running")).by(by).called("Running"),
-            peak("millrace_replica_delay_seconds").by(by).called("Longest delay").unit(Unit::Seconds),
+            peak("millrace_replica_lag_seconds").by(by).called("Longest delay").unit(Unit::Seconds),
         ],
     )
     .to(uid::INSTANCE, "instance")
@@ -154,8 +155,8 @@ fn over_time() -> Vec<Panel> {
         line(
             "Replication delay",
             Unit::Seconds,
-            "Age of the newest heartbeat row on each replica. A line that climbs by a second per second: the applier stands.",
-            now("millrace_replica_delay_seconds"),
+            "How far each replica is behind, by heartbeat rows or its own word. A line that climbs by a second per second: the applier stands. No line of a replica: it stands, and has no heartbeat rows.",
+            now("millrace_replica_lag_seconds"),
         ),
         line(
             "Errors",

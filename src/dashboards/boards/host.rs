@@ -19,19 +19,15 @@ pub(super) fn board() -> Board {
     }
 }
 
-fn by_host(query: Query, called: &str) -> Query {
-    query.by(&["host"]).called(called)
-}
-
 fn processors() -> Vec<Panel> {
     let cpu = || rate("millrace_host_cpu_seconds_total");
-    let load = |name: &str, called: &str| by_host(now(&format!("millrace_host_{name}")), called);
+    let gauge = |name: &str| now(&format!("millrace_host_{name}")).by(&["host"]);
     vec![
         Panel::lines(
             "Cores in use",
             Unit::Count,
-            "Cores by what they do, without idle. `steal`: another machine has them; `iowait`: they would work, but for the disk.",
-            vec![cpu().only("mode", Only::Unlike("idle")).by(&["host", "mode"]).called("{host} {mode}")],
+            "Cores of all hosts that are chosen by what they do, without idle. `steal`: another machine has them; `iowait`: they would work, but for the disk.",
+            vec![cpu().only("mode", Only::Unlike("idle")).by(&["mode"]).called("{mode}")],
         )
         .stacked(),
         Panel::lines(
@@ -42,53 +38,53 @@ fn processors() -> Vec<Panel> {
         )
         .bad(Bad::From(0.9)),
         Panel::lines(
-            "Load average",
+            "Load per core",
             Unit::Count,
-            "Processes that run or wait for the disk, over 1, 5 and 15 minutes, and the cores. Above the cores, they queue.",
-            vec![
-                load("load1", "{host} 1 min"),
-                load("load5", "{host} 5 min"),
-                load("load15", "{host} 15 min"),
-                load("cores", "{host} cores"),
-            ],
-        ),
+            "Processes that run or wait for the disk over the last minute, for each core. Above 1, they queue.",
+            vec![gauge("load1").per(gauge("cores")).called("{host}")],
+        )
+        .bad(Bad::From(1.0)),
     ]
 }
 
 fn memory() -> Vec<Panel> {
-    let gauge = |name: &str| now(&format!("millrace_host_{name}"));
+    let gauge = |name: &str| now(&format!("millrace_host_{name}")).by(&["host"]);
     vec![
         Panel::lines(
-            "Memory",
+            "Available",
             Unit::Bytes,
-            "All memory, what programs can still have, and what holds contents of files. Available near 0: the kernel ends the largest program.",
-            vec![
-                by_host(gauge("memory_bytes"), "{host} all"),
-                by_host(gauge("memory_available_bytes"), "{host} available"),
-                by_host(gauge("memory_cached_bytes"), "{host} files"),
-            ],
-        ),
+            "Memory that programs can still have. Near 0: the kernel ends the largest program.",
+            vec![gauge("memory_available_bytes").called("{host}")],
+        )
+        .wide(6),
+        Panel::lines(
+            "Contents of files",
+            Unit::Bytes,
+            "Memory that holds contents of files, most of which programs can have. A fall to nothing while little is available: every read goes to the disk.",
+            vec![gauge("memory_cached_bytes").called("{host}")],
+        )
+        .wide(6),
         Panel::lines(
             "Share in use",
             Unit::Share,
             "Memory that programs cannot have any more. Above 0.95 the next large query may end the server.",
-            vec![by_host(gauge("memory_available_bytes").per(gauge("memory_bytes")).rest(), "{host}")],
+            vec![gauge("memory_available_bytes").per(gauge("memory_bytes")).rest().called("{host}")],
         )
-        .bad(Bad::From(0.95)),
+        .bad(Bad::From(0.95))
+        .wide(6),
         Panel::lines(
             "Swap in use",
             Unit::Bytes,
             "Memory that lies on disk. A server whose pages are there stalls: swap that grows is too large a buffer pool.",
-            vec![by_host(gauge("swap_bytes").less(gauge("swap_free_bytes")), "{host}")],
-        ),
+            vec![gauge("swap_bytes").less(gauge("swap_free_bytes")).called("{host}")],
+        )
+        .wide(6),
     ]
 }
 
 fn disk() -> Vec<Panel> {
     let gauge = |name: &str| now(&format!("millrace_host_datadir_{name}"));
-    let rate = |name: &str, called: &str| {
-        rate(&format!("millrace_host_datadir_{name}_total")).by(&["instance"]).called(called)
-    };
+    let rate = |name: &str| rate(&format!("millrace_host_datadir_{name}_total")).by(&["instance"]).called("{instance}");
     vec![
         Panel::lines(
             "Share in use",
@@ -107,42 +103,47 @@ fn disk() -> Vec<Panel> {
             "Disk busy",
             Unit::Share,
             "Share of the time in which the disk had something to do. At 1 requests queue; a disk of many channels may still have room.",
-            vec![rate("busy_seconds", "{instance}")],
+            vec![rate("busy_seconds")],
         )
         .bad(Bad::From(0.95)),
-        Panel::lines(
-            "Bytes",
-            Unit::BytesPerSecond,
-            "Read from and written to the disk with the data directory. Flat at the top is the disk's limit, or the cloud's.",
-            vec![rate("read_bytes", "{instance} read"), rate("written_bytes", "{instance} written")],
-        )
-        .wide(12),
-        Panel::lines(
-            "Operations",
-            Unit::InputsPerSecond,
-            "Reads and writes per second. Flat at the top is the disk's limit, or the cloud's.",
-            vec![rate("reads", "{instance} reads"), rate("writes", "{instance} writes")],
-        )
-        .wide(12),
+        quarter("Bytes read", Unit::BytesPerSecond, "Read from the disk with the data directory. Flat at the top is the disk's limit, or the cloud's.", rate("read_bytes")),
+        quarter("Bytes written", Unit::BytesPerSecond, "Written to the disk with the data directory. Flat at the top is the disk's limit, or the cloud's.", rate("written_bytes")),
+        quarter("Reads", Unit::InputsPerSecond, "Reads per second. Flat at the top is the disk's limit; many small ones cost as much as few large ones.", rate("reads")),
+        quarter("Writes", Unit::InputsPerSecond, "Writes per second. Flat at the top is the disk's limit, or the cloud's.", rate("writes")),
     ]
 }
 
 fn network() -> Vec<Panel> {
-    let packets = |name: &str, called: &str| by_host(rate(&format!("millrace_host_network_{name}_total")), called);
+    let packets = |name: &str| rate(&format!("millrace_host_network_{name}_total")).by(&["host"]).called("{host}");
     vec![
-        Panel::lines(
-            "Bytes",
+        quarter(
+            "Received",
             Unit::BytesPerSecond,
-            "Received and sent over all interfaces but the loopback. Near what the link can carry, answers and replication wait.",
-            vec![packets("receive_bytes", "{host} in"), packets("transmit_bytes", "{host} out")],
-        )
-        .wide(12),
-        Panel::lines(
-            "Lost packets",
+            "Received over all interfaces but the loopback. Near what the link can carry, statements and replication wait.",
+            packets("receive_bytes"),
+        ),
+        quarter(
+            "Sent",
+            Unit::BytesPerSecond,
+            "Sent over all interfaces but the loopback. Near what the link can carry, answers and replication wait.",
+            packets("transmit_bytes"),
+        ),
+        quarter(
+            "Dropped packets",
             Unit::PerSecond,
-            "Packets that were dropped or broken. A steady rate is a cable, a driver, or a queue that is too short.",
-            vec![packets("dropped_packets", "{host} dropped"), packets("errors", "{host} broken")],
-        )
-        .wide(12),
+            "Packets that were dropped. A steady rate is a queue that is too short, or a host that is too slow.",
+            packets("dropped_packets"),
+        ),
+        quarter(
+            "Broken packets",
+            Unit::PerSecond,
+            "Packets that came broken. A steady rate is a cable, a port or a driver.",
+            packets("errors"),
+        ),
     ]
+}
+
+/// A number of each host or instance: two in one panel could not be told apart.
+fn quarter(title: &'static str, unit: Unit, description: &'static str, query: Query) -> Panel {
+    Panel::lines(title, unit, description, vec![query]).wide(6)
 }

@@ -30,9 +30,9 @@ fn engine(name: &str) -> Query {
 fn rows() -> Vec<Panel> {
     vec![
         Panel::lines(
-            "Row operations",
+            "Row operations (MySQL)",
             Unit::RowsPerSecond,
-            "Rows read, inserted, updated and deleted per second. Many read for each that is sent: an index is missing.",
+            "Rows read, inserted, updated and deleted per second. Many read for each that is sent: an index is missing. MariaDB counts them no more: see the handlers on the board Instance.",
             vec![rate("mysql_global_status_innodb_row_ops_total").by(&["operation"]).called("{operation}")],
         ),
         Panel::lines(
@@ -74,11 +74,12 @@ fn buffer_pool() -> Vec<Panel> {
     let request = |name: &str| rate(&status(&format!("innodb_buffer_pool_{name}")));
     vec![
         Panel::lines(
-            "Hit ratio",
+            "Misses",
             Unit::Share,
-            "Share of page requests that memory answered. Below 0.99 on a busy server, the disk decides the response time.",
-            vec![request("reads").per(request("read_requests")).rest().called("in memory")],
-        ),
+            "Share of page requests that memory could not answer. From one in a hundred on, on a busy server, the disk decides the response time: its hit ratio is below 0.99.",
+            vec![request("reads").per(request("read_requests")).called("from disk")],
+        )
+        .bad(Bad::From(0.01)),
         Panel::lines(
             "Page requests",
             Unit::PerSecond,

@@ -2,10 +2,8 @@
 
 use super::super::board::{Bad, Board, CLUSTERS, HOST_OF_INSTANCE, INSTANCE, Panel, Row, Unit};
 use super::super::query::{Only, Query, highest, now, per_second, rate, status, variable};
-use super::uid;
+use super::{TOP, uid};
 
-/// Commands and handlers beyond the first ten are a tangle of lines.
-const TOP: u32 = 10;
 /// Handlers that are about transactions.
 const TRANSACTIONS: &str = "commit|rollback|savepoint|savepoint_rollback|prepare";
 
@@ -155,9 +153,10 @@ fn statements() -> Vec<Panel> {
             rates(&[("questions", "from clients"), ("queries", "all")]),
         ),
         Panel::lines(
-            "Statements by the packets",
+            "Statements by digest",
             Unit::PerSecond,
-            "Statements that were counted on their way, and those that failed, seconds after they ended. Far from the server's own count: clients that come by the socket, or packets that are not seen.",
+            "Statements that have a digest, and those that failed: of packets seconds after they ended, or of the server's own counters, which count what a replica applies too. \
+             Packets far below the server's count: clients that come by the socket, or packets that are not seen.",
             vec![
                 per_second("millrace_second_queries").called("all"),
                 per_second("millrace_second_errors").called("failed"),

@@ -12,6 +12,11 @@ mod statements;
 
 use super::board::Board;
 
+/// Ten lines can be told apart.
+const TOP: u32 = 10;
+/// A table of one row.
+const ONE_ROW: u32 = 4;
+
 /// All of them.
 pub fn all() -> Vec<Board> {
     vec![

@@ -2,7 +2,7 @@
 
 use super::super::board::{Bad, Board, Panel, Row, Unit};
 use super::super::query::{Across, Query, now, rate};
-use super::uid;
+use super::{TOP, uid};
 
 pub(super) fn board() -> Board {
     Board {
@@ -29,15 +29,21 @@ fn lag() -> Vec<Panel> {
         Panel::lines(
             "Age of what is left",
             Unit::Seconds,
-            "How old the oldest record is that a stage has not dealt with. A line that climbs: the stage stands, or is too slow.",
-            vec![now("millrace_stage_lag_seconds").by(&["stage", "topic"]).called("{stage} {topic}")],
+            "How old the oldest record is that a stage has not dealt with, of the ten that are furthest behind. A line that climbs: the stage stands, or is too slow.",
+            vec![now("millrace_stage_lag_seconds").by(&["stage", "topic"]).top(TOP).called("{stage} {topic}")],
         )
         .bad(Bad::From(30.0)),
         Panel::lines(
             "Records that are left",
             Unit::Count,
-            "Records that a stage has not dealt with. Some are normal; many that stay are a stage that is too slow.",
-            vec![now("millrace_stage_lag_records").across(Across::Sum).by(&["stage", "topic"]).called("{stage} {topic}")],
+            "Records that a stage has not dealt with, of the ten that have most. Some are normal; many that stay are a stage that is too slow.",
+            vec![
+                now("millrace_stage_lag_records")
+                    .across(Across::Sum)
+                    .by(&["stage", "topic"])
+                    .top(TOP)
+                    .called("{stage} {topic}"),
+            ],
         ),
         Panel::lines(
             "Folded records",
@@ -148,12 +154,16 @@ fn slow() -> Vec<Panel> {
         Panel::lines(
             "Series of a sample",
             Unit::Count,
-            "Series in the last sample of each instance, and those left out. Any left out: numbers are missing on these boards.",
-            vec![
-                now("millrace_series_sampled").called("{instance}"),
-                now("millrace_series_left_out").called("{instance} left out"),
-            ],
+            "Series in the last sample of each instance: more once a minute, when its settings are read. A rise that stays: tables, users or states that its server did not have.",
+            vec![now("millrace_series_sampled").called("{instance}")],
         ),
+        Panel::lines(
+            "Series that were left out",
+            Unit::Count,
+            "Series beyond the budget of an instance. Any: numbers are missing on these boards.",
+            vec![now("millrace_series_left_out").called("{instance}")],
+        )
+        .bad(Bad::From(1.0)),
         Panel::lines(
             "Rows that were in no window",
             Unit::PerSecond,

@@ -46,7 +46,7 @@ fn roles() -> Vec<Panel> {
                 now(&replica("last_io_errno")).by(by).called("Receiver's error").unit(Unit::Plain),
                 now(&replica("last_sql_errno")).by(by).called("Applier's error").unit(Unit::Plain),
                 last(&variable("read_only")).by(by).called("Read-only").unit(Unit::Flag),
-                peak("millrace_replica_delay_seconds").by(by).called("Longest delay").unit(Unit::Seconds),
+                peak("millrace_replica_lag_seconds").by(by).called("Longest delay").unit(Unit::Seconds),
             ],
         )
         .to(uid::INSTANCE, "instance"),
@@ -76,10 +76,10 @@ fn roles() -> Vec<Panel> {
 fn delay() -> Vec<Panel> {
     vec![
         Panel::lines(
-            "Delay by heartbeat rows",
+            "Delay",
             Unit::Seconds,
-            "Age of the newest heartbeat row on each replica: the honest measure. A line that climbs by a second per second: nothing arrives.",
-            by_instance(now("millrace_replica_delay_seconds")),
+            "Age of the newest heartbeat row on each replica: the honest measure. A line that climbs by a second per second: nothing arrives. Of servers that are only watched, which have no such rows, what they say themselves.",
+            by_instance(now("millrace_replica_lag_seconds")),
         ),
         Panel::lines(
             "Delay as servers say it",
@@ -120,11 +120,14 @@ fn acknowledgements() -> Vec<Panel> {
         Panel::lines(
             "Acknowledged commits",
             Unit::PerSecond,
-            "Commits per second with and without an acknowledgement. Any without are writes that only one host has.",
-            vec![
-                rate(&source("yes_tx")).by(&["instance"]).called("{instance} acknowledged"),
-                rate(&source("no_tx")).by(&["instance"]).called("{instance} not acknowledged"),
-            ],
+            "Commits per second that a replica acknowledged. Nothing on a primary with writes: it does not wait for replicas.",
+            by_instance(rate(&source("yes_tx"))),
+        ),
+        Panel::lines(
+            "Commits without an acknowledgement",
+            Unit::PerSecond,
+            "Commits per second that no replica acknowledged in time. Any are writes that only one host has.",
+            by_instance(rate(&source("no_tx"))),
         ),
         Panel::lines(
             "Wait for an acknowledgement",
@@ -152,11 +155,14 @@ fn logs() -> Vec<Panel> {
         Panel::lines(
             "Transactions in the binary log",
             Unit::PerSecond,
-            "Transactions that used the cache of the binary log, and that did not fit into it. Many on disk: binlog_cache_size is too small.",
-            vec![
-                rate(&status("binlog_cache_use")).by(&["instance"]).called("{instance}"),
-                rate(&status("binlog_cache_disk_use")).by(&["instance"]).called("{instance} on disk"),
-            ],
+            "Transactions per second that went through the cache of the binary log: what is written, and on replicas what is applied. A replica below its source for long: it falls behind.",
+            by_instance(rate(&status("binlog_cache_use"))),
+        ),
+        Panel::lines(
+            "Transactions beyond the log's cache",
+            Unit::PerSecond,
+            "Transactions per second that did not fit into the cache of the binary log and went through a file. Many: binlog_cache_size is too small.",
+            by_instance(rate(&status("binlog_cache_disk_use"))),
         ),
         Panel::lines(
             "Source's binary log received",

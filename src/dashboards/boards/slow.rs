@@ -2,10 +2,7 @@
 
 use super::super::board::{Board, CLUSTERS, INSTANCES, Panel, Row, SLOW_DIGEST, Unit};
 use super::super::query::{Only, Query, highest, last, peak, per_second, rate, status, whole};
-use super::uid;
-
-/// Ten lines can be told apart.
-const TOP: u32 = 10;
+use super::{ONE_ROW, TOP, uid};
 
 pub(super) fn board() -> Board {
     Board {
@@ -55,6 +52,7 @@ fn digests() -> Panel {
         ],
     )
     .to(uid::SLOW, "digest")
+    .counted_only()
 }
 
 fn over_time() -> Vec<Panel> {
@@ -156,7 +154,8 @@ fn one() -> Vec<Panel> {
             "The digest's kind and the first 200 bytes of its text, literals masked. A click shows all its statements, those that were not slow too: slow ones alone say nothing of a rate.",
             vec![last("millrace_digest_info").by(&["digest", "kind", "text"]).called("is").labels_only()],
         )
-        .to(uid::STATEMENTS, "digest"),
+        .to(uid::STATEMENTS, "digest")
+        .high(ONE_ROW),
         Panel::lines(
             "Slow statements",
             Unit::PerSecond,

@@ -2,10 +2,7 @@
 
 use super::super::board::{Board, CLUSTERS, DIGEST, INSTANCES, Panel, Row, Unit};
 use super::super::query::{Only, Query, highest, last, peak, per_second, whole, whole_per_second};
-use super::uid;
-
-/// Ten lines can be told apart.
-const TOP: u32 = 10;
+use super::{ONE_ROW, TOP, uid};
 
 pub(super) fn board() -> Board {
     Board {
@@ -42,7 +39,8 @@ fn all() -> Vec<Panel> {
                 last("millrace_digest_tables_info").without("digest").by(&["digest", "tables"]).called("on").labels_only(),
             ],
         )
-        .to(uid::STATEMENTS, "digest"),
+        .to(uid::STATEMENTS, "digest")
+        .counted_only(),
         Panel::lines(
             "Load of the first ten",
             Unit::Count,
@@ -96,7 +94,8 @@ fn one() -> Vec<Panel> {
                 last("millrace_digest_tables_info").by(&["digest", "tables"]).called("on").labels_only(),
             ],
         )
-        .to(uid::SLOW, "digest"),
+        .to(uid::SLOW, "digest")
+        .high(ONE_ROW),
         Panel::lines(
             "Calls",
             Unit::PerSecond,

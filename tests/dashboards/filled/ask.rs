@@ -157,6 +157,16 @@ impl Asked<'_> {
         [victoria != 200, self.ask_influx(influxql, choice).await.0 != 200]
     }
 
+    /// The one number that a query has now.
+    pub(super) async fn number(&self, text: &str, choice: &BTreeMap<&'static str, String>) -> Option<f64> {
+        let (status, answer) = self.ask_victoria(text, true, choice).await;
+        assert_eq!(status, 200, "{text}: {answer}");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        let series = answer["data"]["result"].as_array().expect("series");
+        assert!(series.len() <= 1, "{text}: {} numbers", series.len());
+        series.first().and_then(|one| one["value"][1].as_str()).and_then(|number| number.parse().ok())
+    }
+
     /// The digest with most response time so far.
     pub(super) async fn digest(&self) -> Option<String> {
         let text = "topk(1, sum by (digest) (sum_over_time(millrace_statements_seconds[5m])))";
@@ -165,11 +175,12 @@ impl Asked<'_> {
         answer["data"]["result"][0]["metric"]["digest"].as_str().map(str::to_owned)
     }
 
-    /// Takes the page of numbers of a process into the store, as a scrape with `honor_labels` does.
+    /// Takes the page of numbers of a process into the store, as a scrape with `honor_labels` does: what the sink writes too is there
+    /// twice then, with and without the label of the scrape.
     pub(super) async fn scrape(&self, console: SocketAddr) {
         let (status, page) = get(&format!("http://{console}/metrics"), &[]).await;
         assert_eq!(status, 200, "{page}");
-        let url = format!("{}/api/v1/import/prometheus", self.victoria.url());
+        let url = format!("{}/api/v1/import/prometheus?extra_label=job=millrace", self.victoria.url());
         let taken = client().post(url).body(page).send().await.expect("the store answers");
         assert!(taken.status().is_success());
     }
