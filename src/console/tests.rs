@@ -259,3 +259,22 @@ fn a_view_that_goes_on_from_snapshots_shows_what_one_that_read_everything_shows(
         assert!(next > 1 || told(&view) == told(&whole), "all of its actions are told whole");
     }
 }
+
+#[test]
+fn the_watchdog_leaves_no_line_among_events() {
+    let bus = Story::failover().shared();
+    let mut words: Vec<_> = crate::journal::appended_to(&bus, Topic::Alerts).unwrap().map(Result::unwrap).collect();
+    let mut view = View::default();
+    for record in &words {
+        view.take(record);
+    }
+    let shown = view.tail().count();
+    assert!(shown > 0, "the story has alerts");
+    for record in &mut words {
+        let text = String::from_utf8(record.value.take().unwrap().to_vec()).unwrap();
+        let watchdog = text.replace("\"PrimaryDown\"", "\"Watchdog\"").replace("\"FailoverDone\"", "\"Watchdog\"");
+        record.value = Some(watchdog.into());
+        view.take(record);
+    }
+    assert_eq!((view.tail().count(), view.dropped()), (shown, 0));
+}

@@ -15,7 +15,7 @@ use millrace_schemas::record::Record;
 use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::Topic;
 use millrace_schemas::topics::actions::{Action, Order, StepResult};
-use millrace_schemas::topics::alerts::{Alert, AlertState, Notice};
+use millrace_schemas::topics::alerts::{Alert, AlertState, Notice, WATCHDOG};
 use millrace_schemas::topics::digests::{DigestEntry, Entry};
 use millrace_schemas::topics::inventory::{Instance, Item};
 use millrace_schemas::topics::journal::{Fact, Heartbeat, Outcome};
@@ -220,7 +220,7 @@ impl View {
         self.digests.get(&id)
     }
 
-    /// The last events, the newest first.
+    /// The last events, the newest first, without the words of the watchdog.
     pub fn tail(&self) -> impl Iterator<Item = &Line> {
         self.tail.iter().rev()
     }
@@ -235,9 +235,13 @@ impl View {
 
     fn fact(&mut self, event: &Event<Fact>, record: &Record) {
         // Heartbeats come every second and are shown elsewhere.
-        if !matches!(event.payload, Fact::Heartbeat(_))
-            && let Some(text) = describe(&event.payload)
-        {
+        // The watchdog speaks of each cluster each minute, and would leave no room for anything else.
+        let is_frequent = match &event.payload {
+            Fact::Heartbeat(_) => true,
+            Fact::Finding(finding) => finding.rule == WATCHDOG,
+            _ => false,
+        };
+        if !is_frequent && let Some(text) = describe(&event.payload) {
             self.note(record, event, kind_of(&event.payload), text);
         }
         match &event.payload {
@@ -300,7 +304,9 @@ impl View {
     fn notice(&mut self, event: &Event<Notice>, record: &Record) {
         let Notice::Alert(alert) = &event.payload;
         let kind = if alert.state == AlertState::Firing { "firing" } else { "resolved" };
-        self.note(record, event, kind, format!("{}: {}", alert.name, alert.summary));
+        if alert.name != WATCHDOG {
+            self.note(record, event, kind, format!("{}: {}", alert.name, alert.summary));
+        }
         if self.alerts.len() >= ALERTS_MAX && !self.alerts.contains_key(&alert.fingerprint) {
             let oldest = self.alerts.iter().min_by_key(|(_, said)| (said.alert.state == AlertState::Firing, said.at));
             if let Some(fingerprint) = oldest.map(|(fingerprint, _)| *fingerprint) {

@@ -19,7 +19,7 @@ pub struct Explanation {
     pub sentence: String,
     /// One line per member.
     pub members: Vec<String>,
-    /// Who may be promoted.
+    /// Who may be promoted; a primary that is well is not among them.
     pub candidates: Vec<String>,
     /// What is done about it, or why nothing is.
     pub therefore: String,
@@ -31,7 +31,8 @@ pub fn explain(state: &State, now: Timestamp) -> Explanation {
     let primary = state.primary.as_ref().map_or("the primary", |primary| primary.as_str());
     let members = state.members.iter().map(|(instance, seen)| member(state, instance.as_str(), seen, now)).collect();
     let sorted = state.spec.as_ref().map(|spec| candidates::of(state, spec, now)).unwrap_or_default();
-    let mut lines: Vec<String> = sorted.allowed.iter().map(|one| format!("{one}: may be promoted")).collect();
+    let others = sorted.allowed.iter().filter(|one| state.primary.as_ref() != Some(*one));
+    let mut lines: Vec<String> = others.map(|one| format!("{one}: may be promoted")).collect();
     lines.extend(sorted.excluded.iter().map(|one| format!("{}: no, {}", one.instance, one.reason)));
     Explanation {
         sentence: verdict.sentence(primary),

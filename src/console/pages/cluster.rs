@@ -28,7 +28,7 @@ pub(in crate::console) async fn cluster(State(console): State<Console>, Path(id)
     let firing: Vec<_> = view.alerts().into_iter().filter(|alert| alert.cluster == id).collect();
     let route = view.route_of(&id);
     let body = html! {
-        h1 { (name) " " small { (id) } }
+        h1 { (name) @if name != id.as_str() { " " small { (id) } } }
         p.verdict { (verdict(&why.verdict)) " " (why.sentence) "." }
         p { strong { "Therefore: " } (why.therefore) "." }
         dl.figures {

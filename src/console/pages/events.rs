@@ -1,5 +1,5 @@
-//! `/events`: the tail of journal, actions and alerts, newest first. Heartbeats, ticks and loads are left out: they come every
-//! second; `/api/events/journal` streams all of it.
+//! `/events`: the tail of journal, actions and alerts, newest first. Heartbeats, ticks, loads and the watchdog are left out: they come
+//! every second or minute; `/api/events/journal` streams all of it.
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};

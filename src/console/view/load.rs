@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_schemas::ids::{DigestId, InstanceId};
 use millrace_schemas::sketch::Sketch;
 use millrace_schemas::time::Timestamp;
-use millrace_schemas::topics::queries::Row;
+use millrace_schemas::topics::queries::{Row, Source};
 use millrace_schemas::topics::windows::{TOTAL, WIDTHS, Window};
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ const INSTANCES_MAX: usize = 1_000;
 /// 5 s without a row: an instance that is asked something has rows every second, one that has been silent longer is idle or
 /// gone, and what it did before is not its load now.
 const CURRENT: Duration = Duration::from_secs(5);
+/// 15 s: a server's own counters are looked at once in a window of 10 s.
+const CURRENT_BY_COUNTERS: Duration = Duration::from_secs(15);
 
 /// A digest and its load.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -125,9 +127,7 @@ impl Loads {
     fn sums(&self, now: Timestamp, instance: Option<&InstanceId>) -> BTreeMap<DigestId, Sum> {
         let mut sums: BTreeMap<DigestId, Sum> = BTreeMap::new();
         for (_, slots) in self.chosen(instance) {
-            // The newest window of an instance that is asked something is open: a closed one was closed by silence.
-            let newest = slots.values().next_back();
-            if newest.is_none_or(|slot| slot.closed || now.since(slot.at) >= CURRENT) {
+            if slots.values().next_back().is_none_or(|newest| !newest.is_current(now)) {
                 continue;
             }
             let current: Vec<(i64, &Slot)> = slots.iter().rev().take(2).map(|(start, slot)| (*start, slot)).collect();
@@ -153,10 +153,22 @@ impl Slot {
         self.rows.iter().filter(|((id, _, _), _)| *id == digest).map(|(_, (_, row))| row.count).sum()
     }
 
+    /// The server's own counters counted it: all of the window at one moment.
+    fn is_by_counters(&self) -> bool {
+        self.rows.values().any(|(_, row)| row.source == Source::PerformanceSchema)
+    }
+
+    /// It says what is done now. The newest window of an instance whose packets are counted is open: a closed one was closed by silence.
+    fn is_current(&self, now: Timestamp) -> bool {
+        let age = now.since(self.at);
+        if self.is_by_counters() { age < CURRENT_BY_COUNTERS } else { !self.closed && age < CURRENT }
+    }
+
     /// How much of the window has been counted.
     fn seconds(&self, start: i64) -> f64 {
         let elapsed = self.at.0 as f64 / 1e6 - start as f64;
-        if self.closed { f64::from(WIDTH) } else { elapsed.clamp(1.0, f64::from(WIDTH)) }
+        let whole = self.closed || self.is_by_counters();
+        if whole { f64::from(WIDTH) } else { elapsed.clamp(1.0, f64::from(WIDTH)) }
     }
 }
 
@@ -224,5 +236,42 @@ impl View {
             errors_per_second: sum.errors,
             trend: self.loads.trend(digest, instance),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_schemas::topics::examples::window;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const T0: i64 = 1_700_000_000;
+
+    /// Statements per second of all instances that are shown `after` seconds of [`T0`], when each window up to then had 50.
+    fn shown(source: Source, told_after: i64, after: i64) -> f64 {
+        let mut loads = Loads::default();
+        for start in [T0 - 20, T0 - 10, T0] {
+            let told = start + told_after;
+            let windows = window(start, 50, 1_000, false).map(|mut window| {
+                window.row.source = source;
+                window
+            });
+            if told <= T0 + after {
+                loads.take(windows.to_vec(), Timestamp(told * SECOND));
+            }
+        }
+        let mut sums = loads.sums(Timestamp((T0 + after) * SECOND), None);
+        sums.remove(&TOTAL).map_or(0.0, |sum| sum.count)
+    }
+
+    #[test]
+    fn who_is_counted_by_its_counters_is_not_idle_between_two_looks() {
+        for after in 0..17 {
+            let shown = shown(Source::PerformanceSchema, 7, after);
+            assert!((shown - 5.0).abs() < 1e-9, "{shown} a second {after} s after the window began");
+        }
+        assert!(shown(Source::PerformanceSchema, 7, 25) < 1e-9, "who says nothing for two windows is gone");
+        assert!(shown(Source::Wire, 7, 13) < 1e-9, "whose packets are counted is told of each second");
     }
 }
