@@ -17,8 +17,9 @@ if [ "${MILLRACE_KAFKA:-}" != none ] && ! scripts/kafka.sh template; then
     exit 2
 fi
 
-# The tests with real servers start up to three each: more at once than this and they starve each other.
-threads=$(nproc 2>/dev/null || echo 2)
+# The tests with real servers start up to three each: more at once than this and they starve each other. One more than there are
+# cores, as most of a test is waiting.
+threads=$(($(nproc 2>/dev/null || echo 2) + 1))
 [ "$threads" -le 4 ] || threads=4
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$threads}
 
