@@ -2,9 +2,11 @@
 
 use millrace_schemas::cluster::Mode;
 use millrace_schemas::ids::Epoch;
+use millrace_schemas::time::Timestamp;
 use millrace_schemas::topics::actions::{ActionKind, StepOutcome, StepResult};
-use millrace_schemas::topics::journal::{Command, Fact, Outcome};
+use millrace_schemas::topics::journal::{Command, Fact, Outcome, StoppedChannel};
 
+use super::super::explain::explain;
 use super::stage::{KILLED, RUNS, Stage, actions, fail_over, id, mysql};
 
 #[test]
@@ -26,6 +28,24 @@ fn a_killed_primary_is_failed_over_at_once_and_once() {
         stage.finding("PrimaryDown").expect("raised").summary,
         "db1 exited on signal 9 and is held down by its guard"
     );
+}
+
+#[test]
+fn a_primary_that_is_well_is_not_shown_as_one_to_be_promoted() {
+    let stage = Stage::healthy();
+    let explained = explain(stage.state(), Timestamp(stage.now));
+    assert_eq!(explained.candidates, ["db2: may be promoted", "db3: may be promoted"]);
+}
+
+#[test]
+fn a_channel_from_elsewhere_that_stands_is_no_reason_to_act() {
+    let mut stage = Stage::healthy();
+    let (channel, source) = ("reports".to_owned(), "elsewhere:3306".to_owned());
+    stage.tells[1].stopped_channel = Some(StoppedChannel { channel, source });
+    stage.seconds(60);
+    assert_eq!(stage.actions(), [], "it follows the primary as before");
+    stage.process(0, KILLED);
+    assert_eq!(fail_over(&stage.actions()[0]).candidates, [id(1), id(2)], "and may be promoted");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use millrace_schemas::topics::alerts::Finding;
 use millrace_schemas::topics::examples;
 use millrace_schemas::topics::journal::{
     Canary, Claimed, Command, Ended, Fact, Heartbeat, Outcome, ProcessChanged, Receiver, SemiSync, ServerState,
+    StoppedChannel,
 };
 
 use super::super::{Failover, State, Verdict, verdict};
@@ -40,6 +41,8 @@ pub(super) struct Tells {
     pub(super) canary: Canary,
     pub(super) source: Option<usize>,
     pub(super) receiving: bool,
+    /// A channel from elsewhere.
+    pub(super) stopped_channel: Option<StoppedChannel>,
     pub(super) delay_us: Option<u64>,
     pub(super) semi_sync: SemiSync,
     /// How long its facts take to the bus.
@@ -88,6 +91,7 @@ impl Stage {
             canary: if at == 0 { Canary::Written { took_us: 900 } } else { Canary::Off },
             source: (at > 0).then_some(0),
             receiving: at > 0,
+            stopped_channel: None,
             delay_us: (at > 0).then_some(1_000),
             semi_sync: SemiSync {
                 source_active: at == 0,
@@ -194,7 +198,7 @@ impl Stage {
             open: tells.open,
             executed: None,
             receiver,
-            stopped_channel: None,
+            stopped_channel: tells.stopped_channel.clone(),
             semi_sync: tells.semi_sync,
             queries_per_second: None,
             threads_running: 1,
